@@ -1,0 +1,33 @@
+# Each target builds .venv when it is missing and needs nothing else.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+
+.PHONY: train seeds test lint lowest
+
+# The embedded digits, about a minute on two cores.
+train: $(INSTALLED)
+	$(RUN) -m vit_jax.main --config=configs/digits.py --workdir=runs/digits
+
+# The same over five fixed seeds.
+seeds: $(INSTALLED)
+	$(RUN) -m vit_jax.study seeds --config=configs/digits.py --workdir=runs/seeds
+
+test: $(INSTALLED)
+	$(RUN) -m pytest -n 2
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+# The tests on the lower bound of every requirement.
+lowest:
+	rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
+	VIT_JAX_LOWEST=1 .venv-lowest/bin/pip install -q -e '.[dev]'
+	.venv-lowest/bin/python -m pytest -n 2
+
+$(INSTALLED): setup.py
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q -e '.[dev]'
+	touch $@

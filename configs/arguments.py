@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of a recipe: what follows the colon in --config=FILE:..."""
+
+import difflib
+import types
+
+
+def parse(
+  text: str, choices: dict[str, tuple] | None = None, **defaults
+) -> types.SimpleNamespace:
+  """Reads "key=value,key=value".
+
+  Args:
+    text: the arguments; "" leaves every default.
+    choices: key -> the values that it may have, where they are few.
+    **defaults: every key, with a value of its type.
+
+  Returns:
+    A namespace of all keys.
+
+  Raises:
+    ValueError: for an unknown key or a value of another type; names the
+      nearest, or what the value may be.
+  """
+  values = dict(defaults)
+  for part in filter(None, text.split(",")):
+    key, equals, value = part.partition("=")
+    if key not in defaults or not equals:
+      near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.4)
+      hint = f"did you mean {near[0]}=...?" if near else ""
+      known = ", ".join(f"{k}={v}" for k, v in defaults.items())
+      raise ValueError(f"unknown argument {part!r}; {hint} arguments: {known}")
+    kind = type(defaults[key])
+    try:
+      values[key] = kind(value)
+    except ValueError:
+      raise ValueError(f"argument {part!r} must be {kind.__name__}") from None
+    allowed = (choices or {}).get(key)
+    if allowed and values[key] not in allowed:
+      raise ValueError(
+        f"argument {part!r} must be one of {', '.join(map(str, allowed))}"
+      )
+  return types.SimpleNamespace(**values)

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A small ViT on the embedded digits: 1,437 images to train, 360 to test.
+
+  make train                                   (the first seed)
+  make seeds                                   (five seeds, one table)
+  python -m vit_jax.main --config=configs/digits.py --workdir=DIR
+  python -m vit_jax.main --config=configs/digits.py:variant=Ti/2 --workdir=DIR
+
+The recipe is ours. It was chosen on parts of the training split, with two folds
+of 287 images held out, and fixed before the test images were looked at: random
+boxes of 60 to 100 % of an image enlarged to 16 px, mixup, label smoothing, and
+an average of the parameters. What it reaches is in the README.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import arguments
+
+# 136,394 parameters in 4 layers: no model of the paper is so small.
+SMALL = dict(variant="mu/4", width=64, depth=4, mlp_dim=128, num_heads=4)
+
+
+def get_config(text=""):
+  """Arguments: variant, a model of the table in place of the small one."""
+  args = arguments.parse(text, variant="")
+  model = dict(variant=args.variant) if args.variant else SMALL
+  config = dict(
+    model=model | dict(pool="gap", dtype="float32"),
+    data=dict(
+      source="tfds:digits",
+      size=16,
+      crop="inception",
+      crop_area=(0.6, 1.0),
+      threads=1,
+      augment=dict(mixup=0.2),
+    ),
+    objective=dict(label_smoothing=0.1),
+    optim=dict(
+      lr=2e-3,
+      schedule="cosine",
+      warmup_steps=100,
+      weight_decay=0.1,
+      clip_norm=1.0,
+      ema=0.99,
+    ),
+    train=dict(batch_size=128, steps=1000, log_every=50, allow_cpu=True),
+    evals=dict(test=dict(kind="classification", split="test")),
+    checkpoint=dict(every=500),
+  )
+  return ConfigDict(config)

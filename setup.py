@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The package. Both bounds of every requirement were tried: `make lowest`
+installs the lower ones and runs the tests on them."""
+
+import os
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+  r'__version__ = "(.+)"', (ROOT / "vit_jax/__init__.py").read_text()
+)[1]
+
+REQUIREMENTS = [
+  "absl-py>=2.1,<3",
+  "array_record>=0.8.1,<0.9",
+  "clu>=0.0.12,<0.1",
+  "etils[epath,epy]>=1.12,<2",
+  "flax>=0.12.4,<0.13",
+  "grain>=0.2.15,<0.3",
+  "importlib_resources>=6,<8",  # TFDS imports it and does not ask for it.
+  "jax>=0.9.1,<0.13",
+  "jaxtyping>=0.3.3,<0.4",
+  "ml_collections>=1.0,<2",
+  "numpy>=2.0,<3",
+  "opencv-python-headless>=4.10,<6",
+  "optax>=0.2.6,<0.3",
+  "orbax-checkpoint>=0.12,<0.13",
+  "scikit-learn>=1.5,<2",  # Holds the images of the digits.
+  "tensorboardX>=2.6,<3",
+  "tensorflow-datasets>=4.9.9,<4.10",
+]
+
+EXTRAS = {
+  "tpu": ["jax[tpu]", "gcsfs"],
+  "cuda": ["jax[cuda13]"],
+  "tf": ["tensorflow>=2.20,<3"],
+  "dev": [
+    "beartype>=0.21,<0.24",
+    "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
+    "ruff==0.17.5",
+  ],
+}
+
+if os.environ.get("VIT_JAX_LOWEST"):
+  REQUIREMENTS = [
+    re.sub(r">=([^,]+),.*", r"==\1", line) for line in REQUIREMENTS
+  ]
+
+setuptools.setup(
+  name="vit_jax",
+  version=VERSION,
+  description="Vision Transformers in JAX and Flax, from a laptop to a pod",
+  long_description=(ROOT / "README.md").read_text(),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  license_files=["LICENSE"],
+  packages=setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
+  python_requires=">=3.11",
+  install_requires=REQUIREMENTS,
+  extras_require=EXTRAS,
+)

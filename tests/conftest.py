@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Eight virtual CPU devices, checked shapes, and the digits in a temporary
+directory. Nothing here needs a network."""
+
+import pathlib
+import sys
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # Tests build the recipes of configs/.
+
+# Every annotated shape and type of the package is checked at run time.
+install_import_hook("vit_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+  """A directory that holds the prepared digits."""
+  from vit_jax.data import sources
+
+  directory = tmp_path_factory.mktemp("data")
+  sources.prepare_embedded("tfds:digits", str(directory), lambda _: None)
+  return str(directory)
+
+
+@pytest.fixture
+def config(data_dir):
+  """A run of a few seconds on the digits, as plain sections."""
+  return {
+    "model": dict(variant="mu/4", dtype="float32", dropout=0.1),
+    "data": dict(
+      source="tfds:digits",
+      dir=data_dir,
+      size=8,
+      crop="inception",
+      threads=1,
+      augment=dict(mixup=0.2, flip=True),
+    ),
+    "optim": dict(lr=1e-3, warmup_steps=2, weight_decay=0.1, ema=0.9),
+    "train": dict(batch_size=16, steps=6, log_every=2, allow_cpu=True),
+    "evals": {"test": dict(split="test[:40]", batch_size=24)},
+  }

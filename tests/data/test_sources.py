@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+import io
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+import sklearn.datasets
+import tensorflow_datasets as tfds
+
+from vit_jax import prepare
+from vit_jax.data import sources, transforms
+
+
+def read_all(split, data_dir):
+  source = sources.open_source("tfds:digits", split, data_dir)
+  examples = [source[i] for i in range(len(source))]
+  images = [transforms.decode(e["image"], 1) for e in examples]
+  return np.stack(images), np.array([e["label"] for e in examples])
+
+
+def test_digits_are_scikit_learns(data_dir):
+  """Every image once, exactly, with its label, stratified into the splits."""
+  (train, y_train), (test, y_test) = (
+    read_all(split, data_dir) for split in ("train", "test")
+  )
+  assert train.shape == (1437, 8, 8, 1) and test.shape == (360, 8, 8, 1)
+  found = np.concatenate([train, test]).reshape(1797, 64).astype(float)
+  rows = {
+    (tuple(np.rint(r * 16 / 255)), y)
+    for r, y in zip(found, [*y_train, *y_test], strict=True)
+  }
+  images, labels = sklearn.datasets.load_digits(return_X_y=True)
+  assert rows == {(tuple(r), y) for r, y in zip(images, labels, strict=True)}
+  assert len(rows) == 1797
+  shares = np.bincount(y_test) / np.bincount(labels)
+  assert shares.min() > 0.19 and shares.max() < 0.21
+
+
+def test_info_of_a_prepared_set(data_dir):
+  info = sources.load_info("tfds:digits", data_dir)
+  assert (info.num_classes, info.channels) == (10, 1)
+  assert info.class_names == tuple("0123456789")
+  assert info.count("train") == 1437
+  assert info.count("train[:80%]") == 1150
+  assert info.count("train[:287]+train[574:]") == 1150
+
+
+def test_info_of_a_set_that_is_elsewhere(tmp_path):
+  info = sources.load_info("tfds:imagenet21k", str(tmp_path))
+  assert info.directory is None
+  assert info.num_classes == 21843
+  assert info.count("train[51200:]") == 14_197_122 - 51_200
+
+
+@pytest.mark.parametrize("split", ["tset", "train[:x]", "train[2000:]"])
+def test_a_split_that_is_not_there_is_named(split, data_dir):
+  with pytest.raises(sources.DataError, match="1,437") as caught:
+    sources.open_source("tfds:digits", split, data_dir)
+  assert repr(split) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("source", "message"),
+  [
+    ("digits", "not of the form tfds:NAME"),
+    ("folder:/photos", "not of the form tfds:NAME"),
+    ("tfds:imagenet21k", "python -m vit_jax.prepare imagenet21k --manual_dir="),
+    ("tfds:jft300m", "JFT-300M is not public"),
+    ("tfds:cifar10", "python -m vit_jax.prepare cifar10"),
+  ],
+)
+def test_missing_data_come_with_a_remedy(source, message, tmp_path):
+  with pytest.raises(sources.DataError) as caught:
+    sources.open_source(source, "train", str(tmp_path))
+  assert message in str(caught.value)
+
+
+def test_an_unknown_set_is_answered_with_the_nearest(tmp_path):
+  with pytest.raises(sources.DataError, match="did you mean 'cifar100'"):
+    sources.get_builder("cifr100", str(tmp_path))
+
+
+def test_the_newest_version_is_read(tmp_path):
+  for version in ("1.0.0", "1.10.0", "1.9.0", "2.0.0"):
+    (tmp_path / "set" / version).mkdir(parents=True)
+    if version != "2.0.0":  # Left behind by a preparation that was cut short.
+      (tmp_path / "set" / version / "dataset_info.json").write_text("{}")
+  assert sources.find_directory("set", str(tmp_path)).name == "1.10.0"
+
+
+def test_a_set_that_is_not_in_array_record_is_refused(data_dir, tmp_path):
+  module = sources.BUILDERS["digits"]
+  import importlib
+
+  builder = importlib.import_module(module).Builder(
+    data_dir=tmp_path, file_format="array_record"
+  )
+  builder.download_and_prepare()
+  info = tmp_path / "digits" / "1.0.0" / "dataset_info.json"
+  info.write_text(info.read_text().replace("array_record", "tfrecord"))
+  with pytest.raises(sources.DataError, match="stored as tfrecord"):
+    sources.open_source("tfds:digits", "train", str(tmp_path))
+
+
+def make_jpeg(value):
+  image = np.full((6, 5, 3), value, np.uint8)
+  return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+def test_imagenet21k_from_archives_and_folders(tmp_path):
+  manual = tmp_path / "synsets"
+  folder = manual / "n00000002"
+  folder.mkdir(parents=True)
+  for i in range(2):
+    (folder / f"n00000002_{i}.JPEG").write_bytes(make_jpeg(200))
+  with tarfile.open(manual / "n00000001.tar", "w") as tar:
+    for i in range(3):
+      member = tarfile.TarInfo(f"n00000001_{i}.JPEG")
+      member.size = len(make_jpeg(50))
+      tar.addfile(member, io.BytesIO(make_jpeg(50)))
+  data_dir = str(tmp_path / "prepared")
+  path = prepare.prepare("imagenet21k", data_dir, str(manual))
+  assert prepare.prepare("imagenet21k", data_dir, None) == path
+  info = sources.load_info("tfds:imagenet21k", data_dir)
+  assert info.class_names == ("n00000001", "n00000002")
+  source = sources.open_source("tfds:imagenet21k", "train", data_dir)
+  found = sorted(
+    (e["label"], int(transforms.decode(e["image"], 3).mean().round()))
+    for e in (source[i] for i in range(len(source)))
+  )
+  assert found == [(0, 50)] * 3 + [(1, 200)] * 2
+
+
+def test_imagenet21k_without_its_archives_says_what_to_download(tmp_path):
+  with pytest.raises(sources.ConfigError, match="image-net.org"):
+    prepare.prepare("imagenet21k", str(tmp_path / "out"), str(tmp_path))
+  assert tfds.core.Version("1.0.0")  # Nothing half-written looks whole:
+  assert sources.find_directory("imagenet21k", str(tmp_path / "out")) is None

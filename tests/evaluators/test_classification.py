@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every example of the 360 counted once, whatever the batch and the mesh."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.special
+
+from vit_jax.data import sources, transforms
+from vit_jax.experiment import Experiment
+
+
+def make(config, devices, batch_size):
+  config["evals"] = {"test": dict(split="test", batch_size=batch_size)}
+  exp = Experiment(config, jax.devices()[:devices])
+  state = exp.make_state()
+  # A zero head is right by chance alone: give it something to say.
+  head = jax.random.normal(jax.random.key(1), state.ema["head"]["kernel"].shape)
+  state.ema["head"]["kernel"] += jax.device_put(
+    head, state.ema["head"]["kernel"].sharding
+  )
+  return exp, state
+
+
+@pytest.fixture
+def expected(config, data_dir):
+  """Accuracy and loss in NumPy from logits of the whole split at once."""
+  exp, state = make(config, 1, 8)
+  source = sources.open_source("tfds:digits", "test", data_dir)
+  images = np.stack(
+    [transforms.decode(source[i]["image"], 1) for i in range(360)]
+  )
+  label = np.array([source[i]["label"] for i in range(360)])
+  values = (images / 127.5 - 1).astype(np.float32)
+  logits = exp.model.apply({"params": state.ema}, values)
+  losses = -scipy.special.log_softmax(logits, axis=-1)[range(360), label]
+  correct = int((np.argmax(logits, axis=-1) == label).sum())
+  return correct, losses.mean()
+
+
+@pytest.mark.parametrize(
+  ("devices", "batch_size"), [(1, 360), (1, 7), (2, 50), (8, 104), (8, 512)]
+)
+def test_every_example_counts_once(config, expected, devices, batch_size):
+  exp, state = make(config, devices, batch_size)
+  found = dict(exp.evaluators["test"].run(state))
+  correct, loss = expected
+  assert found["total"] == 360
+  assert found["correct"] == correct
+  assert found["accuracy"] == correct / 360
+  np.testing.assert_allclose(found["loss"], loss, rtol=1e-5)
+
+
+def test_a_lost_example_is_an_error(config, monkeypatch):
+  exp, state = make(config, 1, 90)
+  evaluator = exp.evaluators["test"]
+  make_batches = type(evaluator).run.__globals__["pipeline"].make_eval_batches
+
+  def lose_one(*args, **kwargs):
+    batches, total = make_batches(*args, **kwargs)
+    return list(batches)[1:], total
+
+  monkeypatch.setattr(
+    "vit_jax.evaluators.classification.pipeline.make_eval_batches", lose_one
+  )
+  with pytest.raises(RuntimeError, match="counted 270.0 of the 360"):
+    dict(evaluator.run(state))

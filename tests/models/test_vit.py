@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Vision Transformer against counts of the literature, and against the
+paper's equations written out in NumPy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vit_jax import models
+from vit_jax.config import ConfigError
+from vit_jax.sharding import get_path
+
+# With 1,000 classes at 224 px, a class token and no pre-logits.
+COUNTS = {
+  "Ti/16": 5_717_416,
+  "S/16": 22_050_664,
+  "S/32": 22_878_952,
+  "B/8": 86_576_872,
+  "B/16": 86_567_656,
+  "B/32": 88_224_232,
+  "L/16": 304_326_632,
+  "L/32": 306_535_400,
+  "H/14": 632_045_800,
+  "So400m/14": 413_597_656,
+}
+GAP_COUNTS = {
+  "S/16": 22_049_896,
+  "B/16": 86_566_120,
+  "S/32": 22_878_184,
+  "B/32": 88_222_696,
+}
+
+
+def get_shapes(model, size=224, channels=3):
+  """path -> shape of a model's parameters."""
+  image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+  variables = jax.eval_shape(model.init, jax.random.key(0), image)
+  leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+  return {get_path(path): leaf.shape for path, leaf in leaves}
+
+
+def count(model):
+  return sum(math.prod(shape) for shape in get_shapes(model).values())
+
+
+@pytest.mark.parametrize("variant", COUNTS)
+def test_parameter_counts(variant):
+  assert count(models.get_model(1000, variant=variant)) == COUNTS[variant]
+
+
+@pytest.mark.parametrize("variant", GAP_COUNTS)
+def test_parameter_counts_without_a_class_token(variant):
+  model = models.get_model(1000, variant=variant, pool="gap")
+  assert count(model) == GAP_COUNTS[variant]
+
+
+@pytest.mark.parametrize("name", models.VARIANTS)
+def test_every_row_counts_as_written_out_by_hand(name):
+  row, patch = models.VARIANTS[name], 14
+  d, m, depth = row["width"], row["mlp_dim"], row["depth"]
+  embedding = patch * patch * 3 * d + d
+  tokens = (224 // patch) ** 2 + 1
+  block = 2 * 2 * d + 4 * (d * d + d) + (d * m + m) + (m * d + d)
+  head = d * 1000 + 1000
+  expected = embedding + d + tokens * d + depth * block + 2 * d + head
+  assert count(models.get_model(1000, variant=f"{name}/{patch}")) == expected
+
+
+def test_pre_training_head_of_the_published_checkpoint():
+  model = models.get_model(21843, variant="B/16", representation_size=768)
+  assert count(model) == 103_186_515
+
+
+def test_paths_are_those_of_the_authors_checkpoints():
+  shapes = get_shapes(models.get_model(1000, variant="B/16"))
+  block = "Transformer/encoderblock"
+  attention = f"{block}/MultiHeadDotProductAttention_0"
+  expected = {
+    "cls": (1, 1, 768),
+    "embedding/kernel": (16, 16, 3, 768),
+    "embedding/bias": (768,),
+    "Transformer/posembed_input/pos_embedding": (1, 197, 768),
+    "Transformer/encoder_norm/scale": (768,),
+    "Transformer/encoder_norm/bias": (768,),
+    f"{attention}/out/kernel": (12, 12, 64, 768),
+    f"{attention}/out/bias": (12, 768),
+    f"{block}/MlpBlock_0/Dense_0/kernel": (12, 768, 3072),
+    f"{block}/MlpBlock_0/Dense_0/bias": (12, 3072),
+    f"{block}/MlpBlock_0/Dense_1/kernel": (12, 3072, 768),
+    f"{block}/MlpBlock_0/Dense_1/bias": (12, 768),
+    "head/kernel": (768, 1000),
+    "head/bias": (1000,),
+  }
+  for name in ("query", "key", "value"):
+    expected[f"{attention}/{name}/kernel"] = (12, 768, 12, 64)
+    expected[f"{attention}/{name}/bias"] = (12, 12, 64)
+  for name in ("LayerNorm_0", "LayerNorm_1"):
+    expected[f"{block}/{name}/scale"] = (12, 768)
+    expected[f"{block}/{name}/bias"] = (12, 768)
+  assert shapes == expected
+
+
+def layer_norm(x, p, eps=1e-6):
+  mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+  return (x - mean) / np.sqrt(variance + eps) * p["scale"] + p["bias"]
+
+
+def gelu_tanh(x):
+  return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu_exact(x):
+  return 0.5 * x * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
+
+
+def forward(params, image, patch, pool, gelu):
+  """The paper's equations 1 to 4, an example and a head at a time."""
+  logits = []
+  for picture in image:
+    tokens = []
+    for top in range(0, picture.shape[0], patch):
+      for left in range(0, picture.shape[1], patch):
+        cut = picture[top : top + patch, left : left + patch].reshape(-1)
+        kernel = params["embedding"]["kernel"]
+        kernel = kernel.reshape(-1, kernel.shape[-1])
+        tokens.append(cut @ kernel + params["embedding"]["bias"])
+    if pool == "token":
+      tokens.insert(0, params["cls"][0, 0])
+    encoder = params["Transformer"]
+    x = np.stack(tokens) + encoder["posembed_input"]["pos_embedding"][0]
+    blocks = encoder["encoderblock"]
+    depth = blocks["LayerNorm_0"]["scale"].shape[0]
+    for layer in range(depth):
+      p = jax.tree.map(lambda a, i=layer: a[i], blocks)
+      y = layer_norm(x, p["LayerNorm_0"])
+      attention = p["MultiHeadDotProductAttention_0"]
+      out = np.zeros_like(x)
+      for head in range(attention["query"]["kernel"].shape[1]):
+        q, k, v = (
+          y @ attention[name]["kernel"][:, head] + attention[name]["bias"][head]
+          for name in ("query", "key", "value")
+        )
+        a = np.exp(q @ k.T / np.sqrt(q.shape[-1]))
+        a /= a.sum(-1, keepdims=True)
+        out += a @ v @ attention["out"]["kernel"][head]
+      x = x + out + attention["out"]["bias"]
+      mlp = p["MlpBlock_0"]
+      y = layer_norm(x, p["LayerNorm_1"])
+      y = gelu(y @ mlp["Dense_0"]["kernel"] + mlp["Dense_0"]["bias"])
+      x = x + y @ mlp["Dense_1"]["kernel"] + mlp["Dense_1"]["bias"]
+    x = layer_norm(x, encoder["encoder_norm"])
+    x = x[0] if pool == "token" else x.mean(0)
+    if "pre_logits" in params:
+      x = np.tanh(
+        x @ params["pre_logits"]["kernel"] + params["pre_logits"]["bias"]
+      )
+    logits.append(x @ params["head"]["kernel"] + params["head"]["bias"])
+  return np.stack(logits)
+
+
+def make_params(model, image, seed=0):
+  """Parameters with no zeros in them, in float64."""
+  params = model.init(jax.random.key(seed), image)["params"]
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda p: np.asarray(p) + 0.1 * rng.normal(size=p.shape), params
+  )
+
+
+@pytest.mark.parametrize("pool", ["token", "gap"])
+@pytest.mark.parametrize("gelu", ["tanh", "exact"])
+@pytest.mark.parametrize("representation_size", [None, 24])
+def test_forward_is_the_papers_equations(pool, gelu, representation_size):
+  model = models.get_model(
+    7,
+    variant="mu/4",
+    depth=3,
+    pool=pool,
+    gelu=gelu,
+    representation_size=representation_size,
+    dtype="float32",
+  )
+  image = np.random.default_rng(1).uniform(-1, 1, (2, 12, 8, 3))
+  params = make_params(model, image)
+  reference = dict(tanh=gelu_tanh, exact=gelu_exact)[gelu]
+  expected = forward(params, image, 4, pool, reference)
+  params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
+  logits = model.apply({"params": params}, jnp.asarray(image, jnp.float32))
+  np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    dict(unroll=2),
+    dict(unroll=4),
+    dict(remat="dots"),
+    dict(remat="full"),
+    dict(remat="full", unroll=4),
+  ],
+)
+def test_unrolling_and_remat_change_no_parameter_logit_or_gradient(fields):
+  image = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+
+  def run(**fields):
+    model = models.get_model(
+      3, variant="mu/4", depth=4, dropout=0.5, dtype="float32", **fields
+    )
+    params = model.init(jax.random.key(0), image)["params"]
+    params["head"]["kernel"] += 1.0
+
+    def loss(params):
+      rngs = {"dropout": jax.random.key(2)}
+      logits = model.apply({"params": params}, image, train=True, rngs=rngs)
+      return jnp.sum(logits**2)
+
+    return jax.tree.leaves((params, jax.jit(jax.value_and_grad(loss))(params)))
+
+  for a, b in zip(run(), run(**fields), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_initial_logits_are_the_head_bias():
+  model = models.get_model(5, variant="mu/4", head_bias=-10.0)
+  image = jnp.ones((2, 8, 8, 3))
+  variables = model.init(jax.random.key(0), image)
+  logits = model.apply(variables, image)
+  assert logits.dtype == jnp.float32
+  np.testing.assert_array_equal(logits, np.full((2, 5), -10.0))
+
+
+def test_parameters_are_float32_whatever_the_activations():
+  model = models.get_model(5, variant="mu/4", representation_size=32)
+  params = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+  assert {p.dtype for p in jax.tree.leaves(params)} == {np.dtype("float32")}
+
+
+def test_dropout_is_off_in_evaluation_and_on_in_training():
+  model = models.get_model(5, variant="mu/4", dropout=0.5, dtype="float32")
+  image = jnp.ones((1, 8, 8, 3))
+  params = model.init(jax.random.key(0), image)["params"]
+  params["head"]["kernel"] += jax.random.normal(jax.random.key(1), (32, 5))
+
+  def run(seed, train):
+    rngs = {"dropout": jax.random.key(seed)}
+    return model.apply({"params": params}, image, train=train, rngs=rngs)
+
+  np.testing.assert_array_equal(run(0, False), run(1, False))
+  np.testing.assert_array_equal(run(0, True), run(0, True))
+  assert np.abs(run(0, True) - run(1, True)).max() > 0.01
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+  with pytest.raises(ConfigError, match="model.num_heads=5"):
+    models.get_model(3, variant="mu/4", num_heads=5)

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from vit_jax.checkpoint import Checkpoint, Checkpointer
+from vit_jax.experiment import Experiment
+from vit_jax.train_state import get_digest
+
+
+@pytest.fixture
+def directory(tmp_path):
+  return epath.Path(tmp_path) / "checkpoints"
+
+
+@pytest.mark.parametrize(
+  ("devices", "mesh"), [(1, {}), (2, {}), (4, dict(fsdp=2, tensor=2))]
+)
+def test_a_state_is_restored_onto_any_mesh(config, directory, devices, mesh):
+  config["model"]["variant"] = "Ti/4"
+  exp = Experiment(config)
+  state = exp.make_state()
+  with Checkpointer(directory, Checkpoint()) as checkpointer:
+    checkpointer.save(0, state, wait=True)
+  other = Experiment(config | {"mesh": mesh}, jax.devices()[:devices])
+  with Checkpointer(directory, Checkpoint()) as checkpointer:
+    restored = checkpointer.restore(other.abstract_state)
+  places = jax.tree.map(lambda x: x.sharding, other.abstract_state)
+  assert jax.tree.map(lambda x: x.sharding, restored) == places
+  for a, b in zip(
+    jax.tree.leaves(state), jax.tree.leaves(restored), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+  assert get_digest(restored.params) == get_digest(state.params)
+
+
+def test_the_newest_are_kept(config, directory):
+  exp = Experiment(config, jax.devices()[:1])
+  state = exp.make_state()
+  with Checkpointer(directory, Checkpoint(every=2, keep=2)) as checkpointer:
+    assert checkpointer.restore(exp.abstract_state) is None
+    for step in (2, 4, 6):
+      assert checkpointer.is_due(step) and not checkpointer.is_due(step + 1)
+      checkpointer.save(step, state.replace(step=state.step + step))
+    checkpointer.wait()
+    assert checkpointer.get_latest_step() == 6
+    assert int(checkpointer.restore(exp.abstract_state).step) == 6
+  assert sorted(path.name for path in directory.iterdir()) == ["4", "6"]
+
+
+def test_a_step_is_saved_once(config, directory):
+  exp = Experiment(config, jax.devices()[:1])
+  with Checkpointer(directory, Checkpoint()) as checkpointer:
+    checkpointer.save(3, exp.make_state(), wait=True)
+    checkpointer.save(3, exp.make_state(), wait=True)
+    assert checkpointer.get_latest_step() == 3
+
+
+def test_a_state_may_be_donated_while_it_is_saved(config, directory):
+  exp = Experiment(config, jax.devices()[:1])
+  state = exp.make_state()
+  expected = get_digest(state.params)
+  with Checkpointer(directory, Checkpoint()) as checkpointer:
+    checkpointer.save(1, state)
+    jax.jit(lambda s: jax.tree.map(lambda x: x * 0, s), donate_argnums=0)(state)
+    checkpointer.wait()
+    restored = checkpointer.restore(exp.abstract_state)
+  assert get_digest(restored.params) == expected
+
+
+def test_what_a_killed_save_left_is_swept(config, directory):
+  exp = Experiment(config, jax.devices()[:1])
+  with Checkpointer(directory, Checkpoint()) as checkpointer:
+    checkpointer.save(1, exp.make_state(), wait=True)
+  left = directory / "2.orbax-checkpoint-tmp"
+  (left / "state").mkdir(parents=True)
+  with Checkpointer(directory, Checkpoint()) as checkpointer:
+    assert checkpointer.get_latest_step() == 1
+    checkpointer.save(2, exp.make_state(), wait=True)
+    assert checkpointer.get_latest_step() == 2
+  assert not left.exists()

@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a user types, in processes of their own."""
+
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vit_jax import command_line, config, doctor, study
+
+ROOT = pathlib.Path(__file__).parent.parent
+VERBS = ["main", "prepare", "doctor", "study"]
+
+
+def run(*arguments, **environment):
+  """Runs `python -m ARGUMENTS` as a user would."""
+  return subprocess.run(
+    [sys.executable, "-m", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=os.environ | environment,
+  )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(verb, capsys):
+  with pytest.raises(SystemExit) as caught:
+    importlib.import_module(f"vit_jax.{verb}").main(["--help"])
+  assert caught.value.code == 0
+  assert f"usage: python -m vit_jax.{verb}" in capsys.readouterr().out
+
+
+def test_every_verb_is_asked_for_help():
+  found = {
+    path.stem
+    for path in (ROOT / "vit_jax").glob("*.py")
+    if '__name__ == "__main__"' in path.read_text()
+  }
+  assert found == set(VERBS)
+
+
+def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
+  tick = time.monotonic()
+  done = run(
+    "vit_jax.main",
+    "--config=configs/vit_l16.py",
+    f"--workdir={tmp_path / 'run'}",
+    f"--config.data.dir={tmp_path / 'data'}",
+  )
+  assert done.returncode == 2
+  assert "'tfds:imagenet21k' is not prepared" in done.stderr
+  assert "python -m vit_jax.prepare imagenet21k" in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "run").exists()
+  # Seconds on an idle machine; the bound leaves room for a busy one.
+  assert time.monotonic() - tick < 60
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--config=configs/digits.py"], "required: --workdir"),
+    (["--workdir=x"], "required: --config"),
+    (["--config=configs/x.py", "--workdir=x"], "there is no file"),
+    (["--config=configs/digits.py:a=1", "--workdir=x"], "unknown argument"),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.train.stesp=1"],
+      "train.stesp is read by nobody: did you mean 'steps'?",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--wrokdir=y"],
+      "'--wrokdir=y' is no flag",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.train.lr.x=1"],
+      "train.lr is read by nobody",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.optim.lr.x=1"],
+      "lr is a key, not a section",
+    ),
+  ],
+)
+def test_bad_flags(arguments, message, capsys, monkeypatch):
+  from vit_jax import main
+
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(SystemExit) as caught:
+    main.main(arguments)
+  assert caught.value.code == 2
+  assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("text", "value"),
+  [
+    ("3", 3),
+    ("1e-3", 1e-3),
+    ("true", True),
+    ("False", False),
+    ("none", None),
+    ("B/16", "B/16"),
+    ("tfds:digits", "tfds:digits"),
+    ("(0.5, 1.0)", (0.5, 1.0)),
+    ("train[:90%]", "train[:90%]"),
+  ],
+)
+def test_values(text, value):
+  assert command_line.parse_value(text) == value
+
+
+def test_a_recipe_is_found_from_anywhere(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  overrides = ["--config.train.steps=10", "--config.mesh.fsdp=4"]
+  path = ROOT / "configs/vit_b16.py"
+  loaded = command_line.load_config(f"{path}:epochs=30", overrides)
+  assert loaded["train"]["epochs"] == 30
+  assert loaded["train"]["steps"] == 10 and loaded["mesh"] == {"fsdp": 4}
+
+
+def test_a_recipe_that_takes_no_arguments_says_so(tmp_path):
+  path = tmp_path / "plain.py"
+  path.write_text("def get_config():\n  return {}\n")
+  with pytest.raises(config.ConfigError, match="takes 0 positional"):
+    command_line.load_config(f"{path}:a=1", [])
+
+
+def test_doctor():
+  done = run("vit_jax.doctor", JAX_PLATFORMS="cpu")
+  assert done.returncode == 0, done.stderr
+  assert "unset it to use an accelerator" in done.stdout
+  report = json.loads(run("vit_jax.doctor", "--json").stdout.splitlines()[-1])
+  assert report["versions"]["jax"] and report["devices"]
+
+
+@pytest.mark.parametrize(
+  ("machine", "installed", "expected"),
+  [
+    (("tpu",), {}, "pip install 'vit_jax[tpu]'"),
+    (("tpu",), {"libtpu": "1"}, "another process holds the chips"),
+    (("gpu",), {}, "pip install 'vit_jax[cuda]'"),
+    (("gpu",), {"jax-cuda13-plugin": "1"}, "compare the driver's CUDA version"),
+    ((), {}, "No accelerator was found"),
+  ],
+)
+def test_doctor_explains(machine, installed, expected, monkeypatch):
+  monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+  monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+  monkeypatch.setattr(doctor, "has_tpu", lambda: "tpu" in machine)
+  monkeypatch.setattr(doctor, "has_gpu", lambda: "gpu" in machine)
+  assert expected in doctor.explain("cpu", installed)
+  assert doctor.explain("tpu", installed) == "jax uses the TPU."
+
+
+def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  study.main(
+    [
+      "seeds",
+      f"--workdir={tmp_path}",
+      "--seeds=3,4",
+      "--config=configs/digits.py",
+      f"--config.data.dir={data_dir}",
+      "--config.model.depth=1",
+      "--config.train.steps=2",
+      "--config.train.batch_size=8",
+      "--config.optim.warmup_steps=1",
+    ]
+  )
+  summary = json.loads((tmp_path / "study.json").read_text())
+  runs = {}
+  for seed in (3, 4):
+    path = tmp_path / f"seed_{seed}"
+    runs[seed] = json.loads((path / "result.json").read_text())
+    assert (
+      json.loads((path / "config.json").read_text())["train"]["seed"] == seed
+    )
+  accuracies = [r["accuracy"] for r in runs.values()]
+  assert runs[3]["params_sha256"] != runs[4]["params_sha256"]
+  assert summary["mean"] == sum(accuracies) / 2
+  assert summary["worst"] == min(accuracies)
+  assert f"mean {summary['mean']:.2%}" in capfd.readouterr().out
+
+
+def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path):
+  with pytest.raises(SystemExit) as caught:
+    study.main(["seeds", f"--workdir={tmp_path}", "--config=nowhere.py"])
+  assert caught.value.code == 2

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+from typing import Literal
+
+import pytest
+
+from vit_jax import config
+from vit_jax.experiment import resolve
+
+GOOD = {
+  "model": dict(variant="mu/4"),
+  "data": dict(source="tfds:digits"),
+  "optim": dict(lr=1e-3),
+  "train": dict(batch_size=8, steps=1),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inner:
+  depth: int = 1
+
+
+def build(model, *, rate: float, name: Literal["a", "b"] = "a", inner: Inner):
+  """A constructor with every kind of parameter."""
+
+
+@pytest.mark.parametrize(
+  ("value", "annotation", "expected"),
+  [
+    (1, int, True),
+    (1, float, True),
+    (1.0, int, False),
+    (True, int, False),
+    (True, bool, True),
+    ("1", int, False),
+    (None, int | None, True),
+    (None, int, False),
+    ([1, 2.0], tuple[float, float], True),
+    ([1, 2, 3], tuple[float, float], False),
+    ((1, 2, 3), tuple[int, ...], True),
+    (("a",), tuple[int, ...], False),
+    ("a", Literal["a", "b"], True),
+    ("c", Literal["a", "b"], False),
+    ({"x": 1}, dict[str, int], True),
+  ],
+)
+def test_fits(value, annotation, expected):
+  assert config.fits(value, annotation) is expected
+
+
+def test_check_fills_in_defaults_at_every_depth():
+  errors = []
+  allowed = config.parameters(build)
+  assert "model" not in allowed, "what code passes in is no config key"
+  allowed["inner"] = allowed["inner"].replace(default=Inner())
+  resolved = config.check("section", {"rate": 1}, allowed, errors)
+  assert not errors
+  assert resolved == {"rate": 1, "name": "a", "inner": {"depth": 1}}
+
+
+def test_everything_wrong_is_reported_at_once():
+  bad = {
+    "model": dict(variant="mu/4", dept=3),
+    "data": dict(source="tfds:digits", crop="incepton", augment=dict(mixp=1)),
+    "optim": dict(schedule="cosine"),
+    "train": dict(batch_size="8", stesp=1),
+    "objective": dict(name="supervized"),
+    "mdel": {},
+    "evals": {"test": dict(split="test", evry=3)},
+    "mesh": 8,
+  }
+  with pytest.raises(config.ConfigError) as caught:
+    resolve(bad)
+  expected = [
+    "mdel is read by nobody: did you mean 'model'?",
+    "model.dept is read by nobody: did you mean 'depth'?",
+    "data.crop='incepton' (str) must be one of 'inception', 'none'; "
+    "did you mean 'inception'?",
+    "data.augment.mixp is read by nobody: did you mean 'mixup'?",
+    "unknown objective.name 'supervized': did you mean 'supervised'?",
+    "optim.lr is missing: it must be float",
+    "train.stesp is read by nobody: did you mean 'steps'?",
+    "train.batch_size='8' (str) must be int",
+    "mesh=8 must be a section of keys",
+    "evals.test.evry is read by nobody: did you mean 'every'?",
+  ]
+  assert sorted(str(caught.value).splitlines()) == sorted(expected)
+
+
+def test_resolving_twice_changes_nothing():
+  once = resolve(GOOD)
+  assert resolve(once) == once
+  assert once["model"]["width"] == 32
+  assert once["data"]["crop_area"] == (0.05, 1.0)
+  assert once["checkpoint"] == {"every": None, "keep": 2}
+
+
+@pytest.mark.parametrize(
+  ("variant", "message"),
+  [
+    ("Q/16", "unknown model variant 'Q': choose from"),
+    ("b/16", "unknown model variant 'b': choose from"),
+    ("B16", "not of the form NAME/PATCH"),
+    ("B/0", "not of the form NAME/PATCH"),
+  ],
+)
+def test_unknown_variants_are_named(variant, message):
+  with pytest.raises(config.ConfigError, match="model") as caught:
+    resolve(GOOD | {"model": dict(variant=variant)})
+  assert message in str(caught.value)
+
+
+def test_a_missing_variant_is_named():
+  with pytest.raises(config.ConfigError, match=r"model.variant is missing"):
+    resolve(GOOD | {"model": {}})

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe, for every value of every argument, one at a time: built, and
+its training step lowered from shapes alone."""
+
+import ast
+import importlib
+import pathlib
+import re
+
+import pytest
+
+from configs import arguments
+from vit_jax.command_line import load_config
+from vit_jax.experiment import Experiment
+
+ROOT = pathlib.Path(__file__).parent.parent
+HELPERS = {"__init__", "arguments", "pretraining"}
+NAMES = sorted(
+  path.stem
+  for path in (ROOT / "configs").glob("*.py")
+  if path.stem not in HELPERS
+)
+
+
+def get_variants():
+  """FILE and FILE:key=value for every documented value of every argument."""
+  for name in NAMES:
+    module = importlib.import_module(f"configs.{name}")
+    yield f"configs/{name}.py"
+    for key, values in getattr(module, "CHOICES", {}).items():
+      yield from (f"configs/{name}.py:{key}={value}" for value in values)
+  yield "configs/digits.py:variant=Ti/2"
+
+
+@pytest.mark.parametrize("argument", get_variants())
+def test_recipes_lower_from_shapes_alone(argument, tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  config = load_config(argument, [f"--config.data.dir={tmp_path}"])
+  exp = Experiment(config)
+  text = exp.lower_train_step().as_text()
+  assert "stablehlo.dot_general" in text
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_opens_with_commands_that_exist(name):
+  doc = ast.get_docstring(ast.parse((ROOT / f"configs/{name}.py").read_text()))
+  commands = re.findall(r"--config=(\S+)", doc)
+  assert f"configs/{name}.py" in commands
+  for command in commands:
+    load_config(str(ROOT / command), [])
+
+
+# ViT paper, table 3 and appendix B.1.
+TABLE_3 = [
+  ("vit_b16.py", "B/16", "imagenet21k", 90, 1e-3, 0.03, 0.1),
+  ("vit_b32.py", "B/32", "imagenet21k", 90, 1e-3, 0.03, 0.1),
+  ("vit_l16.py", "L/16", "imagenet21k", 90, 1e-3, 0.03, 0.1),
+  ("vit_l16.py:epochs=30", "L/16", "imagenet21k", 30, 1e-3, 0.03, 0.1),
+  ("vit_l32.py", "L/32", "imagenet21k", 90, 1e-3, 0.03, 0.1),
+  ("vit_h14.py", "H/14", "jft300m", 14, 3e-4, 0.1, 0.0),
+]
+
+
+@pytest.mark.parametrize(
+  ("card", "variant", "source", "epochs", "lr", "decay", "dropout"), TABLE_3
+)
+def test_table_3(card, variant, source, epochs, lr, decay, dropout, tmp_path):
+  argument = str(ROOT / "configs" / card)
+  exp = Experiment(load_config(argument, [f"--config.data.dir={tmp_path}"]))
+  config = exp.config
+  assert config["model"]["variant"] == variant
+  assert config["model"]["dropout"] == dropout
+  assert config["model"]["representation_size"] == config["model"]["width"]
+  assert config["model"]["head_bias"] == -10
+  assert config["data"]["source"] == f"tfds:{source}"
+  assert config["data"]["size"] == 224
+  assert config["objective"]["cross_entropy"] == "sigmoid"
+  assert (exp.optim.name, exp.optim.b1, exp.optim.b2) == ("adam", 0.9, 0.999)
+  assert (exp.optim.lr, exp.optim.weight_decay) == (lr, decay)
+  assert exp.optim.schedule == "linear"
+  assert exp.optim.warmup_steps == 10_000
+  assert exp.train.batch_size == 4096
+  images = {"imagenet21k": 14_197_122, "jft300m": 303_000_000}[source] - 51_200
+  assert exp.steps == round(epochs * images / 4096)
+  assert float(exp.schedule(10_000)) == pytest.approx(lr)
+  assert float(exp.schedule(exp.steps)) == pytest.approx(1e-5)
+
+
+def test_arguments():
+  args = arguments.parse("a=2,b=x:y", a=1, b="", c=0.5)
+  assert (args.a, args.b, args.c) == (2, "x:y", 0.5)
+  with pytest.raises(ValueError, match=r"did you mean data=...\?"):
+    arguments.parse("dta=x", data="")
+  with pytest.raises(ValueError, match="'a=x' must be int"):
+    arguments.parse("a=x", a=1)
+  with pytest.raises(ValueError, match="must be one of 30, 90"):
+    arguments.parse("epochs=31", {"epochs": (30, 90)}, epochs=90)

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+import io
+import json
+
+import numpy as np
+import pytest
+from etils import epath
+from tensorboardX.proto import event_pb2
+
+from vit_jax import metrics
+
+
+def read_events(directory):
+  """Scalars of every event file, parsed from its records."""
+  for path in sorted(directory.glob("events.out.tfevents.*")):
+    data = path.read_bytes()
+    while data:
+      size = int.from_bytes(data[:8], "little")
+      event = event_pb2.Event.FromString(data[12 : 12 + size])
+      yield from (
+        (event.step, value.tag, value.simple_value)
+        for value in event.summary.value
+      )
+      data = data[12 + size + 4 :]
+
+
+def test_means_are_over_examples_not_over_batches():
+  results = [{"loss": (6.0, 3.0)}, {"loss": (1.0, 1.0), "extra": (4.0, 2.0)}]
+  assert metrics.compute(results) == {"loss": 7 / 4, "extra": 2.0}
+
+
+def test_counts_stay_exact_beyond_float32():
+  one = {"accuracy": (np.float32(2**24), np.float32(2**24))}
+  merged = metrics.merge([one, {"accuracy": (np.float32(1), np.float32(1))}])
+  assert merged["accuracy"].count == 2**24 + 1
+
+
+def test_rows_and_events(tmp_path):
+  writer = metrics.MetricWriter(epath.Path(tmp_path), start_step=0)
+  for step in (1, 2, 3):
+    writer.write(step, {"loss": 0.5 * step})
+  writer.close()
+  # A run that resumes after step 2 writes step 3 again.
+  writer = metrics.MetricWriter(epath.Path(tmp_path), start_step=2)
+  writer.write(3, {"loss": 9.0})
+  writer.close()
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [(r["step"], r["loss"]) for r in rows] == [(1, 0.5), (2, 1), (3, 9)]
+  assert (1, "loss", 0.5) in list(read_events(tmp_path / "events"))
+
+
+def test_only_the_first_process_writes(tmp_path):
+  writer = metrics.MetricWriter(epath.Path(tmp_path), 0, enabled=False)
+  writer.write(1, {"loss": 1.0})
+  writer.close()
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_events_on_an_object_store_are_written_whole(tmp_path):
+  path = tmp_path / "events"
+  writer = metrics.ObjectWriterFactory().open(str(path))
+  writer.write(b"ab")
+  writer.flush()
+  assert path.read_bytes() == b"ab"
+  writer.write(b"c")
+  writer.close()
+  assert path.read_bytes() == b"abc"
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+  path = epath.Path(tmp_path) / "x.json"
+  metrics.write_json(path, {"a": 1})
+  metrics.write_json(path, {"a": (1, 2)})
+  assert metrics.read_json(path) == {"a": [1, 2]}
+  assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize(
+  ("seconds", "text"),
+  [
+    (0.4, "0s"),
+    (59.6, "1m00s"),
+    (185, "3m05s"),
+    (7620, "2h07m"),
+    (2 * 86400, "2d00h"),
+    (3 * 86400 + 4 * 3600, "3d04h"),
+  ],
+)
+def test_durations(seconds, text):
+  assert metrics.format_duration(seconds) == text
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+def test_a_terminal_sees_one_line_that_changes():
+  stream = Terminal()
+  progress = metrics.Progress(stream=stream)
+  for step in (5, 10):
+    progress.show(
+      step, 10, loss=0.5, images_per_second=1234.5, seconds_left=61.0
+    )
+  progress.say("done")
+  line = "step {:2}/10 {:4.0%}  loss 0.5000  1,234 images/s  1m01s left"
+  expected = "".join("\r\x1b[2K" + line.format(s, s / 10) for s in (5, 10))
+  assert stream.getvalue() == expected + "\ndone\n"
+
+
+def test_a_log_file_sees_a_line_a_report():
+  stream = io.StringIO()
+  progress = metrics.Progress(stream=stream)
+  progress.show(5, 10, loss=0.5, images_per_second=1.0, seconds_left=1.0)
+  progress.say("done")
+  assert stream.getvalue().splitlines()[1] == "done"
+  assert "\x1b" not in stream.getvalue()

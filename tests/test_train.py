@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The loop from end to end, on real images through the real parts."""
+
+import copy
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from vit_jax import optim
+from vit_jax.checkpoint import Checkpointer
+from vit_jax.config import ConfigError
+from vit_jax.experiment import Experiment
+from vit_jax.preemption import Preempted, Preemption
+from vit_jax.train import train
+from vit_jax.train_state import get_digest
+
+
+def read_rows(workdir):
+  text = (workdir / "metrics.jsonl").read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def straight(config, tmp_path):
+  """A run that nobody interrupts: its workdir and result."""
+  workdir = tmp_path / "straight"
+  return workdir, train(config, str(workdir))
+
+
+def test_a_run_leaves_what_people_and_programs_need(config, straight, capsys):
+  workdir, result = straight
+  assert json.loads((workdir / "result.json").read_text()) == result
+  assert set(result) == {
+    *("accuracy", "correct", "total", "loss"),
+    *("steps", "seconds", "params_sha256"),
+  }
+  assert result["steps"] == 6 and result["total"] == 40
+  assert result["accuracy"] == result["correct"] / 40
+
+  # The digest is that of the parameters in the checkpoint, not their average.
+  exp = Experiment(config)
+  with Checkpointer(workdir / "checkpoints", exp.checkpoint) as checkpointer:
+    state = checkpointer.restore(exp.abstract_state)
+  assert int(state.step) == 6
+  assert get_digest(state.params) == result["params_sha256"]
+  assert get_digest(state.ema) != result["params_sha256"]
+
+  recorded = json.loads((workdir / "config.json").read_text())
+  assert recorded["versions"]["jax"] == jax.__version__
+  assert {"flax", "vit_jax"} <= set(recorded["versions"])
+  assert recorded["model"]["width"] == 32
+  manifest = json.loads((workdir / "manifest.json").read_text())
+  assert manifest["class_names"] == list("0123456789")
+  assert manifest["model"]["gelu"] == "tanh"
+  assert list((workdir / "events").glob("events.out.tfevents.*"))
+
+  rows = read_rows(workdir)
+  assert [r["step"] for r in rows if "loss" in r] == [2, 4, 6]
+  assert rows[-1]["test/accuracy"] == result["accuracy"]
+  schedule = optim.make_schedule(exp.optim, 6)
+  for row in rows[:3]:
+    # Updates are counted from 0: the last one of two steps was number 1.
+    assert row["lr"] == float(schedule(row["step"] - 1))
+    assert 0 < row["grad_norm"] and 0 < row["images_per_second"]
+  assert rows[0]["loss"] == pytest.approx(math.log(10), abs=0.1)
+
+  shown = capsys.readouterr().err
+  assert re.search(r"step 6/6 100%  loss \d\.\d{4}  [\d,]+ images/s  0s", shown)
+  assert f"({result['correct']}/40)" in shown
+  assert str(workdir / "checkpoints" / "6") in shown
+
+
+def test_a_finished_run_says_so_and_does_nothing(config, straight, capsys):
+  workdir, result = straight
+  before = (workdir / "metrics.jsonl").read_bytes()
+  assert train(config, str(workdir)) == result
+  assert "finished at step 6 already" in capsys.readouterr().err
+  assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_an_interrupted_run_is_the_run_that_was_not(
+  config, straight, tmp_path, monkeypatch, stop
+):
+  """Stopped after any step and taken up, to the same bits."""
+  monkeypatch.setattr(Preemption, "is_asked", lambda self, step: step == stop)
+  workdir = tmp_path / "resumed"
+  with pytest.raises(Preempted, match=f"saved step {stop}"):
+    train(config, str(workdir))
+  assert not (workdir / "result.json").exists()
+  monkeypatch.undo()
+  result = train(config, str(workdir))
+  expected = straight[1]
+  for name in set(expected) - {"seconds"}:
+    assert result[name] == expected[name], name
+  steps = [row["step"] for row in read_rows(workdir) if "loss" in row]
+  assert steps == sorted({2, 4, 6, stop}), "every step stands once"
+
+
+def test_a_run_killed_after_its_last_checkpoint_is_evaluated_again(
+  config, straight
+):
+  workdir, result = straight
+  (workdir / "result.json").unlink()
+  again = train(config, str(workdir))
+  for name in set(result) - {"seconds"}:
+    assert again[name] == result[name], name
+
+
+def test_rows_after_the_checkpoint_are_written_again(config, tmp_path):
+  """What a killed run logged after its last save does not stand twice."""
+  config["checkpoint"] = dict(every=2)
+  short = copy.deepcopy(config)
+  train(short, str(tmp_path))
+  rows = read_rows(tmp_path)
+  # As if it had been killed after step 5, with step 4 saved.
+  (tmp_path / "result.json").unlink()
+  for path in (tmp_path / "checkpoints" / "6").rglob("*"):
+    if path.is_file():
+      path.unlink()
+  subprocess.run(["rm", "-r", str(tmp_path / "checkpoints" / "6")], check=True)
+  train(config, str(tmp_path))
+  timeless = [
+    {k: v for k, v in row.items() if k != "images_per_second"} for row in rows
+  ]
+  again = [
+    {k: v for k, v in row.items() if k != "images_per_second"}
+    for row in read_rows(tmp_path)
+  ]
+  assert again == timeless
+
+
+def test_evaluations_run_when_they_are_due(config, tmp_path):
+  config["evals"]["often"] = dict(split="test[:24]", batch_size=24, every=2)
+  train(config, str(tmp_path))
+  rows = read_rows(tmp_path)
+  assert [r["step"] for r in rows if "often/accuracy" in r] == [2, 4, 6]
+  assert [r["step"] for r in rows if "test/accuracy" in r] == [6]
+
+
+def test_the_host_fetches_once_an_interval(config, tmp_path, monkeypatch):
+  config["train"] |= dict(steps=8, log_every=4)
+  fetches = []
+  fetch = jax.device_get
+
+  def count(x):
+    # Metrics of an interval come in a list; other fetches are not of the loop.
+    if isinstance(x, list) and "grad_norm" in x[0]:
+      fetches.append(len(x))
+    return fetch(x)
+
+  monkeypatch.setattr(jax, "device_get", count)
+  train(config, str(tmp_path))
+  assert fetches == [4, 4]
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"data": dict(size=10)}, r"data.size=10 .* patch size 4 .* 8 and 12"),
+    (
+      {"train": dict(batch_size=12)},
+      r"train.batch_size=12 .* 8 data-parallel devices: .* 8 and 16",
+    ),
+    ({"evals": {"test": dict(split="tset")}}, r"no split 'tset'"),
+    ({"data": dict(num_classes=9)}, "data.num_classes=9 is less than the 10"),
+    ({"train": dict(steps=None)}, "set train.steps or train.epochs"),
+    ({"train": dict(steps=2)}, "optim.warmup_steps=2 leaves nothing"),
+    ({"checkpoint": dict(keep=0)}, "checkpoint.keep=0"),
+    ({"mesh": dict(fsdp=3)}, "mesh.fsdp=3"),
+    ({"train": dict(allow_cpu=False)}, "jax found no accelerator"),
+  ],
+)
+def test_a_bad_config_ends_before_anything_is_compiled(
+  config, tmp_path, monkeypatch, change, message
+):
+  monkeypatch.setattr(Experiment, "lower_train_step", None)
+  for section, keys in change.items():
+    config.setdefault(section, {}).update(keys)
+  with pytest.raises(ConfigError, match=message):
+    train(config, str(tmp_path / "run"))
+  assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_shorter_run_is_refused_in_a_longer_ones_workdir(config, straight):
+  config["train"]["steps"] = 4
+  with pytest.raises(ConfigError, match="holds a run of 6 steps"):
+    train(config, str(straight[0]))
+
+
+def test_another_models_checkpoint_is_refused(config, straight):
+  config["model"]["width"] = 64
+  (straight[0] / "result.json").unlink()
+  with pytest.raises(ConfigError, match="does not fit this config"):
+    train(config, str(straight[0]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_real_process_with_a_checkpoint(tmp_path, number):
+  """Sent at some moment of training; the same command then finishes."""
+  root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  command = [sys.executable, "-m", "vit_jax.main"]
+  command += ["--config=configs/digits.py", f"--workdir={tmp_path / 'run'}"]
+  command += [f"--config.data.dir={tmp_path / 'data'}"]
+  command += ["--config.model.depth=1", "--config.train.log_every=1"]
+  command += ["--config.train.batch_size=8", "--config.optim.warmup_steps=1"]
+  process = subprocess.Popen(
+    [*command, "--config.train.steps=100000"],
+    cwd=root,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  for line in process.stderr:
+    if line.startswith("step"):
+      process.send_signal(number)
+      break
+  rest = process.stderr.read()
+  assert process.wait(timeout=60) == 42, rest
+  name = signal.Signals(number).name
+  step = int(re.search(rf"{name}: saved step (\d+) in", rest)[1])
+  done = subprocess.run(
+    [*command, f"--config.train.steps={step + 1}"],
+    cwd=root,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert f"resuming after step {step}" in done.stderr
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert result["steps"] == step + 1 and result["total"] == 360

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints through Orbax: the state of a run, and nothing half-written.
+
+A step's directory appears when it is complete. The state holds the step, which
+is the position in the data and in every random stream.
+"""
+
+import dataclasses
+from typing import Any
+
+from etils import epath
+from orbax.checkpoint import v1 as ocp
+
+from vit_jax.config import ConfigError
+from vit_jax.train_state import TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+  """What the checkpoint section of a config sets.
+
+  Attributes:
+    every: save after so many steps, and at the end; None is at the end only.
+    keep: how many of the newest to keep.
+  """
+
+  every: int | None = None
+  keep: int = 2
+
+
+class Checkpointer:
+  """Saves without blocking and restores onto any mesh; a context manager."""
+
+  def __init__(self, directory: epath.Path, options: Checkpoint):
+    """Opens or creates the directory.
+
+    Raises:
+      ConfigError: if the options make no sense.
+    """
+    if options.keep < 1 or (options.every is not None and options.every < 1):
+      raise ConfigError(
+        f"checkpoint.every={options.every} and checkpoint.keep={options.keep} "
+        f"must be at least 1 (every=None saves at the end only)"
+      )
+    self._every = options.every
+    policies = ocp.training.preservation_policies
+    self._orbax = ocp.training.Checkpointer(
+      directory,
+      preservation_policy=policies.LatestN(options.keep),
+      cleanup_tmp_directories=True,
+    )
+    self._pending = None
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self._orbax.close()
+
+  def get_latest_step(self) -> int | None:
+    """The step of the newest complete checkpoint, or None."""
+    latest = self._orbax.latest
+    return None if latest is None else latest.step
+
+  def restore(self, abstract_state: TrainState) -> TrainState | None:
+    """The newest state, placed as `abstract_state` says, or None.
+
+    Raises:
+      ConfigError: if the checkpoint is of another model or optimizer.
+    """
+    step = self.get_latest_step()
+    if step is None:
+      return None
+    try:
+      loaded = self._orbax.load_checkpointables(step, {"state": abstract_state})
+    except (ValueError, KeyError) as error:
+      cause = error.__cause__ or error
+      raise ConfigError(
+        f"the checkpoint of step {step} in {self._orbax.directory} does not "
+        f"fit this config: {cause}\n"
+        f"  use the config that wrote it, or another --workdir"
+      ) from error
+    return loaded["state"]
+
+  def is_due(self, step: int) -> bool:
+    """Whether the config wants a checkpoint after this step."""
+    return self._every is not None and step % self._every == 0
+
+  def save(self, step: int, state: TrainState, *, wait: bool = False) -> None:
+    """Copies the state to the host, then writes it in the background.
+
+    The state may be donated as soon as this returns. An error of an earlier
+    save is raised here.
+
+    Args:
+      step: names the checkpoint; one that is there already is left alone.
+      state: what to save.
+      wait: until it is on disk.
+    """
+    self.wait()
+    if self.get_latest_step() != step:
+      self._pending = self._orbax.save_checkpointables_async(
+        step, {"state": state}, force=True
+      )
+    if wait:
+      self.wait()
+
+  def wait(self) -> None:
+    """Until the last save is on disk; raises the error that it ended in."""
+    pending, self._pending = self._pending, None
+    if pending is not None:
+      pending.result()

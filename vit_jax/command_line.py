@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What commands that take a config share: reading it, starting, failing."""
+
+import argparse
+import ast
+import contextlib
+import importlib.util
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from absl import logging
+
+from vit_jax.config import ConfigError
+
+BAD_CONFIG, PREEMPTED = 2, 42
+
+
+def make_parser(module: str, doc: str) -> argparse.ArgumentParser:
+  """A parser for `python -m MODULE`, described by the module's docstring."""
+  return argparse.ArgumentParser(
+    prog=f"python -m {module}",
+    description=doc,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+  """Turns a ConfigError into one message and exit status 2."""
+  try:
+    yield
+  except ConfigError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(BAD_CONFIG)
+
+
+def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
+  """Loads a recipe and replaces single keys.
+
+  Args:
+    argument: FILE[:key=value,...]; what follows the colon goes to the file's
+      `get_config`.
+    overrides: each of the form --config.SECTION.KEY=VALUE.
+
+  Returns:
+    Sections of keys as plain dictionaries, not yet checked.
+
+  Raises:
+    ConfigError: for a file that is not there, an argument that it does not
+      take, or an override of another form.
+  """
+  name, _, text = argument.partition(":")
+  path = pathlib.Path(name).expanduser().absolute()
+  if not path.is_file():
+    raise ConfigError(f"--config={argument}: there is no file {path}")
+  # A config may import its neighbours, from wherever the command is run.
+  sys.path.append(os.fspath(path.parent.parent))
+  spec = importlib.util.spec_from_file_location("config", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  try:
+    config = module.get_config(*([text] if text else []))
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"--config={argument}: {error}") from error
+  config = config.to_dict()
+  for override in overrides:
+    key, equals, value = override.partition("=")
+    if not key.startswith("--config.") or not equals:
+      raise ConfigError(
+        f"{override!r} is no flag and not of the form "
+        f"--config.SECTION.KEY=VALUE"
+      )
+    *sections, last = key.removeprefix("--config.").split(".")
+    section = config
+    for part in sections:
+      section = section.setdefault(part, {})
+      if not isinstance(section, Mapping):
+        raise ConfigError(f"{override!r}: {part} is a key, not a section")
+    section[last] = parse_value(value)
+  return config
+
+
+def parse_value(text: str) -> Any:
+  """A Python literal, true, false or none; anything else is a string."""
+  text = {"true": "True", "false": "False", "none": "None"}.get(text, text)
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return text
+
+
+def start() -> None:
+  """Quiets libraries, and joins the other processes of a multi-host run."""
+  import jax
+
+  logging.set_verbosity(logging.WARNING)
+  several = (
+    "JAX_COORDINATOR_ADDRESS" in os.environ
+    or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    or int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+  )
+  if several:
+    jax.distributed.initialize()

@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Strict reading of configs: every key is eaten by exactly one constructor.
+
+The keys of a config section are the keyword-only parameters of the constructor
+that the section is splatted into; their annotations are the allowed types.
+What code passes in (a model, a number of classes) is positional and can not be
+set in a config. A nested section is a parameter annotated with a dataclass.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+  """A config or a data set that can not be trained as asked (exit status 2)."""
+
+
+def nearest(name: str, choices: typing.Iterable[str]) -> str:
+  """A clause that names the nearest of `choices`, or all when none is near."""
+  choices = sorted(map(str, choices))
+  close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+  if close:
+    return f"did you mean {close[0]!r}?"
+  return "choose from: " + (", ".join(choices) or "nothing, it takes no keys")
+
+
+def get(table: Mapping[str, Any], name: str, what: str) -> Any:
+  """Looks `name` up in `table`; raises ConfigError that names the nearest."""
+  if name not in table:
+    raise ConfigError(f"unknown {what} {name!r}: {nearest(name, table)}")
+  return table[name]
+
+
+def parameters(constructor: Callable) -> dict[str, inspect.Parameter]:
+  """The keyword-only parameters of a constructor, by name, types resolved."""
+  signature = inspect.signature(constructor, eval_str=True)
+  return {
+    name: parameter
+    for name, parameter in signature.parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
+def fits(value: Any, annotation: Any) -> bool:
+  """Whether a plain config value is of an annotated type.
+
+  An int is a float, a list is a tuple, True is not a number.
+  """
+  origin = typing.get_origin(annotation)
+  args = typing.get_args(annotation)
+  if annotation is Any:
+    return True
+  if origin is typing.Literal:
+    return value in args
+  if origin in (typing.Union, types.UnionType):
+    return any(fits(value, arg) for arg in args)
+  if annotation is None or annotation is type(None):
+    return value is None
+  if origin is tuple:
+    if not isinstance(value, tuple | list):
+      return False
+    if args[-1] is Ellipsis:
+      return all(fits(v, args[0]) for v in value)
+    return len(value) == len(args) and all(map(fits, value, args))
+  if origin in (dict, Mapping):
+    return isinstance(value, Mapping)
+  if isinstance(value, bool):
+    return annotation is bool
+  if annotation is float:
+    return isinstance(value, int | float)
+  return isinstance(value, annotation)
+
+
+def describe(annotation: Any) -> str:
+  """An annotated type in words that a user can act on."""
+  origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+  if origin is typing.Literal:
+    return "one of " + ", ".join(map(repr, args))
+  if origin in (typing.Union, types.UnionType):
+    return " or ".join(map(describe, args))
+  if annotation in (None, type(None)):
+    return "None"
+  return (
+    getattr(annotation, "__name__", str(annotation))
+    if not args
+    else str(annotation)
+  )
+
+
+def check(
+  section: str,
+  given: Mapping[str, Any],
+  allowed: Mapping[str, inspect.Parameter],
+  errors: list[str],
+) -> dict[str, Any]:
+  """Checks one section and fills in its defaults.
+
+  Args:
+    section: its dotted name, for messages.
+    given: keys and values from the config.
+    allowed: what its constructor takes, from `parameters`.
+    errors: messages are appended here, so that all are reported at once.
+
+  Returns:
+    Every allowed key with its value, given or default, as plain Python.
+  """
+  for key in given:
+    if key not in allowed:
+      errors.append(
+        f"{section}.{key} is read by nobody: {nearest(key, allowed)}"
+      )
+  resolved = {}
+  for key, parameter in allowed.items():
+    name, annotation = f"{section}.{key}", parameter.annotation
+    if key in given:
+      value = given[key]
+    elif parameter.default is not inspect.Parameter.empty:
+      value = parameter.default
+    else:
+      errors.append(f"{name} is missing: it must be {describe(annotation)}")
+      continue
+    if dataclasses.is_dataclass(annotation):
+      if dataclasses.is_dataclass(value):
+        value = dataclasses.asdict(value)
+      if isinstance(value, Mapping):
+        resolved[key] = check(name, value, parameters(annotation), errors)
+        continue
+      errors.append(f"{name}={value!r} must be a section of keys")
+    elif not fits(value, annotation):
+      hint = ""
+      if typing.get_origin(annotation) is typing.Literal:
+        hint = f"; {nearest(value, typing.get_args(annotation))}"
+      errors.append(
+        f"{name}={value!r} ({type(value).__name__}) must be "
+        f"{describe(annotation)}{hint}"
+      )
+    resolved[key] = tuple(value) if isinstance(value, list) else value
+  return resolved
+
+
+def raise_all(errors: list[str]) -> None:
+  """Raises one ConfigError for all the messages, if there are any."""
+  if errors:
+    raise ConfigError("\n".join(errors))

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of data sets that may not be on this disk.
+
+It lets a recipe be built, lowered and planned where its data are not; once a
+set is prepared, what its files say counts instead.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+  """Facts of a data set.
+
+  Attributes:
+    num_classes: Y.
+    channels: c.
+    splits: name -> number of examples.
+    remedy: how to come by it, as a sentence for a user who lacks it.
+  """
+
+  num_classes: int
+  channels: int
+  splits: dict[str, int]
+  remedy: str
+
+
+def _prepare(name: str, *arguments: str) -> str:
+  """The command that prepares a set."""
+  return " ".join(["python -m vit_jax.prepare", name, *arguments])
+
+
+KNOWN = {
+  "digits": Known(
+    num_classes=10,
+    channels=1,
+    splits={"train": 1437, "test": 360},
+    remedy=f"prepare it with: {_prepare('digits')}",
+  ),
+  # ViT paper, section 4.1: 21k classes and 14M images; the authors' head has
+  # 21,843 rows, of which two never occur.
+  "imagenet21k": Known(
+    num_classes=21843,
+    channels=3,
+    splits={"train": 14_197_122},
+    remedy=(
+      "download the synset archives from image-net.org and prepare it with: "
+      + _prepare("imagenet21k", "--manual_dir=DIR_OF_ARCHIVES")
+    ),
+  ),
+  # ViT paper, section 4.1: 18k classes and 303M images; the exact number of
+  # classes is that of BiT (Kolesnikov et al., 2020).
+  "jft300m": Known(
+    num_classes=18291,
+    channels=3,
+    splits={"train": 303_000_000},
+    remedy=(
+      "JFT-300M is not public: write your own set of that kind as a TFDS "
+      "ArrayRecord set named jft300m, or train on ImageNet-21k with "
+      "--config=configs/vit_h14.py:data=imagenet21k"
+    ),
+  ),
+}
+
+
+def get_remedy(name: str) -> str:
+  """What a user who lacks the set `name` should do."""
+  if name in KNOWN:
+    return KNOWN[name].remedy
+  return f"prepare it with: {_prepare(name)}"

@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sources: `len(source)` and `source[i] -> {"image": bytes, "label": int}`.
+
+A set lies on disk as TFDS writes it, in ArrayRecord, so that every example can
+be reached by its index without TensorFlow.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from vit_jax.config import ConfigError, nearest
+from vit_jax.data.known import KNOWN, get_remedy
+
+# Sets whose builders are ours; all others are built by TFDS.
+BUILDERS = {
+  "digits": "vit_jax.data.digits.digits_dataset_builder",
+  "imagenet21k": "vit_jax.data.imagenet21k.imagenet21k_dataset_builder",
+}
+
+# Sets that the package brings along.
+EMBEDDED = ("digits",)
+
+
+class DataError(ConfigError):
+  """Data that is not there or not as the config says (exit status 2)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+  """What a config needs to know of a data set.
+
+  Attributes:
+    name: of the set.
+    directory: where it is prepared, or None if it is not.
+    num_classes: Y.
+    class_names: one a class, or nothing if the set is not on disk.
+    channels: c.
+    splits: TFDS's record of each split, by name.
+  """
+
+  name: str
+  directory: epath.Path | None
+  num_classes: int
+  class_names: Sequence[str]
+  channels: int
+  splits: dict[str, Any]
+
+  def count(self, split: str) -> int:
+    """The number of examples of a split, as "train[:90%]".
+
+    Raises:
+      DataError: if the set has no such split.
+    """
+    try:
+      instruction = tfds.core.ReadInstruction.from_spec(split)
+      parts = instruction.to_absolute(self.splits)
+    except (ValueError, AssertionError) as error:
+      splits = ", ".join(
+        f"{name} ({record.num_examples:,})"
+        for name, record in self.splits.items()
+      )
+      raise DataError(
+        f"{self.name} has no split {split!r}: it has {splits}, of which parts "
+        f"can be taken as 'train[:90%]' ({str(error).splitlines()[0]})"
+      ) from error
+    total = 0
+    for part in parts:
+      size = self.splits[part.splitname].num_examples
+      stop = size if part.to is None else part.to
+      total += stop - (part.from_ or 0)
+    return total
+
+
+def parse_source(source: str) -> str:
+  """The set's name in "tfds:NAME"."""
+  kind, _, name = source.partition(":")
+  if kind != "tfds" or not name:
+    raise DataError(
+      f"data.source={source!r} is not of the form tfds:NAME, as 'tfds:digits'"
+    )
+  return name
+
+
+def get_data_dir(data_dir: str | None) -> epath.Path:
+  """Where prepared sets lie: as given, or where TFDS puts them."""
+  return epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+
+
+def find_directory(name: str, data_dir: str | None) -> epath.Path | None:
+  """The directory of the newest prepared version of a set, or None."""
+  root = get_data_dir(data_dir) / name
+  if not root.exists():
+    return None
+  versions = []
+  for path in root.iterdir():
+    if (path / "dataset_info.json").exists():
+      versions.append((tfds.core.Version(path.name), path))
+  return max(versions, key=operator.itemgetter(0))[1] if versions else None
+
+
+def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+  """What prepares the set `name`, ours or TFDS's, as ArrayRecord.
+
+  Raises:
+    DataError: if nobody knows such a set.
+  """
+  where = get_data_dir(data_dir)
+  if name in BUILDERS:
+    module = importlib.import_module(BUILDERS[name])
+    return module.Builder(data_dir=where, file_format="array_record")
+  try:
+    return tfds.builder(name, data_dir=where, file_format="array_record")
+  except tfds.core.registered.DatasetNotFoundError as error:
+    choices = [*BUILDERS, *tfds.list_builders()]
+    raise DataError(
+      f"neither this package nor TFDS has a data set {name!r}: "
+      f"{nearest(name, choices)}"
+    ) from error
+
+
+def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
+  """Facts of a set: from its files, else from the table of known sets.
+
+  Raises:
+    DataError: if it is neither prepared nor known, or has no images with
+      labels.
+  """
+  name = parse_source(source)
+  directory = find_directory(name, data_dir)
+  if directory is None:
+    if name not in KNOWN:
+      raise missing(source, data_dir)
+    known = KNOWN[name]
+    splits = {
+      split: tfds.core.SplitInfo(
+        name=split, shard_lengths=[size], num_bytes=0, filename_template=None
+      )
+      for split, size in known.splits.items()
+    }
+    return DatasetInfo(
+      name, None, known.num_classes, (), known.channels, splits
+    )
+  info = tfds.builder_from_directory(str(directory)).info
+  features = info.features
+  if not {"image", "label"} <= set(features):
+    raise DataError(
+      f"{source} has the features {sorted(features)}, where 'image' and "
+      f"'label' are needed"
+    )
+  return DatasetInfo(
+    name=name,
+    directory=directory,
+    num_classes=features["label"].num_classes,
+    class_names=tuple(features["label"].names),
+    channels=features["image"].shape[-1],
+    splits=dict(info.splits),
+  )
+
+
+def prepare_embedded(
+  source: str, data_dir: str | None, say: Callable[[str], None]
+) -> None:
+  """Writes a set that needs no download, where it is missing.
+
+  Args:
+    source: "tfds:NAME"; any but an embedded set is left alone.
+    data_dir: where prepared sets lie.
+    say: told of what is written.
+  """
+  name = parse_source(source)
+  if name not in EMBEDDED or find_directory(name, data_dir) is not None:
+    return
+  say(f"writing the embedded set {name} to {get_data_dir(data_dir) / name}")
+  tfds.disable_progress_bar()
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      get_builder(name, data_dir).download_and_prepare()
+  finally:
+    tfds.enable_progress_bar()
+
+
+def missing(source: str, data_dir: str | None) -> DataError:
+  """The error for a set that is not on disk, with its remedy."""
+  name = parse_source(source)
+  return DataError(
+    f"data.source={source!r} is not prepared: there is no "
+    f"{get_data_dir(data_dir) / name}/VERSION/dataset_info.json\n"
+    f"  {get_remedy(name)}\n"
+    f"  or say where it lies with: --config.data.dir=DIR"
+  )
+
+
+def open_source(
+  source: str, split: str, data_dir: str | None = None
+) -> Sequence[dict[str, Any]]:
+  """Opens a split for reading by index; images stay encoded.
+
+  Raises:
+    DataError: if the set is not prepared, or not in ArrayRecord.
+  """
+  name = parse_source(source)
+  directory = find_directory(name, data_dir)
+  if directory is None:
+    raise missing(source, data_dir)
+  builder = tfds.builder_from_directory(str(directory))
+  file_format = builder.info.file_format
+  if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+    raise DataError(
+      f"{directory} is stored as {file_format.value}, which can not be read by "
+      f"index; delete it and {get_remedy(name)}"
+    )
+  load_info(source, data_dir).count(split)  # Raises if there is none such.
+  # Other pictures of an example are not decoded either: nobody looks at them.
+  decoders = {
+    feature: tfds.decode.SkipDecoding()
+    for feature, kind in builder.info.features.items()
+    if isinstance(kind, tfds.features.Image)
+  }
+  return builder.as_data_source(split, decoders=decoders)

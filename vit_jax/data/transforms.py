@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the host does to an image: decode, crop, resize; uint8 in, uint8 out."""
+
+import cv2
+import numpy as np
+
+# Grain reads with many threads; OpenCV's own would only fight them.
+cv2.setNumThreads(0)
+
+
+def decode(data: bytes, channels: int) -> np.ndarray:
+  """Encoded image -> uint8 [H W c], colours in the order RGB.
+
+  Args:
+    data: a JPEG, PNG or other file that OpenCV reads.
+    channels: 1 for grey, 3 for colour.
+
+  Raises:
+    ValueError: if it is no image, or a broken one.
+  """
+  flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
+  image = None
+  if data:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+  if image is None:
+    raise ValueError(f"not a readable image ({len(data)} bytes)")
+  return image[:, :, None] if channels == 1 else image
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+  """[H W c] -> [size size c]; averages areas to shrink, bilinear to enlarge."""
+  if image.shape[:2] == (size, size):
+    return image
+  shrinks = image.shape[0] >= size and image.shape[1] >= size
+  kernel = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+  resized = cv2.resize(image, (size, size), interpolation=kernel)
+  return resized.reshape(size, size, image.shape[2])
+
+
+def sample_crop(
+  height: int,
+  width: int,
+  rng: np.random.Generator,
+  area: tuple[float, float],
+  aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tuple[int, int, int, int]:
+  """A random box (top, left, height, width) as of Szegedy et al., 2015.
+
+  Args:
+    height: H of the image.
+    width: W of the image.
+    rng: where chance comes from.
+    area: range of the box's share of the image.
+    aspect: range of its width over its height, log-uniform.
+
+  Returns:
+    A box inside the image; the whole image if ten draws do not fit.
+  """
+  for _ in range(10):
+    pixels = height * width * rng.uniform(*area)
+    ratio = np.exp(rng.uniform(*np.log(aspect)))
+    w = round(float(np.sqrt(pixels * ratio)))
+    h = round(float(np.sqrt(pixels / ratio)))
+    if 0 < h <= height and 0 < w <= width:
+      top = int(rng.integers(height - h + 1))
+      left = int(rng.integers(width - w + 1))
+      return top, left, h, w
+  return 0, 0, height, width
+
+
+def inception_crop(
+  image: np.ndarray,
+  size: int,
+  rng: np.random.Generator,
+  area: tuple[float, float],
+) -> np.ndarray:
+  """A random box of the image, resized to [size size c]."""
+  top, left, h, w = sample_crop(*image.shape[:2], rng, area)
+  return resize(image[top : top + h, left : left + w], size)

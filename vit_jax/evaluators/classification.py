@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy and loss over every example of a split, each counted once."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from vit_jax.data import pipeline
+from vit_jax.data.augment import normalize
+from vit_jax.metrics import merge
+from vit_jax.train_state import TrainState, get_evaluated_params
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+  """Top-1 accuracy.
+
+  Attributes:
+    objective: gives the metrics of a batch.
+    data: the config's section; images are resized whole.
+    mesh: where to run.
+    channels: c.
+    default_batch_size: that of training.
+    split: what to evaluate on.
+    batch_size: B; None is the default. It need not divide the split.
+  """
+
+  objective: Any
+  data: pipeline.Data
+  mesh: Mesh
+  channels: int
+  default_batch_size: int
+  _: dataclasses.KW_ONLY
+  split: str
+  batch_size: int | None = None
+
+  @functools.cached_property
+  def step(self) -> Any:
+    """The jitted pure function (params, batch) -> sums and counts."""
+    evaluate = self.objective.evaluate
+    return jax.jit(lambda params, batch: evaluate(params, normalize(batch)))
+
+  def run(self, state: TrainState) -> Iterator[tuple[str, float]]:
+    """Yields accuracy (a fraction), correct, total and loss.
+
+    Raises:
+      RuntimeError: if some example was not counted exactly once.
+    """
+    params = get_evaluated_params(state)
+    batches, expected = pipeline.make_eval_batches(
+      self.data,
+      self.mesh,
+      self.channels,
+      split=self.split,
+      batch_size=self.batch_size or self.default_batch_size,
+    )
+    with jax.set_mesh(self.mesh):
+      results = [self.step(params, batch) for batch in batches]
+    metrics = merge(jax.device_get(results))
+    correct, total = metrics["accuracy"].total, metrics["accuracy"].count
+    if total != expected:
+      raise RuntimeError(f"counted {total} of the {expected} of {self.split!r}")
+    yield "accuracy", float(correct / total)
+    yield "correct", int(correct)
+    yield "total", int(total)
+    yield "loss", float(metrics["loss"].compute())

@@ -1,0 +1,346 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A config made real: mesh, data, model, objective, optimizer, abstract state.
+
+Nothing here touches a disk but to read the facts of a data set, and nothing is
+compiled, so a bad config ends in a message within seconds.
+"""
+
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vit_jax import models, optim, sharding
+from vit_jax.checkpoint import Checkpoint
+from vit_jax.config import (
+  ConfigError,
+  check,
+  get,
+  nearest,
+  parameters,
+  raise_all,
+)
+from vit_jax.data.augment import Augment, make_augment
+from vit_jax.data.pipeline import Data
+from vit_jax.data.sources import load_info
+from vit_jax.evaluators import EVALUATORS
+from vit_jax.objectives import OBJECTIVES
+from vit_jax.objectives.supervised import get_targets
+from vit_jax.train_state import get_abstract_state
+from vit_jax.train_step import make_init_state, make_train_step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  """What the train section of a config sets.
+
+  Attributes:
+    batch_size: B, over all devices and processes.
+    steps: how long; wins over epochs.
+    epochs: how long, in passes over the training split.
+    seed: of parameters, order of examples, augmentation and dropout.
+    log_every: steps between two reports.
+    allow_cpu: whether a CPU may train this without --allow_cpu.
+  """
+
+  batch_size: int
+  steps: int | None = None
+  epochs: float | None = None
+  seed: int = 0
+  log_every: int = 50
+  allow_cpu: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+  """What every section under evals sets, beside its evaluator's own keys.
+
+  Attributes:
+    kind: which evaluator.
+    every: run it after so many steps, and at the end; None is at the end only.
+  """
+
+  kind: str = "classification"
+  every: int | None = None
+
+
+def _choose(table: Mapping[str, Callable], key: str, section: str):
+  """Parameters of the constructor that a section's `key` names, and the key."""
+
+  def choose(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    default = next(iter(table))
+    name = given.get(key, default)
+    chosen = {
+      key: inspect.Parameter(key, keyword, default=default, annotation=str)
+    }
+    return chosen | parameters(get(table, name, f"{section}.{key}"))
+
+  return choose
+
+
+def _evaluation(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+  """Parameters of a section under evals."""
+  kind = given.get("kind", "classification")
+  evaluator = get(EVALUATORS, kind, "evals kind")
+  return parameters(Evaluation) | parameters(evaluator)
+
+
+# Section -> its content -> the keys that it may have.
+SECTIONS = {
+  "model": lambda given: models.parameters(**given),
+  "data": lambda given: parameters(Data),
+  "objective": _choose(OBJECTIVES, "name", "objective"),
+  "optim": lambda given: parameters(optim.Optim),
+  "train": lambda given: parameters(Train),
+  "mesh": lambda given: parameters(sharding.make_mesh),
+  "checkpoint": lambda given: parameters(Checkpoint),
+}
+
+
+def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Checks every key and type of a config and fills in the defaults.
+
+  Args:
+    config: sections of keys, as plain dictionaries.
+
+  Returns:
+    Plain dictionaries that name everything that determines the run.
+
+  Raises:
+    ConfigError: with all that is wrong, and the nearest valid names.
+  """
+  errors, resolved = [], {}
+
+  def check_section(name, given, get_allowed):
+    if not isinstance(given, Mapping):
+      errors.append(f"{name}={given!r} must be a section of keys")
+      return {}
+    try:
+      return check(name, given, get_allowed(given), errors)
+    except ConfigError as error:
+      errors.append(str(error))
+    except TypeError:
+      errors.append(f"{name}.variant is missing: name a model, as 'B/16'")
+    return {}
+
+  for name in config:
+    if name not in (*SECTIONS, "evals"):
+      errors.append(
+        f"{name} is read by nobody: {nearest(name, (*SECTIONS, 'evals'))}"
+      )
+  for name, get_allowed in SECTIONS.items():
+    resolved[name] = check_section(name, config.get(name, {}), get_allowed)
+  resolved["evals"] = {
+    name: check_section(f"evals.{name}", given, _evaluation)
+    for name, given in config.get("evals", {}).items()
+  }
+  raise_all(errors)
+  return resolved
+
+
+class Experiment:
+  """Everything that a config determines, before any array is made.
+
+  Attributes:
+    config: resolved, plain dictionaries.
+    mesh: of all devices.
+    data, info: the data section, and facts of the set.
+    model, objective, tx, schedule: as named.
+    steps: how many to train.
+    train, checkpoint: their sections.
+  """
+
+  def __init__(
+    self,
+    config: Mapping[str, Any],
+    devices: Sequence[jax.Device] | None = None,
+  ):
+    """Builds it all.
+
+    Args:
+      config: sections of keys.
+      devices: for the mesh; None is all.
+
+    Raises:
+      ConfigError: with all that is wrong with the config's keys, or the first
+        thing that is wrong with what they mean together.
+    """
+    self.config = config = resolve(config)
+    augment = config["data"]["augment"]
+    self.data = Data(**config["data"] | {"augment": Augment(**augment)})
+    self.train = Train(**config["train"])
+    self.optim = optim.Optim(**config["optim"])
+    self.checkpoint = Checkpoint(**config["checkpoint"])
+    self.mesh = sharding.make_mesh(devices, **config["mesh"])
+    self.info = load_info(self.data.source, self.data.dir)
+    self.num_classes = self.data.num_classes or self.info.num_classes
+    self.model = models.get_model(self.num_classes, **config["model"])
+    self._check()
+    self.steps = self._get_steps()
+    self.schedule = optim.make_schedule(self.optim, self.steps)
+    self.tx = optim.make_optimizer(self.optim, self.schedule)
+    objective = dict(config["objective"])
+    self.objective = OBJECTIVES[objective.pop("name")](self.model, **objective)
+
+  def _check(self) -> None:
+    """Raises one ConfigError for all that does not go together."""
+    errors = []
+    size, patch = self.data.size, self.model.patch_size
+    if size % patch:
+      below = size // patch * patch
+      near = [n for n in (below, below + patch) if n]
+      errors.append(
+        f"data.size={size} is not a multiple of the patch size {patch} "
+        f"(model.variant={self.config['model']['variant']!r}): the nearest "
+        f"are {' and '.join(map(str, near))}"
+      )
+    sizes = {"train.batch_size": self.train.batch_size}
+    for name, section in self.config["evals"].items():
+      sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
+      every = section["every"]
+      if every is not None and every < 1:
+        errors.append(f"evals.{name}.every={every} must be at least 1")
+      self.info.count(section["split"])
+    parts = sharding.get_data_parallelism(self.mesh)
+    parts = math.lcm(parts, jax.process_count())
+    for name, batch in sizes.items():
+      if batch is not None and (batch % parts or batch < 1):
+        near = [n for n in (batch // parts * parts, -(-batch // parts) * parts)]
+        near = sorted({n for n in near if n > 0} or {parts})
+        errors.append(
+          f"{name}={batch} can not be shared by {parts} data-parallel devices: "
+          f"the nearest that can are {' and '.join(map(str, near))}"
+        )
+    if self.num_classes < self.info.num_classes:
+      errors.append(
+        f"data.num_classes={self.num_classes} is less than the "
+        f"{self.info.num_classes} classes of {self.data.source}"
+      )
+    if self.train.log_every < 1:
+      errors.append(
+        f"train.log_every={self.train.log_every} must be at least 1"
+      )
+    raise_all(errors)
+
+  def _get_steps(self) -> int:
+    """The length of the run; steps win over epochs."""
+    train = self.train
+    examples = self.info.count(self.data.train)
+    steps = train.steps
+    if steps is None:
+      if train.epochs is None:
+        raise ConfigError("set train.steps or train.epochs, neither is given")
+      steps = round(train.epochs * examples / train.batch_size)
+    if steps < 1:
+      raise ConfigError(
+        f"train.steps={train.steps} and train.epochs={train.epochs} are no "
+        f"step of {train.batch_size} out of {examples:,} examples"
+      )
+    return steps
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """(H, W, c) of the model's input."""
+    return self.data.size, self.data.size, self.info.channels
+
+  @functools.cached_property
+  def init_state(self) -> Callable:
+    """The pure function of nothing that makes the state at step 0."""
+    return make_init_state(
+      self.model,
+      self.objective,
+      self.tx,
+      self.image_shape,
+      seed=self.train.seed,
+      ema=self.optim.ema,
+    )
+
+  @functools.cached_property
+  def abstract_state(self) -> Any:
+    """Shapes, dtypes and shardings of the state."""
+    return get_abstract_state(self.mesh, self.init_state)
+
+  @functools.cached_property
+  def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes, dtypes and shardings of a training batch."""
+    place = sharding.get_batch_sharding(self.mesh)
+    batch = self.train.batch_size
+    shapes = {
+      "image": ((batch, *self.image_shape), jnp.uint8),
+      "label": ((batch,), jnp.int32),
+      "mask": ((batch,), jnp.bool_),
+    }
+    return {
+      name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+      for name, (shape, dtype) in shapes.items()
+    }
+
+  def make_state(self) -> Any:
+    """A new state, made where its shards belong."""
+    places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
+    with jax.set_mesh(self.mesh):
+      return jax.jit(self.init_state, out_shardings=places)()
+
+  def lower_train_step(self) -> jax.stages.Lowered:
+    """The training step for these shapes on this mesh, ready to compile."""
+    step = make_train_step(
+      self.objective,
+      self.tx,
+      make_augment(
+        self.data.augment, lambda y: get_targets(y, self.num_classes)
+      ),
+      seed=self.train.seed,
+      ema=self.optim.ema,
+    )
+    places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
+    with jax.set_mesh(self.mesh):
+      return jitted.lower(self.abstract_state, self.abstract_batch)
+
+  @functools.cached_property
+  def evaluators(self) -> dict[str, Any]:
+    """name -> evaluator, in the config's order."""
+    made = {}
+    for name, section in self.config["evals"].items():
+      keys = parameters(Evaluation)
+      own = {key: x for key, x in section.items() if key not in keys}
+      made[name] = EVALUATORS[section["kind"]](
+        self.objective,
+        self.data,
+        self.mesh,
+        self.info.channels,
+        self.train.batch_size,
+        **own,
+      )
+    return made
+
+  def get_due_evaluations(self, step: int) -> list[str]:
+    """Names of the evaluations that the config wants after this step."""
+    return [
+      name
+      for name, section in self.config["evals"].items()
+      if section["every"] and step % section["every"] == 0
+    ]
+
+  def get_manifest(self) -> dict[str, Any]:
+    """What the parameters alone do not say, for whoever uses them."""
+    height, width, channels = self.image_shape
+    return {
+      "model": self.config["model"],
+      "num_classes": self.num_classes,
+      "class_names": list(self.info.class_names),
+      "preprocess": {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "resize": "whole image, area average to shrink, bilinear to enlarge",
+        "value_range": [-1.0, 1.0],
+      },
+    }

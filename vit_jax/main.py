@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a config; the same command starts a run and takes it up again.
+
+Exit status: 0 done, 1 error, 2 bad config or missing data, 42 asked to end and
+saved.
+"""
+
+import sys
+
+from vit_jax import command_line
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Reads the config and hands it to the loop."""
+  parser = command_line.make_parser("vit_jax.main", __doc__)
+  parser.add_argument(
+    "--config",
+    required=True,
+    metavar="FILE[:KEY=VALUE,...]",
+    help="a recipe, with arguments of its own, as configs/vit_l16.py:epochs=30",
+  )
+  parser.add_argument(
+    "--config.SECTION.KEY",
+    dest="example",
+    metavar="VALUE",
+    help="override a key of the config, as --config.train.steps=10",
+  )
+  parser.add_argument(
+    "--workdir",
+    required=True,
+    metavar="DIR",
+    help="where the run is kept, local or gs://",
+  )
+  parser.add_argument(
+    "--allow_cpu",
+    action="store_true",
+    help="train on a CPU what is meant for an accelerator",
+  )
+  arguments, overrides = parser.parse_known_args(argv)
+  with command_line.reported():
+    config = command_line.load_config(arguments.config, overrides)
+    from vit_jax.experiment import resolve
+    from vit_jax.preemption import Preempted
+    from vit_jax.train import train
+
+    config = resolve(config)
+    command_line.start()
+    try:
+      train(config, arguments.workdir, allow_cpu=arguments.allow_cpu)
+    except Preempted as error:
+      print(error, file=sys.stderr)
+      sys.exit(command_line.PREEMPTED)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,12 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Objectives: one file is one loss is one way to train.
+
+An objective has `init_aux(params, key) -> aux`, the arrays it keeps beside the
+parameters, and `loss(params, aux, batch, key) -> (loss, (metrics, aux))` with
+metrics as (sum, count) pairs.
+"""
+
+from vit_jax.objectives.supervised import Supervised
+
+OBJECTIVES = {"supervised": Supervised}
