@@ -21,6 +21,16 @@ sys.path.insert(0, str(ROOT))  # Tests build the recipes of configs/.
 install_import_hook("vit_jax", "beartype.beartype")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+  """Programs that several tests compile are compiled once."""
+  jax.config.update(
+    "jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "cache")
+  )
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
   """A directory that holds the prepared digits."""

@@ -33,7 +33,7 @@ def get_variants():
   yield "configs/digits.py:variant=Ti/2"
 
 
-@pytest.mark.parametrize("argument", get_variants())
+@pytest.mark.parametrize("argument", list(get_variants()))
 def test_recipes_lower_from_shapes_alone(argument, tmp_path, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = load_config(argument, [f"--config.data.dir={tmp_path}"])

@@ -83,7 +83,9 @@ def test_state_is_sharded_and_moments_follow_their_parameters(config):
   config["mesh"] = dict(fsdp=4, tensor=2)
   state = Experiment(config).abstract_state
   mlp = state.params["Transformer"]["encoderblock"]["MlpBlock_0"]
-  assert mlp["Dense_0"]["kernel"].sharding.spec == (None, "fsdp", "tensor")
+  assert mlp["Dense_0"]["kernel"].sharding.spec == PartitionSpec(
+    None, "fsdp", "tensor"
+  )
   params = jax.tree.leaves(state.params)
   for moments in (state.opt_state[0].mu, state.opt_state[0].nu, state.ema):
     for parameter, moment in zip(params, jax.tree.leaves(moments), strict=True):

@@ -13,6 +13,7 @@ import sys
 
 import jax
 import pytest
+from etils import epath
 
 from vit_jax import optim
 from vit_jax.checkpoint import Checkpointer
@@ -29,14 +30,14 @@ def read_rows(workdir):
 
 
 @pytest.fixture
-def straight(config, tmp_path):
-  """A run that nobody interrupts: its workdir and result."""
+def straight(config, tmp_path, capsys):
+  """A run that nobody interrupts: its workdir, result and last words."""
   workdir = tmp_path / "straight"
-  return workdir, train(config, str(workdir))
+  return workdir, train(config, str(workdir)), capsys.readouterr().err
 
 
-def test_a_run_leaves_what_people_and_programs_need(config, straight, capsys):
-  workdir, result = straight
+def test_a_run_leaves_what_people_and_programs_need(config, straight):
+  workdir, result, shown = straight
   assert json.loads((workdir / "result.json").read_text()) == result
   assert set(result) == {
     *("accuracy", "correct", "total", "loss"),
@@ -47,7 +48,8 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight, capsys):
 
   # The digest is that of the parameters in the checkpoint, not their average.
   exp = Experiment(config)
-  with Checkpointer(workdir / "checkpoints", exp.checkpoint) as checkpointer:
+  directory = epath.Path(workdir) / "checkpoints"
+  with Checkpointer(directory, exp.checkpoint) as checkpointer:
     state = checkpointer.restore(exp.abstract_state)
   assert int(state.step) == 6
   assert get_digest(state.params) == result["params_sha256"]
@@ -72,14 +74,13 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight, capsys):
     assert 0 < row["grad_norm"] and 0 < row["images_per_second"]
   assert rows[0]["loss"] == pytest.approx(math.log(10), abs=0.1)
 
-  shown = capsys.readouterr().err
   assert re.search(r"step 6/6 100%  loss \d\.\d{4}  [\d,]+ images/s  0s", shown)
   assert f"({result['correct']}/40)" in shown
   assert str(workdir / "checkpoints" / "6") in shown
 
 
 def test_a_finished_run_says_so_and_does_nothing(config, straight, capsys):
-  workdir, result = straight
+  workdir, result, _ = straight
   before = (workdir / "metrics.jsonl").read_bytes()
   assert train(config, str(workdir)) == result
   assert "finished at step 6 already" in capsys.readouterr().err
@@ -108,7 +109,7 @@ def test_an_interrupted_run_is_the_run_that_was_not(
 def test_a_run_killed_after_its_last_checkpoint_is_evaluated_again(
   config, straight
 ):
-  workdir, result = straight
+  workdir, result, _ = straight
   (workdir / "result.json").unlink()
   again = train(config, str(workdir))
   for name in set(result) - {"seconds"}:

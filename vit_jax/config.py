@@ -11,9 +11,10 @@ set in a config. A nested section is a parameter annotated with a dataclass.
 import dataclasses
 import difflib
 import inspect
+import itertools
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -21,7 +22,7 @@ class ConfigError(ValueError):
   """A config or a data set that can not be trained as asked (exit status 2)."""
 
 
-def nearest(name: str, choices: typing.Iterable[str]) -> str:
+def nearest(name: str, choices: Iterable[Any]) -> str:
   """A clause that names the nearest of `choices`, or all when none is near."""
   choices = sorted(map(str, choices))
   close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
@@ -75,6 +76,20 @@ def fits(value: Any, annotation: Any) -> bool:
   if annotation is float:
     return isinstance(value, int | float)
   return isinstance(value, annotation)
+
+
+def normalize(value: Any, annotation: Any) -> Any:
+  """A value that fits, in the type that was annotated: 1 as 1.0, [] as ()."""
+  args = typing.get_args(annotation)
+  if isinstance(value, list | tuple):
+    kinds = itertools.cycle(a for a in args if a is not Ellipsis)
+    return tuple(
+      normalize(v, kind) for v, kind in zip(value, kinds, strict=False)
+    )
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if whole and float in (annotation, *args) and int not in args:
+    return float(value)
+  return value
 
 
 def describe(annotation: Any) -> str:
@@ -140,7 +155,7 @@ def check(
         f"{name}={value!r} ({type(value).__name__}) must be "
         f"{describe(annotation)}{hint}"
       )
-    resolved[key] = tuple(value) if isinstance(value, list) else value
+    resolved[key] = normalize(value, annotation)
   return resolved
 
 

@@ -7,12 +7,13 @@ neither append nor rename will do.
 """
 
 import concurrent.futures
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 import clu.metrics
 import jax
@@ -124,7 +125,9 @@ class MetricWriter:
       self._rows = [row for row in rows if row["step"] <= start_step]
     register_writer_factory("gs", ObjectWriterFactory())
     self._events = SummaryWriter(
-      os.fspath(workdir / "events"), purge_step=start_step + 1
+      os.fspath(workdir / "events"),
+      purge_step=start_step + 1,
+      filename_suffix=f".after_step_{start_step}",
     )
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -176,7 +179,7 @@ class Progress:
   each report is a line of its own.
   """
 
-  def __init__(self, enabled: bool = True, stream: TextIO | None = None):
+  def __init__(self, enabled: bool = True, stream: io.TextIOBase | None = None):
     self._enabled = enabled
     self._stream = stream or sys.stderr
     self._live = self._stream.isatty()

@@ -24,9 +24,12 @@ class TrainState:
     opt_state: of the optimizer.
     ema: averaged parameters, or None if none are kept.
     aux: what an objective keeps beside the parameters.
+
+  The same tree with shapes, or with shardings, in place of arrays describes a
+  state, so no leaf is annotated more closely.
   """
 
-  step: jax.Array
+  step: Any
   params: Any
   opt_state: Any
   ema: Any

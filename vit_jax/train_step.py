@@ -87,7 +87,7 @@ def make_train_step(
     if ema is not None:
       average = update_ema(average, params, state.step, ema)
     one = jnp.ones(())
-    metrics = metrics | {"grad_norm": (optax.global_norm(grads), one)}
+    metrics = metrics | {"grad_norm": (optax.tree.norm(grads), one)}
     state = TrainState(state.step + 1, params, opt_state, average, aux)
     return state, metrics
 

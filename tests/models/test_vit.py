@@ -164,6 +164,7 @@ def forward(params, image, patch, pool, gelu):
 
 def make_params(model, image, seed=0):
   """Parameters with no zeros in them, in float64."""
+  image = jnp.asarray(image, jnp.float32)
   params = model.init(jax.random.key(seed), image)["params"]
   rng = np.random.default_rng(seed)
   return jax.tree.map(

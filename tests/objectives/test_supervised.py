@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import scipy.special
 
+from vit_jax import models
 from vit_jax.objectives.supervised import Supervised, get_targets
 
 LOGITS = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
 LABEL = np.array([0, 3, 1, 4], np.int32)
+MODEL = models.get_model(5, variant="mu/4")
 ALL = np.ones(4, bool)
 
 
 def get_metrics(label=LABEL, mask=ALL, **options):
-  objective = Supervised(None, **options)
+  objective = Supervised(MODEL, **options)
   arrays = map(jnp.asarray, (LOGITS, label, mask))
   metrics = objective.get_metrics(*arrays)
   return {name: tuple(map(float, pair)) for name, pair in metrics.items()}
@@ -40,7 +42,7 @@ def test_sigmoid_loss_is_summed_over_classes():
 def test_padding_counts_neither_as_loss_nor_as_example():
   mask = np.array([True, False, True, False])
   label = np.where(mask, LABEL, -1).astype(np.int32)
-  kept = Supervised(None).get_metrics(
+  kept = Supervised(MODEL).get_metrics(
     jnp.asarray(LOGITS[mask]), jnp.asarray(LABEL[mask]), jnp.ones(2, bool)
   )
   padded = get_metrics(label, mask)
@@ -72,7 +74,7 @@ def test_an_image_without_a_label_is_never_right():
 
 def test_gradient_is_of_the_mean_loss():
   def loss(logits):
-    metrics = Supervised(None).get_metrics(
+    metrics = Supervised(MODEL).get_metrics(
       logits, jnp.asarray(LABEL), jnp.asarray(ALL)
     )
     total, count = metrics["loss"]

@@ -52,7 +52,7 @@ class Data:
   size: int = 224
   crop: Literal["inception", "none"] = "inception"
   crop_area: tuple[float, float] = (0.05, 1.0)
-  augment: Augment = dataclasses.field(default_factory=Augment)
+  augment: Augment = Augment()
   workers: int = 0
   threads: int = 16
   prefetch: int = 4
@@ -138,8 +138,10 @@ def make_train_dataset(
     process_count: number of shares.
   """
   transform = TrainTransform(data.size, channels, data.crop, data.crop_area)
-  dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
-  dataset = dataset.random_map(transform)
+  # Grain's own endless repeat is too long for it to cut into batches of one.
+  epochs = 2**62 // len(source)
+  dataset = grain.MapDataset.source(source).seed(seed).shuffle()
+  dataset = dataset.repeat(epochs).random_map(transform)
   dataset = dataset.batch(batch_size // process_count)
   return dataset[process_index::process_count][start_step:]
 

@@ -120,10 +120,10 @@ def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
   try:
     return tfds.builder(name, data_dir=where, file_format="array_record")
   except tfds.core.registered.DatasetNotFoundError as error:
-    choices = [*BUILDERS, *tfds.list_builders()]
+    choices = tfds.list_builders(with_community_datasets=False)
     raise DataError(
       f"neither this package nor TFDS has a data set {name!r}: "
-      f"{nearest(name, choices)}"
+      f"{nearest(name, [*BUILDERS, *choices])}"
     ) from error
 
 
