@@ -4,7 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: train seeds test lint lowest
+.PHONY: train seeds test lint lowest install
+
+install: $(INSTALLED)
 
 # The embedded digits, about a minute on two cores.
 train: $(INSTALLED)

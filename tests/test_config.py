@@ -112,5 +112,5 @@ def test_unknown_variants_are_named(variant, message):
 
 
 def test_a_missing_variant_is_named():
-  with pytest.raises(config.ConfigError, match=r"model.variant is missing"):
+  with pytest.raises(config.ConfigError, match="not of the form NAME/PATCH"):
     resolve(GOOD | {"model": {}})

@@ -121,6 +121,12 @@ def explain(backend: str, versions: dict[str, str]) -> str:
 
 def examine() -> dict[str, Any]:
   """Everything that the report says."""
+  # jax adds to the environment as it starts, so the user's is read before.
+  environment = {
+    key: value
+    for key, value in sorted(os.environ.items())
+    if key.startswith(VARIABLES)
+  }
   import jax
 
   versions = get_versions()
@@ -132,11 +138,7 @@ def examine() -> dict[str, Any]:
     "cores": os.cpu_count(),
     "memory_bytes": memory,
     "versions": versions,
-    "environment": {
-      key: value
-      for key, value in sorted(os.environ.items())
-      if key.startswith(VARIABLES)
-    },
+    "environment": environment,
     "backend": backend,
     "processes": jax.process_count(),
     "devices": get_devices(),
@@ -145,8 +147,8 @@ def examine() -> dict[str, Any]:
 
 
 def format_bytes(size: int | None) -> str:
-  """Bytes in GiB."""
-  return "unknown" if size is None else f"{size / 2**30:.1f} GiB"
+  """Bytes in GiB; a CPU device has none of its own to report."""
+  return "the host's" if size is None else f"{size / 2**30:.1f} GiB"
 
 
 def format_report(report: dict[str, Any]) -> str:
@@ -160,9 +162,9 @@ def format_report(report: dict[str, Any]) -> str:
   lines.append("")
   lines += [f"{key}={value}" for key, value in report["environment"].items()]
   for device in report["devices"]:
+    memory = format_bytes(device["memory_bytes"])
     lines.append(
-      f"device: {device['kind']} ({device['platform']}), "
-      f"memory {format_bytes(device['memory_bytes'])}"
+      f"device: {device['kind']} ({device['platform']}), memory {memory}"
     )
   if "tensorflow" in report["versions"]:
     lines.append(

@@ -94,7 +94,7 @@ def _evaluation(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
 
 # Section -> its content -> the keys that it may have.
 SECTIONS = {
-  "model": lambda given: models.parameters(**given),
+  "model": lambda given: models.parameters(given.get("variant")),
   "data": lambda given: parameters(Data),
   "objective": _choose(OBJECTIVES, "name", "objective"),
   "optim": lambda given: parameters(optim.Optim),
@@ -126,8 +126,6 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
       return check(name, given, get_allowed(given), errors)
     except ConfigError as error:
       errors.append(str(error))
-    except TypeError:
-      errors.append(f"{name}.variant is missing: name a model, as 'B/16'")
     return {}
 
   for name in config:

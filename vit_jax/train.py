@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop: the only file that knows the order of things."""
 
+import contextlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -62,10 +63,11 @@ def train(
   result_path = workdir / "result.json"
   describe(exp, say)
 
-  with (
-    Checkpointer(workdir / "checkpoints", exp.checkpoint) as checkpointer,
-    Preemption() as preemption,
-  ):
+  with contextlib.ExitStack() as stack:
+    preemption = stack.enter_context(Preemption())
+    checkpointer = stack.enter_context(
+      Checkpointer(workdir / "checkpoints", exp.checkpoint)
+    )
     # Restore, or start: either way every array is made where it belongs.
     state = checkpointer.restore(exp.abstract_state)
     if state is None:
@@ -91,6 +93,7 @@ def train(
       say(f"compiled in {time.monotonic() - tick:.1f} s")
 
     writer = MetricWriter(workdir, start, enabled=first)
+    stack.callback(writer.close)
     log = TrainLog(
       writer,
       progress,
@@ -122,7 +125,6 @@ def train(
         checkpointer.save(step, state, wait=asked)
         log.restart_clock()
       if asked:
-        writer.close()
         raise Preempted(
           f"{preemption.name}: saved step {step} in {workdir}; the same "
           f"command goes on from there"
@@ -130,12 +132,12 @@ def train(
       due = [] if last else exp.get_due_evaluations(step)
       if due:
         log.flush(step)
-        evaluate(exp, state, due, step, writer, say)
+        values = evaluate(exp, state, due, step, writer)
+        say_values(f"step {step}", values, say)
         log.restart_clock()
 
-    values = evaluate(exp, state, exp.evaluators, exp.steps, writer, say)
+    values = evaluate(exp, state, exp.evaluators, exp.steps, writer)
     checkpointer.wait()
-    writer.close()
 
   result = values[next(iter(values))] if values else {}
   result |= {
@@ -145,7 +147,8 @@ def train(
   }
   if first:
     write_json(result_path, result)
-  summarize(exp, result, workdir, say)
+  say_values(f"done in {format_duration(result['seconds'])}", values, say)
+  say(f"checkpoint: {workdir / 'checkpoints' / str(exp.steps)}")
   return result
 
 
@@ -183,7 +186,6 @@ def evaluate(
   names: Iterable[str],
   step: int,
   writer: MetricWriter,
-  say: Say,
 ) -> dict[str, dict[str, float]]:
   """Runs evaluations by name; returns name -> values and records them all."""
   found = {}
@@ -191,17 +193,19 @@ def evaluate(
     values = dict(exp.evaluators[name].run(state))
     found[name] = values
     writer.write(step, {f"{name}/{key}": x for key, x in values.items()})
-    if "accuracy" in values:
-      say(f"{name} at step {step}: {format_accuracy(values)}")
   return found
 
 
-def format_accuracy(values: Mapping[str, float]) -> str:
-  """Accuracy as people want it, with what it was counted over."""
-  return (
-    f"accuracy {values['accuracy']:.2%} ({values['correct']:,}/"
+def say_values(
+  when: str, found: Mapping[str, Mapping[str, float]], say: Say
+) -> None:
+  """Says what evaluations found, and over how many examples."""
+  lines = [
+    f"{name} accuracy {values['accuracy']:.2%} ({values['correct']:,}/"
     f"{values['total']:,}), loss {values['loss']:.4f}"
-  )
+    for name, values in found.items()
+  ]
+  say(": ".join(filter(None, (when, "; ".join(lines)))))
 
 
 def describe(exp: Experiment, say: Say) -> None:
@@ -230,15 +234,3 @@ def write_records(exp: Experiment, workdir: epath.Path) -> None:
   versions["vit_jax"] = vit_jax.__version__
   write_json(workdir / "config.json", exp.config | {"versions": versions})
   write_json(workdir / "manifest.json", exp.get_manifest())
-
-
-def summarize(
-  exp: Experiment, result: Mapping[str, Any], workdir: epath.Path, say: Say
-) -> None:
-  """The last words of a run."""
-  took = format_duration(result["seconds"])
-  say(f"trained {exp.steps:,} steps in {took}")
-  if "accuracy" in result:
-    name = next(iter(exp.evaluators))
-    say(f"{name}: {format_accuracy(result)}")
-  say(f"checkpoint: {workdir / 'checkpoints' / str(exp.steps)}")

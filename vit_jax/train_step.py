@@ -15,6 +15,14 @@ from vit_jax.train_state import TrainState
 
 Batch = dict[str, jax.Array]
 
+# What a run's seed is folded with, so that no key serves two purposes.
+INIT, STEP = 0, 1
+
+
+def get_key(seed: int, purpose: int) -> jax.Array:
+  """The random key of a run for one purpose."""
+  return jax.random.fold_in(jax.random.key(seed), purpose)
+
 
 def make_init_state(
   model: Any,
@@ -37,7 +45,7 @@ def make_init_state(
   """
 
   def init_state() -> TrainState:
-    params_key, aux_key = jax.random.split(jax.random.key(seed))
+    params_key, aux_key = jax.random.split(get_key(seed, INIT))
     params = model.init(params_key, jnp.zeros((1, *image_shape)))["params"]
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -76,7 +84,7 @@ def make_train_step(
   """
 
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key = jax.random.fold_in(get_key(seed, STEP), state.step)
     augment_key, loss_key = jax.random.split(key)
     batch = augment(batch, augment_key)
     gradient = jax.grad(objective.loss, has_aux=True)

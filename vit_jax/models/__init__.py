@@ -61,13 +61,16 @@ def get_model(num_classes: int, *, variant: str, **fields: Any) -> ViT:
   return ViT(num_classes=num_classes, **fields)
 
 
-def parameters(*, variant: str, **_: Any) -> dict[str, inspect.Parameter]:
+def parameters(variant: Any) -> dict[str, inspect.Parameter]:
   """What a config's model section may set, defaults those of its variant.
+
+  Args:
+    variant: what the section has for it, or None.
 
   Raises:
     ConfigError: as `get_fields`.
   """
-  defaults = get_fields(variant)
+  defaults = get_fields(str(variant))
   keyword = inspect.Parameter.KEYWORD_ONLY
   allowed = {"variant": inspect.Parameter("variant", keyword, annotation=str)}
   for name, annotation in typing.get_type_hints(ViT).items():
