@@ -26,16 +26,19 @@ REQUIREMENTS = [
   "jaxtyping>=0.3.3,<0.4",
   "ml_collections>=1.0,<2",
   "numpy>=2.0,<3",
-  "opencv-python-headless>=4.10,<6",
+  "opencv-python-headless>=4.11.0.86,<6",
   "optax>=0.2.6,<0.3",
   "orbax-checkpoint>=0.12,<0.13",
   "scikit-learn>=1.5,<2",  # Holds the images of the digits.
-  "tensorboardX>=2.6,<3",
-  "tensorflow-datasets>=4.9.9,<4.10",
+  "tensorboardX>=2.6.4,<3",
+  "tensorflow-datasets>=4.9.10,<4.10",
 ]
 
+GCS = "gcsfs>=2026.2,<2027"  # What etils reads and writes gs:// with.
+
 EXTRAS = {
-  "tpu": ["jax[tpu]", "gcsfs"],
+  "tpu": ["jax[tpu]", GCS],
+  "gcs": [GCS],
   "cuda": ["jax[cuda13]"],
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [

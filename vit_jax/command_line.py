@@ -95,15 +95,25 @@ def parse_value(text: str) -> Any:
 
 
 def start() -> None:
-  """Quiets libraries, and joins the other processes of a multi-host run."""
+  """Quiets libraries, and joins the other processes of a multi-host run.
+
+  The environment says whether there are others: a TPU pod, Slurm or Open MPI by
+  themselves, anything else by JAX_COORDINATOR_ADDRESS (host:port of the first
+  process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+  """
   import jax
 
   logging.set_verbosity(logging.WARNING)
-  several = (
-    "JAX_COORDINATOR_ADDRESS" in os.environ
-    or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    or int(os.environ.get("SLURM_NTASKS", 1)) > 1
-    or int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-  )
-  if several:
+  environment = os.environ
+  if "JAX_COORDINATOR_ADDRESS" in environment:
+    jax.distributed.initialize(
+      environment["JAX_COORDINATOR_ADDRESS"],
+      num_processes=int(environment["JAX_NUM_PROCESSES"]),
+      process_id=int(environment["JAX_PROCESS_ID"]),
+    )
+  elif (
+    "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+    or int(environment.get("SLURM_NTASKS", 1)) > 1
+    or int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+  ):
     jax.distributed.initialize()

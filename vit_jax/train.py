@@ -24,6 +24,7 @@ from vit_jax.metrics import (
   format_duration,
   read_json,
   write_json,
+  write_text,
 )
 from vit_jax.preemption import Preempted, Preemption
 from vit_jax.sharding import get_indivisible
@@ -59,7 +60,7 @@ def train(
   prepare_data(config["data"], say)
   check_platform(allow_cpu or config["train"]["allow_cpu"])
   exp = Experiment(config)
-  workdir = epath.Path(workdir).expanduser().resolve()
+  workdir = open_workdir(workdir)
   result_path = workdir / "result.json"
   describe(exp, say)
 
@@ -166,6 +167,30 @@ def check_platform(allow_cpu: bool) -> None:
     )
 
 
+def open_workdir(name: str) -> epath.Path:
+  """Makes the directory of a run, local or on an object store.
+
+  Raises:
+    ConfigError: if it can not be written, with the reason.
+  """
+  path = epath.Path(name)
+  if "://" not in name:
+    path = path.expanduser().resolve()
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    probe = path / f".probe_{jax.process_index()}"
+    write_text(probe, "")
+    probe.unlink()
+  except (OSError, ImportError) as error:
+    hint = ""
+    if isinstance(error, ImportError):
+      hint = "\n  gs:// needs: pip install 'vit_jax[gcs]'"
+    raise ConfigError(
+      f"--workdir={name} is of no use: {error}{hint}"
+    ) from error
+  return path
+
+
 def prepare_data(section: Mapping[str, Any], say: Say) -> None:
   """Writes an embedded set, once for all processes, and opens the data.
 
@@ -228,7 +253,6 @@ def describe(exp: Experiment, say: Say) -> None:
 
 def write_records(exp: Experiment, workdir: epath.Path) -> None:
   """Puts beside the run what it takes to understand and to use it."""
-  workdir.mkdir(parents=True, exist_ok=True)
   packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
   versions = {name: importlib.metadata.version(name) for name in packages}
   versions["vit_jax"] = vit_jax.__version__
