@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from vit_jax import command_line, config, doctor, study
+from vit_jax import accelerators, command_line, config, study
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = ["main", "prepare", "doctor", "study"]
@@ -125,6 +125,14 @@ def test_a_recipe_is_found_from_anywhere(tmp_path, monkeypatch):
   assert loaded["train"]["steps"] == 10 and loaded["mesh"] == {"fsdp": 4}
 
 
+def test_what_is_no_recipe_says_so(tmp_path):
+  with pytest.raises(config.ConfigError, match="is no Python file"):
+    command_line.load_config(str(ROOT / "README.md"), [])
+  (tmp_path / "empty.py").write_text("")
+  with pytest.raises(config.ConfigError, match=r"has no get_config\(\)"):
+    command_line.load_config(str(tmp_path / "empty.py"), [])
+
+
 def test_a_recipe_that_takes_no_arguments_says_so(tmp_path):
   path = tmp_path / "plain.py"
   path.write_text("def get_config():\n  return {}\n")
@@ -153,10 +161,24 @@ def test_doctor():
 def test_doctor_explains(machine, installed, expected, monkeypatch):
   monkeypatch.delenv("JAX_PLATFORMS", raising=False)
   monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-  monkeypatch.setattr(doctor, "has_tpu", lambda: "tpu" in machine)
-  monkeypatch.setattr(doctor, "has_gpu", lambda: "gpu" in machine)
-  assert expected in doctor.explain("cpu", installed)
-  assert doctor.explain("tpu", installed) == "jax uses the TPU."
+  monkeypatch.setattr(accelerators, "has_tpu", lambda: "tpu" in machine)
+  monkeypatch.setattr(accelerators, "has_gpu", lambda: "gpu" in machine)
+  assert expected in accelerators.explain("cpu", installed)
+  assert accelerators.explain("tpu", installed) == "jax uses the TPU."
+
+
+def test_a_platform_that_does_not_start_is_explained():
+  """jax fails loudly when told to use what is not there."""
+  done = run("vit_jax.doctor", JAX_PLATFORMS="cuda")
+  assert done.returncode == 0, done.stderr
+  assert "jax can not start: " in done.stdout
+  assert "JAX_PLATFORMS=cuda asks for an accelerator" in done.stdout
+  done = run(
+    *("vit_jax.main", "--config=configs/digits.py", "--workdir=x"),
+    JAX_PLATFORMS="cuda",
+  )
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: jax can not start: ")
 
 
 def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):

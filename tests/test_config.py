@@ -43,6 +43,17 @@ def build(model, *, rate: float, name: Literal["a", "b"] = "a", inner: Inner):
     ("a", Literal["a", "b"], True),
     ("c", Literal["a", "b"], False),
     ({"x": 1}, dict[str, int], True),
+    (1, config.Count, True),
+    (0, config.Count, False),
+    (1.0, config.Count, False),
+    (None, config.Count | None, True),
+    (-1, config.Count | None, False),
+    (0.0, config.Rate, True),
+    (1, config.Rate, False),
+    (0, config.Positive, False),
+    (float("nan"), config.NotNegative, False),
+    ((0.5, 1), tuple[config.Share, config.Share], True),
+    ((60, 100), tuple[config.Share, config.Share], False),
   ],
 )
 def test_fits(value, annotation, expected):
@@ -79,13 +90,35 @@ def test_everything_wrong_is_reported_at_once():
     "did you mean 'inception'?",
     "data.augment.mixp is read by nobody: did you mean 'mixup'?",
     "unknown objective.name 'supervized': did you mean 'supervised'?",
-    "optim.lr is missing: it must be float",
+    "optim.lr is missing: it must be float in (0, inf)",
     "train.stesp is read by nobody: did you mean 'steps'?",
     "train.batch_size='8' (str) must be int",
     "mesh=8 must be a section of keys",
     "evals.test.evry is read by nobody: did you mean 'every'?",
   ]
   assert sorted(str(caught.value).splitlines()) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+  ("section", "key", "value", "message"),
+  [
+    ("data", "size", 0, "int in [1, inf)"),
+    ("train", "seed", -1, "int in [0, 4294967296)"),
+    ("train", "batch_size", 0, "int in [1, inf)"),
+    ("model", "dropout", 1.5, "float in [0, 1)"),
+    ("model", "num_heads", 0, "int in [1, inf)"),
+    ("optim", "ema", 2, "float in [0, 1) or None"),
+    ("optim", "lr", 0, "float in (0, inf)"),
+    ("data", "crop_area", (5, 100), "(float in (0, 1], float in (0, 1])"),
+    ("checkpoint", "keep", 0, "int in [1, inf)"),
+  ],
+)
+def test_numbers_out_of_their_range_are_refused(section, key, value, message):
+  bad = {**GOOD, section: {**GOOD.get(section, {}), key: value}}
+  with pytest.raises(config.ConfigError) as caught:
+    resolve(bad)
+  expected = f"{section}.{key}={value!r} ({type(value).__name__}) must be "
+  assert str(caught.value) == expected + message
 
 
 def test_resolving_twice_changes_nothing():

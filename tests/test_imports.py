@@ -15,8 +15,9 @@ PACKAGE = ROOT / "vit_jax"
 # A module imports from rows below its own and from its own room, nothing else.
 LAYERS = [
   {"config"},
-  {"sharding", "metrics", "preemption", "command_line"},
-  {"models", "objectives", "optim", "data", "train_state"},
+  {"accelerators", "sharding", "metrics", "preemption"},
+  {"command_line", "models", "objectives", "optim", "data", "train_state"},
+  {"workdir"},
   {"train_step", "checkpoint"},
   {"evaluators"},
   {"experiment"},

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -75,6 +76,41 @@ def test_a_file_is_replaced_whole(tmp_path):
   metrics.write_json(path, {"a": (1, 2)})
   assert metrics.read_json(path) == {"a": [1, 2]}
   assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_results_are_awaited_one_interval_late(tmp_path, monkeypatch):
+  """Closing an interval never waits for the device, only for the one before."""
+  finished = threading.Event()
+  fetch = metrics.TrainLog._fetch
+
+  def wait_for_the_device(step, interval):
+    assert finished.wait(timeout=60)
+    return fetch(step, interval)
+
+  monkeypatch.setattr(
+    metrics.TrainLog, "_fetch", staticmethod(wait_for_the_device)
+  )
+  writer = metrics.MetricWriter(epath.Path(tmp_path), 0)
+  log = metrics.TrainLog(
+    writer,
+    metrics.Progress(stream=io.StringIO()),
+    start_step=0,
+    steps=6,
+    batch_size=4,
+    log_every=2,
+  )
+  for step in (1, 2, 3):
+    log.add(step, {"loss": (float(step), 1.0)})
+  assert not writer.has_row(2, "loss")
+  finished.set()
+  log.add(4, {"loss": (4.0, 1.0)})
+  assert writer.has_row(2, "loss") and not writer.has_row(4, "loss")
+  log.add(5, {"loss": (5.0, 1.0)})
+  log.flush(5)
+  writer.close()
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [(r["step"], r["loss"]) for r in rows] == [(2, 1.5), (4, 3.5), (5, 5)]
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,6 @@ def test_a_warm_up_that_leaves_nothing_is_refused(steps):
     optim.make_schedule(options, steps)
 
 
-def test_a_rate_of_nothing_is_refused():
-  with pytest.raises(ConfigError, match="optim.lr=0"):
-    optim.make_schedule(optim.Optim(lr=0.0), 5)
-
-
 def run(options, params, gradients):
   tx = optim.make_optimizer(options, optim.make_schedule(options, 100))
   state = tx.init(params)

@@ -16,8 +16,10 @@ import pytest
 from etils import epath
 
 from vit_jax import optim
+from vit_jax import workdir as workdirs
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
+from vit_jax.evaluators.classification import Classification
 from vit_jax.experiment import Experiment
 from vit_jax.preemption import Preempted, Preemption
 from vit_jax.train import train
@@ -69,8 +71,9 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight):
   assert rows[-1]["test/accuracy"] == result["accuracy"]
   schedule = optim.make_schedule(exp.optim, 6)
   for row in rows[:3]:
-    # Updates are counted from 0: the last one of two steps was number 1.
-    assert row["lr"] == float(schedule(row["step"] - 1))
+    # A mean over the row's two steps; updates are counted from 0.
+    rates = [float(schedule(row["step"] - i)) for i in (1, 2)]
+    assert row["lr"] == pytest.approx(sum(rates) / 2, rel=1e-6)
     assert 0 < row["grad_norm"] and 0 < row["images_per_second"]
   assert rows[0]["loss"] == pytest.approx(math.log(10), abs=0.1)
 
@@ -175,7 +178,6 @@ def test_the_host_fetches_once_an_interval(config, tmp_path, monkeypatch):
     ({"data": dict(num_classes=9)}, "data.num_classes=9 is less than the 10"),
     ({"train": dict(steps=None)}, "set train.steps or train.epochs"),
     ({"train": dict(steps=2)}, "optim.warmup_steps=2 leaves nothing"),
-    ({"checkpoint": dict(keep=0)}, "checkpoint.keep=0"),
     ({"mesh": dict(fsdp=3)}, "mesh.fsdp=3"),
     ({"train": dict(allow_cpu=False)}, "jax found no accelerator"),
   ],
@@ -197,11 +199,78 @@ def test_a_shorter_run_is_refused_in_a_longer_ones_workdir(config, straight):
     train(config, str(straight[0]))
 
 
-def test_another_models_checkpoint_is_refused(config, straight):
-  config["model"]["width"] = 64
-  (straight[0] / "result.json").unlink()
-  with pytest.raises(ConfigError, match="does not fit this config"):
-    train(config, str(straight[0]))
+def test_a_run_goes_on_under_its_own_config_alone(config, straight):
+  workdir, result, _ = straight
+  changed = copy.deepcopy(config)
+  changed["optim"]["lr"] = 2e-3
+  changed["model"]["width"] = 64
+  with pytest.raises(ConfigError, match="a run of another config") as caught:
+    train(changed, str(workdir))
+  lines = str(caught.value).splitlines()[1:5]
+  assert lines == [
+    "  - model.width=32",
+    "  + model.width=64",
+    "  - optim.lr=0.001",
+    "  + optim.lr=0.002",
+  ]
+  # What no step depends on may change.
+  changed = copy.deepcopy(config)
+  changed["train"]["log_every"] = 5
+  changed["checkpoint"] = dict(every=3)
+  assert train(changed, str(workdir)) == result
+
+
+def test_a_longer_run_goes_on_and_is_evaluated_anew(config, straight):
+  workdir, _, _ = straight
+  config["train"]["steps"] = 7
+  assert train(config, str(workdir))["steps"] == 7
+  config["evals"]["test"]["split"] = "test[:30]"
+  assert train(config, str(workdir))["total"] == 30
+
+
+def test_an_evaluation_that_was_cut_off_is_made_up_for(
+  config, tmp_path, monkeypatch
+):
+  """Killed between a checkpoint and the evaluation of the same step."""
+  config["checkpoint"] = dict(every=2)
+  config["evals"]["often"] = dict(split="test[:24]", batch_size=24, every=2)
+  evaluate = Classification.run
+  seen = []
+
+  def die_the_second_time(self, state):
+    seen.append(int(state.step))
+    if len(seen) == 2:
+      raise InterruptedError
+    return evaluate(self, state)
+
+  monkeypatch.setattr(Classification, "run", die_the_second_time)
+  with pytest.raises(InterruptedError):
+    train(config, str(tmp_path))
+  train(config, str(tmp_path))
+  # Step 4 again, then 6 with both evaluations; step 2 has its row.
+  assert seen == [2, 4, 4, 6, 6]
+  rows = read_rows(tmp_path)
+  assert [r["step"] for r in rows if "often/accuracy" in r] == [2, 4, 6]
+  assert [r["step"] for r in rows if "loss" in r] == [2, 4, 6]
+
+
+def test_a_workdir_that_can_not_be_written_ends_the_run(config, tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ConfigError, match="--workdir=.* is of no use"):
+    train(config, str(tmp_path / "file" / "run"))
+
+
+def test_an_object_store_keeps_its_name(monkeypatch):
+  made = []
+  monkeypatch.setattr(
+    type(epath.Path("gs://b")), "mkdir", lambda self, **_: made.append(self)
+  )
+  monkeypatch.setattr(
+    type(epath.Path("gs://b")), "write_text", lambda self, text: None
+  )
+  monkeypatch.setattr(type(epath.Path("gs://b")), "unlink", lambda self: None)
+  assert str(workdirs.open_workdir("gs://bucket/run", 0)) == "gs://bucket/run"
+  assert [str(path) for path in made] == ["gs://bucket/run"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

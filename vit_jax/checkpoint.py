@@ -12,7 +12,7 @@ from typing import Any
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, Count
 from vit_jax.train_state import TrainState
 
 
@@ -25,24 +25,15 @@ class Checkpoint:
     keep: how many of the newest to keep.
   """
 
-  every: int | None = None
-  keep: int = 2
+  every: Count | None = None
+  keep: Count = 2
 
 
 class Checkpointer:
   """Saves without blocking and restores onto any mesh; a context manager."""
 
   def __init__(self, directory: epath.Path, options: Checkpoint):
-    """Opens or creates the directory.
-
-    Raises:
-      ConfigError: if the options make no sense.
-    """
-    if options.keep < 1 or (options.every is not None and options.every < 1):
-      raise ConfigError(
-        f"checkpoint.every={options.every} and checkpoint.keep={options.keep} "
-        f"must be at least 1 (every=None saves at the end only)"
-      )
+    """Opens or creates the directory."""
     self._every = options.every
     policies = ocp.training.preservation_policies
     self._orbax = ocp.training.Checkpointer(
@@ -67,19 +58,18 @@ class Checkpointer:
     """The newest state, placed as `abstract_state` says, or None.
 
     Raises:
-      ConfigError: if the checkpoint is of another model or optimizer.
+      ConfigError: if it can not be read into such a state.
     """
     step = self.get_latest_step()
     if step is None:
       return None
     try:
       loaded = self._orbax.load_checkpointables(step, {"state": abstract_state})
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OSError) as error:
       cause = error.__cause__ or error
       raise ConfigError(
-        f"the checkpoint of step {step} in {self._orbax.directory} does not "
-        f"fit this config: {cause}\n"
-        f"  use the config that wrote it, or another --workdir"
+        f"the checkpoint of step {step} in {self._orbax.directory} can not be "
+        f"read into the state of this config: {cause}"
       ) from error
     return loaded["state"]
 

@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
+from ml_collections import ConfigDict
 
+from vit_jax import accelerators
 from vit_jax.config import ConfigError
 
 BAD_CONFIG, PREEMPTED = 2, 42
@@ -59,15 +61,19 @@ def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
   if not path.is_file():
     raise ConfigError(f"--config={argument}: there is no file {path}")
   # A config may import its neighbours, from wherever the command is run.
-  sys.path.append(os.fspath(path.parent.parent))
+  sys.path.insert(0, os.fspath(path.parent.parent))
   spec = importlib.util.spec_from_file_location("config", path)
+  if spec is None:
+    raise ConfigError(f"--config={argument}: {path} is no Python file")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
+  if not hasattr(module, "get_config"):
+    raise ConfigError(f"--config={argument}: {path} has no get_config()")
   try:
     config = module.get_config(*([text] if text else []))
   except (TypeError, ValueError) as error:
     raise ConfigError(f"--config={argument}: {error}") from error
-  config = config.to_dict()
+  config = ConfigDict(config).to_dict()
   for override in overrides:
     key, equals, value = override.partition("=")
     if not key.startswith("--config.") or not equals:
@@ -100,20 +106,38 @@ def start() -> None:
   The environment says whether there are others: a TPU pod, Slurm or Open MPI by
   themselves, anything else by JAX_COORDINATOR_ADDRESS (host:port of the first
   process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+  Raises:
+    ConfigError: if there are others and they can not be joined.
   """
   import jax
 
   logging.set_verbosity(logging.WARNING)
   environment = os.environ
-  if "JAX_COORDINATOR_ADDRESS" in environment:
-    jax.distributed.initialize(
-      environment["JAX_COORDINATOR_ADDRESS"],
-      num_processes=int(environment["JAX_NUM_PROCESSES"]),
-      process_id=int(environment["JAX_PROCESS_ID"]),
-    )
-  elif (
-    "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-    or int(environment.get("SLURM_NTASKS", 1)) > 1
+  slurm = "SLURM_STEP_NODELIST" in environment  # Set by srun alone.
+  launched = (
+    "JAX_COORDINATOR_ADDRESS" in environment
+    or (slurm and int(environment.get("SLURM_NTASKS", 1)) > 1)
     or int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-  ):
-    jax.distributed.initialize()
+    or "MEGASCALE_COORDINATOR_ADDRESS" in environment
+  )
+  if not launched and not accelerators.has_tpu():
+    return
+
+  def get(name):
+    return int(environment[name]) if name in environment else None
+
+  try:
+    jax.distributed.initialize(
+      environment.get("JAX_COORDINATOR_ADDRESS"),
+      num_processes=get("JAX_NUM_PROCESSES"),
+      process_id=get("JAX_PROCESS_ID"),
+    )
+  except (ValueError, RuntimeError) as error:
+    # A TPU with no pod around it, as in Colab, has nobody to tell it of others.
+    if launched:
+      raise ConfigError(
+        f"this process can not join the others of its run: {error}\n"
+        f"  outside of TPU pods, Slurm and Open MPI set "
+        f"JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+      ) from error

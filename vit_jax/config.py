@@ -15,11 +15,33 @@ import itertools
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 
 class ConfigError(ValueError):
   """A config or a data set that can not be trained as asked (exit status 2)."""
+
+
+class Interval:
+  """Where a number must lie, as "[0, 1)"; annotates the type of a key."""
+
+  def __init__(self, text: str):
+    self.text = text
+    low, high = text[1:-1].split(",")
+    self._low, self._high = float(low), float(high)
+
+  def __contains__(self, value: int | float) -> bool:
+    above = value > self._low or (self.text[0] == "[" and value == self._low)
+    below = value < self._high or (self.text[-1] == "]" and value == self._high)
+    return above and below
+
+
+Count = Annotated[int, Interval("[1, inf)")]
+Natural = Annotated[int, Interval("[0, inf)")]
+Positive = Annotated[float, Interval("(0, inf)")]
+NotNegative = Annotated[float, Interval("[0, inf)")]
+Rate = Annotated[float, Interval("[0, 1)")]
+Share = Annotated[float, Interval("(0, 1]")]
 
 
 def nearest(name: str, choices: Iterable[Any]) -> str:
@@ -57,6 +79,8 @@ def fits(value: Any, annotation: Any) -> bool:
   args = typing.get_args(annotation)
   if annotation is Any:
     return True
+  if origin is Annotated:
+    return fits(value, args[0]) and all(value in bounds for bounds in args[1:])
   if origin is typing.Literal:
     return value in args
   if origin in (typing.Union, types.UnionType):
@@ -81,31 +105,32 @@ def fits(value: Any, annotation: Any) -> bool:
 def normalize(value: Any, annotation: Any) -> Any:
   """A value that fits, in the type that was annotated: 1 as 1.0, [] as ()."""
   args = typing.get_args(annotation)
+  if typing.get_origin(annotation) is Annotated:
+    return normalize(value, args[0])
+  if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    return normalize(value, next(arg for arg in args if fits(value, arg)))
   if isinstance(value, list | tuple):
-    kinds = itertools.cycle(a for a in args if a is not Ellipsis)
+    kinds = itertools.cycle(arg for arg in args if arg is not Ellipsis)
     return tuple(
       normalize(v, kind) for v, kind in zip(value, kinds, strict=False)
     )
-  whole = isinstance(value, int) and not isinstance(value, bool)
-  if whole and float in (annotation, *args) and int not in args:
-    return float(value)
-  return value
+  return float(value) if annotation is float else value
 
 
 def describe(annotation: Any) -> str:
   """An annotated type in words that a user can act on."""
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+  if origin is Annotated:
+    return f"{describe(args[0])} in {args[1].text}"
   if origin is typing.Literal:
     return "one of " + ", ".join(map(repr, args))
   if origin in (typing.Union, types.UnionType):
     return " or ".join(map(describe, args))
   if annotation in (None, type(None)):
     return "None"
-  return (
-    getattr(annotation, "__name__", str(annotation))
-    if not args
-    else str(annotation)
-  )
+  if origin is tuple:
+    return f"({', '.join(map(describe, args))})"
+  return getattr(annotation, "__name__", str(annotation))
 
 
 def check(
@@ -147,7 +172,8 @@ def check(
         resolved[key] = check(name, value, parameters(annotation), errors)
         continue
       errors.append(f"{name}={value!r} must be a section of keys")
-    elif not fits(value, annotation):
+      continue
+    if not fits(value, annotation):
       hint = ""
       if typing.get_origin(annotation) is typing.Literal:
         hint = f"; {nearest(value, typing.get_args(annotation))}"
@@ -155,6 +181,7 @@ def check(
         f"{name}={value!r} ({type(value).__name__}) must be "
         f"{describe(annotation)}{hint}"
       )
+      continue
     resolved[key] = normalize(value, annotation)
   return resolved
 

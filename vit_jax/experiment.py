@@ -11,7 +11,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,9 @@ from vit_jax import models, optim, sharding
 from vit_jax.checkpoint import Checkpoint
 from vit_jax.config import (
   ConfigError,
+  Count,
+  Interval,
+  Positive,
   check,
   get,
   nearest,
@@ -49,11 +52,11 @@ class Train:
     allow_cpu: whether a CPU may train this without --allow_cpu.
   """
 
-  batch_size: int
-  steps: int | None = None
-  epochs: float | None = None
-  seed: int = 0
-  log_every: int = 50
+  batch_size: Count
+  steps: Count | None = None
+  epochs: Positive | None = None
+  seed: Annotated[int, Interval("[0, 4294967296)")] = 0
+  log_every: Count = 50
   allow_cpu: bool = False
 
 
@@ -67,7 +70,7 @@ class Evaluation:
   """
 
   kind: str = "classification"
-  every: int | None = None
+  every: Count | None = None
 
 
 def _choose(table: Mapping[str, Callable], key: str, section: str):
@@ -202,14 +205,11 @@ class Experiment:
     sizes = {"train.batch_size": self.train.batch_size}
     for name, section in self.config["evals"].items():
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
-      every = section["every"]
-      if every is not None and every < 1:
-        errors.append(f"evals.{name}.every={every} must be at least 1")
       self.info.count(section["split"])
     parts = sharding.get_data_parallelism(self.mesh)
     parts = math.lcm(parts, jax.process_count())
     for name, batch in sizes.items():
-      if batch is not None and (batch % parts or batch < 1):
+      if batch is not None and batch % parts:
         near = [n for n in (batch // parts * parts, -(-batch // parts) * parts)]
         near = sorted({n for n in near if n > 0} or {parts})
         errors.append(
@@ -220,10 +220,6 @@ class Experiment:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "
         f"{self.info.num_classes} classes of {self.data.source}"
-      )
-    if self.train.log_every < 1:
-      errors.append(
-        f"train.log_every={self.train.log_every} must be at least 1"
       )
     raise_all(errors)
 
@@ -238,8 +234,8 @@ class Experiment:
       steps = round(train.epochs * examples / train.batch_size)
     if steps < 1:
       raise ConfigError(
-        f"train.steps={train.steps} and train.epochs={train.epochs} are no "
-        f"step of {train.batch_size} out of {examples:,} examples"
+        f"train.epochs={train.epochs} of {examples:,} examples make no step of "
+        f"train.batch_size={train.batch_size}"
       )
     return steps
 
@@ -291,6 +287,7 @@ class Experiment:
     step = make_train_step(
       self.objective,
       self.tx,
+      self.schedule,
       make_augment(
         self.data.augment, lambda y: get_targets(y, self.num_classes)
       ),

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import clu.metrics
@@ -115,14 +115,14 @@ class MetricWriter:
       enabled: False on all processes but the first.
     """
     self._enabled = enabled
-    if not enabled:
-      return
     self._path = workdir / "metrics.jsonl"
     self._rows = []
     self._written = 0.0
     if self._path.exists():
       rows = [json.loads(line) for line in self._path.read_text().splitlines()]
       self._rows = [row for row in rows if row["step"] <= start_step]
+    if not enabled:
+      return
     register_writer_factory("gs", ObjectWriterFactory())
     self._events = SummaryWriter(
       os.fspath(workdir / "events"),
@@ -132,13 +132,20 @@ class MetricWriter:
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Adds one row, and shows it in TensorBoard."""
+    self._rows.append({"step": step, **values})
     if not self._enabled:
       return
-    self._rows.append({"step": step, **values})
     for name, value in values.items():
       self._events.add_scalar(name, value, step)
     if time.monotonic() - self._written > self.SECONDS_BETWEEN_WRITES:
       self.flush()
+
+  def has_row(self, step: int, prefix: str) -> bool:
+    """Whether a row of this step has values whose names start like this."""
+    return any(
+      row["step"] == step and any(name.startswith(prefix) for name in row)
+      for row in self._rows
+    )
 
   def flush(self) -> None:
     """Puts every row on disk."""
@@ -227,7 +234,6 @@ class TrainLog:
     self,
     writer: MetricWriter,
     progress: Progress,
-    schedule: Callable[[int], Any],
     *,
     start_step: int,
     steps: int,
@@ -239,7 +245,6 @@ class TrainLog:
     Args:
       writer: of rows.
       progress: of lines.
-      schedule: step -> learning rate.
       start_step: steps done before.
       steps: of the whole run.
       batch_size: B.
@@ -247,7 +252,6 @@ class TrainLog:
     """
     self._writer = writer
     self._progress = progress
-    self._schedule = schedule
     self._steps = steps
     self._batch_size = batch_size
     self._log_every = log_every
@@ -292,11 +296,7 @@ class TrainLog:
     images_per_second = self._batch_size / seconds_a_step
     self._step, self._clock = step, now
     values = compute(results)
-    # The last update used the rate of the step before it was counted.
-    lr = float(self._schedule(step - 1))
-    self._writer.write(
-      step, values | {"lr": lr, "images_per_second": images_per_second}
-    )
+    self._writer.write(step, values | {"images_per_second": images_per_second})
     self._progress.show(
       step,
       self._steps,

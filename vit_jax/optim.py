@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, Natural, NotNegative, Positive, Rate
 from vit_jax.sharding import get_path
 
 Schedule = Callable[[Any], jax.Array]
@@ -36,25 +36,23 @@ class Optim:
   """
 
   name: Literal["adam", "sgd"] = "adam"
-  lr: float
+  lr: Positive
   schedule: Literal["cosine", "linear", "constant"] = "cosine"
-  warmup_steps: int = 0
-  end_lr: float = 0.0
-  b1: float = 0.9
-  b2: float = 0.999
-  weight_decay: float = 0.0
-  clip_norm: float | None = None
-  ema: float | None = None
+  warmup_steps: Natural = 0
+  end_lr: NotNegative = 0.0
+  b1: Rate = 0.9
+  b2: Rate = 0.999
+  weight_decay: NotNegative = 0.0
+  clip_norm: Positive | None = None
+  ema: Rate | None = None
 
 
 def make_schedule(optim: Optim, steps: int) -> Schedule:
   """The learning rate at each of `steps` steps.
 
   Raises:
-    ConfigError: if the warm-up leaves no step, or the rate is not positive.
+    ConfigError: if the warm-up leaves no step.
   """
-  if optim.lr <= 0:
-    raise ConfigError(f"optim.lr={optim.lr} must be positive")
   warmup = optim.warmup_steps
   if warmup >= steps:
     raise ConfigError(

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asking a run to end: SIGTERM from a cloud, Ctrl-C from a person."""
 
+import os
 import signal
 import threading
 from typing import Any
@@ -26,8 +27,8 @@ class Preemption:
     self._previous = {}
 
   def __enter__(self):
-    # Handlers can be set on the main thread alone; JAX has its own for SIGTERM
-    # where several processes must agree.
+    # Handlers can be set on the main thread alone. Where several processes must
+    # agree, JAX has one of its own for SIGTERM.
     if threading.current_thread() is threading.main_thread():
       signals = [signal.SIGINT]
       if jax.process_count() == 1:
@@ -43,6 +44,8 @@ class Preemption:
     if self._signal == number == signal.SIGINT:
       raise KeyboardInterrupt
     self._signal = number
+    if jax.process_count() > 1:
+      os.kill(os.getpid(), signal.SIGTERM)
 
   @property
   def name(self) -> str:

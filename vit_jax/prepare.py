@@ -25,9 +25,9 @@ def prepare(name: str, data_dir: str | None, manual_dir: str | None) -> str:
   ready = sources.find_directory(name, data_dir)
   if ready is not None:
     return str(ready)
-  builder = sources.get_builder(name, data_dir)
   download = tfds.download.DownloadConfig(manual_dir=manual_dir)
   try:
+    builder = sources.get_builder(name, data_dir)
     builder.download_and_prepare(download_config=download)
   except ImportError as error:
     raise ConfigError(
@@ -52,7 +52,8 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument("--manual_dir", help="where files you downloaded lie")
   arguments = parser.parse_args(argv)
   with reported():
-    print(prepare(arguments.name, arguments.data_dir, arguments.manual_dir))
+    ready = prepare(arguments.name, arguments.data_dir, arguments.manual_dir)
+  print(f"ready: {ready}")
 
 
 if __name__ == "__main__":

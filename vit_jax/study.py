@@ -9,7 +9,6 @@ A study that is cut short goes on when it is asked for again; DIR/study.json
 says what the table says.
 """
 
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from vit_jax.metrics import read_json, write_json
 
 
 def run_seeds(
-  seeds: list[int], workdir: pathlib.Path, flags: list[str]
+  seeds: list[int], workdir: epath.Path, flags: list[str]
 ) -> dict[int, dict[str, Any]]:
   """Trains once a seed, each in a process of its own; seed -> result.json."""
   results = {}
@@ -31,11 +30,23 @@ def run_seeds(
     command = [sys.executable, "-m", "vit_jax.main", f"--workdir={run}"]
     command += [*flags, f"--config.train.seed={seed}"]
     print(f"seed {seed}: {run}", file=sys.stderr, flush=True)
-    status = subprocess.run(command, check=False).returncode
+    status = wait(subprocess.Popen(command))
     if status:
       sys.exit(status)
-    results[seed] = read_json(epath.Path(run) / "result.json")
+    results[seed] = read_json(run / "result.json")
   return results
+
+
+def wait(process: subprocess.Popen) -> int:
+  """The status of a process that ends in its own time.
+
+  Ctrl-C reaches it as well, and it may still have to save.
+  """
+  while True:
+    try:
+      return process.wait()
+    except KeyboardInterrupt:
+      continue
 
 
 def summarize(results: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -77,9 +88,9 @@ def main(argv: list[str] | None = None) -> None:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
   except ValueError:
     parser.error(f"--seeds={arguments.seeds} must be integers, as 0,1,2")
-  workdir = pathlib.Path(arguments.workdir).expanduser()
+  workdir = epath.Path(arguments.workdir)
   summary = summarize(run_seeds(seeds, workdir, flags))
-  write_json(epath.Path(workdir) / "study.json", summary)
+  write_json(workdir / "study.json", summary)
   print(format_table(summary))
 
 

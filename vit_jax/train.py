@@ -3,16 +3,15 @@
 """The loop: the only file that knows the order of things."""
 
 import contextlib
-import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-from etils import epath
 from jax.experimental import multihost_utils
 
-import vit_jax
+from vit_jax import models
+from vit_jax.accelerators import start_backend
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources
@@ -22,13 +21,17 @@ from vit_jax.metrics import (
   Progress,
   TrainLog,
   format_duration,
-  read_json,
   write_json,
-  write_text,
 )
 from vit_jax.preemption import Preempted, Preemption
 from vit_jax.sharding import get_indivisible
 from vit_jax.train_state import TrainState, get_digest
+from vit_jax.workdir import (
+  check_config,
+  load_result,
+  open_workdir,
+  write_records,
+)
 
 Say = Callable[[str], None]
 
@@ -45,23 +48,23 @@ def train(
 
   Returns:
     What result.json holds: accuracy, correct, total and loss of the first
-    evaluation; steps, seconds, and the digest of the parameters.
+    evaluation; steps; seconds since this call; the digest of the parameters.
 
   Raises:
     ConfigError: for a bad config or missing data, before anything is compiled.
     Preempted: after SIGTERM or Ctrl-C, once the state is saved.
   """
   began = time.monotonic()
+  # Bad configs and missing data end here: in seconds, with nothing compiled.
+  config = resolve(config)
+  start_backend()
   first = jax.process_index() == 0
   progress = Progress(enabled=first)
   say = progress.say
-  # Missing data end the run here: in seconds, with nothing made or compiled.
-  config = resolve(config)
   prepare_data(config["data"], say)
   check_platform(allow_cpu or config["train"]["allow_cpu"])
   exp = Experiment(config)
-  workdir = open_workdir(workdir)
-  result_path = workdir / "result.json"
+  workdir = open_workdir(workdir, jax.process_index())
   describe(exp, say)
 
   with contextlib.ExitStack() as stack:
@@ -70,6 +73,8 @@ def train(
       Checkpointer(workdir / "checkpoints", exp.checkpoint)
     )
     # Restore, or start: either way every array is made where it belongs.
+    if checkpointer.get_latest_step() is not None:
+      check_config(workdir, config)
     state = checkpointer.restore(exp.abstract_state)
     if state is None:
       state = exp.make_state()
@@ -79,13 +84,14 @@ def train(
         f"{workdir} holds a run of {start} steps, more than the {exp.steps} "
         f"asked for: use another --workdir"
       )
-    if start == exp.steps and result_path.exists():
-      say(f"finished at step {start} already, see {result_path}")
-      return read_json(result_path)
+    result = load_result(workdir, config, start)
+    if start == exp.steps and result is not None:
+      say(f"finished at step {start} already, see {workdir / 'result.json'}")
+      return result
     if start:
       say(f"resuming after step {start}")
     if first:
-      write_records(exp, workdir)
+      write_records(workdir, config, exp.get_manifest())
 
     if start < exp.steps:
       say("compiling the training step")
@@ -98,7 +104,6 @@ def train(
     log = TrainLog(
       writer,
       progress,
-      exp.schedule,
       start_step=start,
       steps=exp.steps,
       batch_size=exp.train.batch_size,
@@ -112,6 +117,8 @@ def train(
       seed=exp.train.seed,
       start_step=start,
     )
+    # A run that was stopped between a checkpoint and its evaluations.
+    evaluate_due(exp, state, start, writer, say)
     # Step, log, save, evaluate. Rows are on disk before the checkpoint that
     # makes them final, and the checkpoint before an evaluation that may fail.
     for step in range(start + 1, exp.steps + 1):
@@ -130,11 +137,9 @@ def train(
           f"{preemption.name}: saved step {step} in {workdir}; the same "
           f"command goes on from there"
         )
-      due = [] if last else exp.get_due_evaluations(step)
-      if due:
+      if exp.get_due_evaluations(step):
         log.flush(step)
-        values = evaluate(exp, state, due, step, writer)
-        say_values(f"step {step}", values, say)
+        evaluate_due(exp, state, step, writer, say)
         log.restart_clock()
 
     values = evaluate(exp, state, exp.evaluators, exp.steps, writer)
@@ -147,7 +152,7 @@ def train(
     "params_sha256": get_digest(state.params),
   }
   if first:
-    write_json(result_path, result)
+    write_json(workdir / "result.json", result)
   say_values(f"done in {format_duration(result['seconds'])}", values, say)
   say(f"checkpoint: {workdir / 'checkpoints' / str(exp.steps)}")
   return result
@@ -159,7 +164,7 @@ def check_platform(allow_cpu: bool) -> None:
   Raises:
     ConfigError: if jax found no accelerator and nobody allowed a CPU.
   """
-  if jax.default_backend() == "cpu" and not allow_cpu:
+  if start_backend() == "cpu" and not allow_cpu:
     raise ConfigError(
       "jax found no accelerator, and this config is not meant for a CPU\n"
       "  python -m vit_jax.doctor says why that may be; --allow_cpu trains "
@@ -167,41 +172,19 @@ def check_platform(allow_cpu: bool) -> None:
     )
 
 
-def open_workdir(name: str) -> epath.Path:
-  """Makes the directory of a run, local or on an object store.
-
-  Raises:
-    ConfigError: if it can not be written, with the reason.
-  """
-  path = epath.Path(name)
-  if "://" not in name:
-    path = path.expanduser().resolve()
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-    probe = path / f".probe_{jax.process_index()}"
-    write_text(probe, "")
-    probe.unlink()
-  except (OSError, ImportError) as error:
-    hint = ""
-    if isinstance(error, ImportError):
-      hint = "\n  gs:// needs: pip install 'vit_jax[gcs]'"
-    raise ConfigError(
-      f"--workdir={name} is of no use: {error}{hint}"
-    ) from error
-  return path
-
-
 def prepare_data(section: Mapping[str, Any], say: Say) -> None:
-  """Writes an embedded set, once for all processes, and opens the data.
+  """Writes an embedded set where it is missing, and opens the data.
 
   Raises:
     DataError: if the set is not there, with the command that prepares it.
   """
   source, data_dir = section["source"], section["dir"]
-  if jax.process_index() == 0:
-    sources.prepare_embedded(source, data_dir, say)
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices("data are prepared")
+  # One process after another: some share a disk, some have their own.
+  for index in range(jax.process_count()):
+    if index == jax.process_index():
+      sources.prepare_embedded(source, data_dir, say)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"data are prepared by {index}")
   sources.open_source(source, section["train"], data_dir)
 
 
@@ -218,7 +201,23 @@ def evaluate(
     values = dict(exp.evaluators[name].run(state))
     found[name] = values
     writer.write(step, {f"{name}/{key}": x for key, x in values.items()})
+    writer.flush()
   return found
+
+
+def evaluate_due(
+  exp: Experiment, state: TrainState, step: int, writer: MetricWriter, say: Say
+) -> None:
+  """Runs the evaluations of a step inside the run that have no row yet."""
+  if not 0 < step < exp.steps:
+    return
+  due = [
+    name
+    for name in exp.get_due_evaluations(step)
+    if not writer.has_row(step, f"{name}/")
+  ]
+  if due:
+    say_values(f"step {step}", evaluate(exp, state, due, step, writer), say)
 
 
 def say_values(
@@ -238,9 +237,13 @@ def describe(exp: Experiment, say: Say) -> None:
   parameters = sum(x.size for x in jax.tree.leaves(exp.abstract_state.params))
   device = exp.mesh.devices.flat[0]
   axes = ", ".join(f"{axis} {size}" for axis, size in exp.mesh.shape.items())
+  section = exp.config["model"]
+  named = models.get_fields(section["variant"])
+  other = [f"{k}={section[k]}" for k in named if section[k] != named[k]]
+  name = " with ".join(filter(None, (section["variant"], ", ".join(other))))
   say(
-    f"{exp.config['model']['variant']}, {parameters:,} parameters, on "
-    f"{exp.mesh.size} x {device.device_kind} ({axes})"
+    f"{name}: {parameters:,} parameters, on {exp.mesh.size} x "
+    f"{device.device_kind} ({axes})"
   )
   say(
     f"{exp.data.source}: {exp.info.count(exp.data.train):,} images of "
@@ -249,12 +252,3 @@ def describe(exp: Experiment, say: Say) -> None:
   )
   for path, shape in get_indivisible(exp.abstract_state.params).items():
     say(f"replicated, as the mesh does not divide it: {path} {shape}")
-
-
-def write_records(exp: Experiment, workdir: epath.Path) -> None:
-  """Puts beside the run what it takes to understand and to use it."""
-  packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
-  versions = {name: importlib.metadata.version(name) for name in packages}
-  versions["vit_jax"] = vit_jax.__version__
-  write_json(workdir / "config.json", exp.config | {"versions": versions})
-  write_json(workdir / "manifest.json", exp.get_manifest())

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vit_jax.optim import update_ema
+from vit_jax.optim import Schedule, update_ema
 from vit_jax.train_state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -62,6 +62,7 @@ def make_init_state(
 def make_train_step(
   objective: Any,
   tx: optax.GradientTransformation,
+  schedule: Schedule,
   augment: Callable[[Batch, jax.Array], Batch],
   *,
   seed: int,
@@ -75,6 +76,7 @@ def make_train_step(
   Args:
     objective: gives the loss.
     tx: the optimizer.
+    schedule: the learning rate that it follows, for the record.
     augment: (batch, key) -> batch with float images.
     seed: of the run.
     ema: decay of the parameter average, or None.
@@ -95,7 +97,10 @@ def make_train_step(
     if ema is not None:
       average = update_ema(average, params, state.step, ema)
     one = jnp.ones(())
-    metrics = metrics | {"grad_norm": (optax.tree.norm(grads), one)}
+    metrics = metrics | {
+      "grad_norm": (optax.tree.norm(grads), one),
+      "lr": (jnp.asarray(schedule(state.step), jnp.float32), one),
+    }
     state = TrainState(state.step + 1, params, opt_state, average, aux)
     return state, metrics
 

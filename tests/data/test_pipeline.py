@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import itertools
 
 import jax
@@ -22,9 +23,11 @@ def data(data_dir):
   return pipeline.Data(source="tfds:digits", dir=data_dir, size=8, threads=2)
 
 
-def make(data, source, **options):
-  options = dict(batch_size=BATCH, seed=7) | options
-  return pipeline.make_train_dataset(data, 1, source, **options)
+def make(data, source, batch_size=BATCH, **options):
+  options = dict(rows=range(batch_size), seed=7) | options
+  return pipeline.make_train_dataset(
+    data, 1, source, batch_size=batch_size, **options
+  )
 
 
 def take(dataset, count, data):
@@ -40,26 +43,33 @@ def test_batches_are_what_the_step_expects(data, source):
   assert batch["mask"].all()
 
 
-def test_every_epoch_holds_every_example_once_in_another_order():
-  keys = [{"image": None, "label": i} for i in range(50)]
-  dataset = pipeline.grain.MapDataset.source(keys).seed(0).shuffle().repeat()
-  epochs = [[dataset[50 * e + i]["label"] for i in range(50)] for e in range(3)]
+def test_every_epoch_holds_every_example_once_in_another_order(data, source):
+  # The same picture under 50 labels tells the examples apart.
+  numbered = [source[0] | {"label": i} for i in range(50)]
+  dataset = make(data, numbered, batch_size=10)
+  epochs = [
+    [int(x) for i in range(5) for x in dataset[5 * epoch + i]["label"]]
+    for epoch in range(3)
+  ]
   assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
   assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_any_number_of_processes_reads_the_same_batches(data, source, count):
+@pytest.mark.parametrize(
+  "shares",
+  [
+    [range(0, 48), range(48, 96)],
+    [range(p, 96, 4) for p in range(4)],  # A mesh may spread rows like this.
+    [range(96), range(96)],  # Two processes hold the same rows.
+  ],
+)
+def test_any_set_of_processes_reads_the_same_batches(data, source, shares):
   whole = make(data, source)
-  shares = [
-    make(data, source, process_index=p, process_count=count)
-    for p in range(count)
-  ]
+  parts = [make(data, source, rows=rows) for rows in shares]
   for step in range(5):  # Well into the second epoch.
-    parts = [share[step] for share in shares]
-    for name, expected in whole[step].items():
-      joined = np.concatenate([part[name] for part in parts])
-      np.testing.assert_array_equal(joined, expected)
+    for rows, part in zip(shares, parts, strict=True):
+      for name, expected in whole[step].items():
+        np.testing.assert_array_equal(part[step][name], expected[list(rows)])
 
 
 def test_a_resumed_run_reads_on_exactly(data, source):
@@ -80,14 +90,16 @@ def test_random_boxes_differ_between_epochs(data, source):
   one = [source[0]]
   dataset = make(data, one, batch_size=1)
   assert not np.array_equal(dataset[0]["image"], dataset[1]["image"])
-  whole = pipeline.dataclasses.replace(data, crop="none")
+  whole = dataclasses.replace(data, crop="none")
   dataset = make(whole, one, batch_size=1)
   np.testing.assert_array_equal(dataset[0]["image"], dataset[1]["image"])
 
 
 @pytest.mark.parametrize("batch_size", [7, 96, 300, 512])
 def test_evaluation_pads_the_last_batch(data, source, batch_size):
-  dataset = pipeline.make_eval_dataset(data, 1, source, batch_size=batch_size)
+  dataset = pipeline.make_eval_dataset(
+    data, 1, source, batch_size=batch_size, rows=range(batch_size)
+  )
   batches = [dataset[i] for i in range(len(dataset))]
   assert all(len(batch["mask"]) == batch_size for batch in batches)
   mask = np.concatenate([batch["mask"] for batch in batches])
@@ -101,9 +113,9 @@ def test_evaluation_pads_the_last_batch(data, source, batch_size):
 
 def test_evaluation_is_shared_by_processes(data, source):
   labels = []
-  for index in range(2):
+  for rows in (range(0, 64, 2), range(1, 64, 2)):
     dataset = pipeline.make_eval_dataset(
-      data, 1, source, batch_size=64, process_index=index, process_count=2
+      data, 1, source, batch_size=64, rows=rows
     )
     for i in range(len(dataset)):
       labels.extend(dataset[i]["label"][dataset[i]["mask"]])
@@ -126,6 +138,16 @@ def test_batches_lie_where_the_mesh_wants_them(data):
 
 def test_to_device_keeps_order_and_ends(data):
   mesh = sharding.make_mesh()
-  batches = ({"x": np.full(8, i)} for i in range(5))
-  found = [int(b["x"][0]) for b in pipeline.to_device(batches, mesh)]
-  assert found == [0, 1, 2, 3, 4]
+  batches = ({"x": np.arange(8) + i} for i in range(5))
+  found = [np.asarray(b["x"]) for b in pipeline.to_device(batches, mesh, 8)]
+  np.testing.assert_array_equal(found, np.arange(8) + np.arange(5)[:, None])
+
+
+def test_worker_processes_read_the_same_batches(data, source):
+  """Two processes of their own, which a user asks for by data.workers."""
+  expected = take(make(data, source), 5, data)
+  workers = dataclasses.replace(data, workers=2)
+  found = take(make(data, source), 5, workers)
+  for a, b in zip(expected, found, strict=True):
+    for name in a:
+      np.testing.assert_array_equal(a[name], b[name])

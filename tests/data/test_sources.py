@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import sklearn.datasets
-import tensorflow_datasets as tfds
 
 from vit_jax import prepare
 from vit_jax.data import sources, transforms
@@ -34,6 +33,10 @@ def test_digits_are_scikit_learns(data_dir):
   images, labels = sklearn.datasets.load_digits(return_X_y=True)
   assert rows == {(tuple(r), y) for r, y in zip(images, labels, strict=True)}
   assert len(rows) == 1797
+  # The split is fixed: every fifth of the images in the order of their class.
+  chosen = sorted(range(1797), key=lambda i: (labels[i], i))[::5]
+  pictures = np.rint(test.reshape(360, 64) * 16.0 / 255)
+  assert {tuple(p) for p in pictures} == {tuple(images[i]) for i in chosen}
   shares = np.bincount(y_test) / np.bincount(labels)
   assert shares.min() > 0.19 and shares.max() < 0.21
 
@@ -52,6 +55,12 @@ def test_info_of_a_set_that_is_elsewhere(tmp_path):
   assert info.directory is None
   assert info.num_classes == 21843
   assert info.count("train[51200:]") == 14_197_122 - 51_200
+
+
+@pytest.mark.parametrize("split", ["train[:0%]", "train[90%:10%]", "test[:0]"])
+def test_a_split_of_nothing_is_refused(split, data_dir):
+  with pytest.raises(sources.DataError, match="no example in the split"):
+    sources.load_info("tfds:digits", data_dir).count(split)
 
 
 @pytest.mark.parametrize("split", ["tset", "train[:x]", "train[2000:]"])
@@ -77,6 +86,11 @@ def test_missing_data_come_with_a_remedy(source, message, tmp_path):
   assert message in str(caught.value)
 
 
+def test_an_unknown_version_is_refused(tmp_path):
+  with pytest.raises(sources.DataError, match="cifar10:9.9.9"):
+    prepare.prepare("cifar10:9.9.9", str(tmp_path), None)
+
+
 def test_an_unknown_set_is_answered_with_the_nearest(tmp_path):
   with pytest.raises(sources.DataError, match="did you mean 'cifar100'"):
     sources.get_builder("cifr100", str(tmp_path))
@@ -87,7 +101,19 @@ def test_the_newest_version_is_read(tmp_path):
     (tmp_path / "set" / version).mkdir(parents=True)
     if version != "2.0.0":  # Left behind by a preparation that was cut short.
       (tmp_path / "set" / version / "dataset_info.json").write_text("{}")
+  # And one that was killed just before it was complete.
+  left = tmp_path / "set" / "3.0.0.incompleteABC"
+  left.mkdir()
+  (left / "dataset_info.json").write_text("{}")
   assert sources.find_directory("set", str(tmp_path)).name == "1.10.0"
+
+
+def test_a_configuration_of_a_set_is_found(tmp_path):
+  path = tmp_path / "set" / "easy" / "1.0.0"
+  path.mkdir(parents=True)
+  (path / "dataset_info.json").write_text("{}")
+  assert str(sources.find_directory("set/easy", str(tmp_path))) == str(path)
+  assert sources.find_directory("set", str(tmp_path)) is None
 
 
 def test_a_set_that_is_not_in_array_record_is_refused(data_dir, tmp_path):
@@ -136,5 +162,5 @@ def test_imagenet21k_from_archives_and_folders(tmp_path):
 def test_imagenet21k_without_its_archives_says_what_to_download(tmp_path):
   with pytest.raises(sources.ConfigError, match="image-net.org"):
     prepare.prepare("imagenet21k", str(tmp_path / "out"), str(tmp_path))
-  assert tfds.core.Version("1.0.0")  # Nothing half-written looks whole:
+  # Nothing half-written looks whole.
   assert sources.find_directory("imagenet21k", str(tmp_path / "out")) is None

@@ -15,10 +15,10 @@ MODEL = models.get_model(5, variant="mu/4")
 ALL = np.ones(4, bool)
 
 
-def get_metrics(label=LABEL, mask=ALL, **options):
+def get_metrics(label=LABEL, mask=ALL, smoothing=0.0, **options):
   objective = Supervised(MODEL, **options)
   arrays = map(jnp.asarray, (LOGITS, label, mask))
-  metrics = objective.get_metrics(*arrays)
+  metrics = objective.get_metrics(*arrays, smoothing)
   return {name: tuple(map(float, pair)) for name, pair in metrics.items()}
 
 
@@ -26,9 +26,28 @@ def get_metrics(label=LABEL, mask=ALL, **options):
 def test_softmax_loss(smoothing):
   targets = np.eye(5)[LABEL] * (1 - smoothing) + smoothing / 5
   expected = -(targets * scipy.special.log_softmax(LOGITS, axis=-1)).sum()
-  total, count = get_metrics(label_smoothing=smoothing)["loss"]
+  total, count = get_metrics(smoothing=smoothing)["loss"]
   assert count == 4
   np.testing.assert_allclose(total, expected, rtol=1e-5)
+
+
+def test_smoothing_is_for_training_only():
+  """An evaluation reports the cross-entropy of the labels themselves."""
+  image = jnp.zeros((4, 4, 4, 1))
+  batch = dict(image=image, label=jnp.asarray(LABEL), mask=jnp.asarray(ALL))
+  objective = Supervised(
+    models.get_model(5, variant="mu/4", dtype="float32"), label_smoothing=0.5
+  )
+  params = objective.model.init(jax.random.key(0), image)["params"]
+  # A logit of 3 for class 0 alone, whatever the image.
+  params["head"]["bias"] = jnp.asarray([3.0, 0, 0, 0, 0])
+  log_p = scipy.special.log_softmax([3.0, 0, 0, 0, 0])
+  plain = -log_p[LABEL].mean()
+  smoothed = 0.5 * plain - 0.5 * log_p.mean()
+  total, count = objective.evaluate(params, batch)["loss"]
+  np.testing.assert_allclose(total / count, plain, rtol=1e-5)
+  loss, _ = objective.loss(params, {}, batch, jax.random.key(0))
+  np.testing.assert_allclose(loss, smoothed, rtol=1e-5)
 
 
 def test_sigmoid_loss_is_summed_over_classes():

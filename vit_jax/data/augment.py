@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
+from vit_jax.config import NotNegative
 from vit_jax.sharding import constrain
 
 Batch = dict[str, jax.Array]
@@ -30,7 +31,7 @@ class Augment:
   """
 
   flip: bool = False
-  mixup: float = 0.0
+  mixup: NotNegative = 0.0
 
 
 def scale_values(image: UInt8[Array, "B H W c"]) -> Float[Array, "B H W c"]:

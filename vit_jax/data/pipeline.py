@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a source to batches on the mesh, through Grain.
 
-The order of examples is a function of (seed, epoch, index), and the batch of a
-process a function of (process, step): there is no iterator state to save, and a
-run goes on exactly on another number of processes.
+The order of examples is a function of (seed, epoch, index), and a batch of
+(order, step). A process reads the rows of it that its devices hold. There is no
+iterator state to save, and a run goes on exactly on another number of hosts.
 """
 
+import bisect
 import collections
 import dataclasses
 import itertools
@@ -16,8 +17,10 @@ from typing import Any, Literal
 import grain
 import jax
 import numpy as np
+from absl import flags
 from jax.sharding import Mesh
 
+from vit_jax.config import Count, Natural, Share
 from vit_jax.data import sources, transforms
 from vit_jax.data.augment import Augment
 from vit_jax.sharding import get_batch_sharding
@@ -41,21 +44,19 @@ class Data:
     crop_area: range of the box's share of the image.
     augment: what the device does.
     workers: processes that read and decode; 0 is threads of this one.
-    threads: that read and decode, in each process.
-    prefetch: batches that are ready before they are needed.
+    threads: how many batches each process reads and decodes at a time.
   """
 
   source: str
   dir: str | None = None
   train: str = "train"
-  num_classes: int | None = None
-  size: int = 224
+  num_classes: Count | None = None
+  size: Count = 224
   crop: Literal["inception", "none"] = "inception"
-  crop_area: tuple[float, float] = (0.05, 1.0)
+  crop_area: tuple[Share, Share] = (0.05, 1.0)
   augment: Augment = Augment()
-  workers: int = 0
-  threads: int = 16
-  prefetch: int = 4
+  workers: Natural = 0
+  threads: Count = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,36 +115,56 @@ def make_example(
   return dict(image=image, label=np.int32(label), mask=np.bool_(mask))
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+  """The rows of every batch that a process holds, one after another.
+
+  Attributes:
+    examples: of all batches, by index.
+    batch_size: B.
+    rows: which of each batch, sorted.
+  """
+
+  examples: Any
+  batch_size: int
+  rows: Sequence[int]
+
+  def __len__(self) -> int:
+    return len(self.examples) // self.batch_size * len(self.rows)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    step, row = divmod(index, len(self.rows))
+    return self.examples[step * self.batch_size + self.rows[row]]
+
+
 def make_train_dataset(
   data: Data,
   channels: int,
   source: Sequence[dict[str, Any]],
   *,
   batch_size: int,
+  rows: Sequence[int],
   seed: int,
   start_step: int = 0,
-  process_index: int = 0,
-  process_count: int = 1,
 ) -> grain.MapDataset:
-  """One process's batches from `start_step` on, without end.
+  """One process's rows of each batch from `start_step` on, without end.
 
   Args:
     data: the config's section.
     channels: c.
     source: examples by index.
     batch_size: B, of all processes together.
+    rows: which of each batch this process reads, sorted.
     seed: of the order and of the crops.
     start_step: how many batches are done.
-    process_index: which share of each batch.
-    process_count: number of shares.
   """
   transform = TrainTransform(data.size, channels, data.crop, data.crop_area)
-  # Grain's own endless repeat is too long for it to cut into batches of one.
+  # As many epochs as Grain can count.
   epochs = 2**62 // len(source)
-  dataset = grain.MapDataset.source(source).seed(seed).shuffle()
-  dataset = dataset.repeat(epochs).random_map(transform)
-  dataset = dataset.batch(batch_size // process_count)
-  return dataset[process_index::process_count][start_step:]
+  examples = grain.MapDataset.source(source).seed(seed).shuffle()
+  examples = examples.repeat(epochs).random_map(transform)
+  mine = grain.MapDataset.source(Rows(examples, batch_size, rows))
+  return mine.batch(len(rows))[start_step:]
 
 
 def make_eval_dataset(
@@ -152,41 +173,65 @@ def make_eval_dataset(
   source: Sequence[dict[str, Any]],
   *,
   batch_size: int,
-  process_index: int = 0,
-  process_count: int = 1,
+  rows: Sequence[int],
 ) -> grain.MapDataset:
-  """One process's share of every example once, the last batch padded."""
+  """One process's rows of every example once, the last batch padded."""
   padded = -(-len(source) // batch_size) * batch_size
   examples = EvalSource(source, padded, data.size, channels)
-  dataset = grain.MapDataset.source(examples)
-  dataset = dataset.batch(batch_size // process_count)
-  return dataset[process_index::process_count]
+  mine = grain.MapDataset.source(Rows(examples, batch_size, rows))
+  return mine.batch(len(rows))
 
 
 def read(dataset: grain.MapDataset, data: Data) -> grain.IterDataset:
   """Reads ahead, in threads or in worker processes."""
   options = grain.ReadOptions(
-    num_threads=data.threads, prefetch_buffer_size=data.prefetch
+    num_threads=data.threads, prefetch_buffer_size=data.threads
   )
   stream = dataset.to_iter_dataset(options)
   if data.workers:
+    # Grain reads absl's flags, which are at their defaults.
+    flags.FLAGS.mark_as_parsed()
     stream = stream.mp_prefetch(
       grain.MultiprocessingOptions(num_workers=data.workers)
     )
   return stream
 
 
+def get_rows(mesh: Mesh, batch_size: int) -> list[int]:
+  """Which rows of a batch the devices of this process hold, sorted."""
+  places = get_batch_sharding(mesh).addressable_devices_indices_map(
+    (batch_size,)
+  )
+  rows = set()
+  for (part,) in places.values():
+    rows.update(range(*part.indices(batch_size)))
+  return sorted(rows)
+
+
 def to_device(
-  batches: Iterator[dict[str, np.ndarray]], mesh: Mesh, ahead: int = 2
+  batches: Iterator[dict[str, np.ndarray]],
+  mesh: Mesh,
+  batch_size: int,
+  ahead: int = 2,
 ) -> Iterator[Batch]:
-  """Puts each process's rows where the mesh wants them, `ahead` in advance."""
+  """Puts this process's rows where the mesh wants them, `ahead` in advance."""
   sharding = get_batch_sharding(mesh)
-  place = jax.make_array_from_process_local_data
+  rows = get_rows(mesh, batch_size)
+
+  def place(local: np.ndarray) -> jax.Array:
+    def get_shard(index):
+      start, stop, _ = index[0].indices(batch_size)
+      first = bisect.bisect_left(rows, start)
+      return local[first : first + stop - start]
+
+    shape = (batch_size, *local.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, get_shard)
+
   queue = collections.deque()
   batches = iter(batches)
   while True:
     for batch in itertools.islice(batches, ahead - len(queue)):
-      queue.append({name: place(sharding, x) for name, x in batch.items()})
+      queue.append({name: place(x) for name, x in batch.items()})
     if not queue:
       return
     yield queue.popleft()
@@ -207,12 +252,11 @@ def make_train_batches(
     channels,
     sources.open_source(data.source, data.train, data.dir),
     batch_size=batch_size,
+    rows=get_rows(mesh, batch_size),
     seed=seed,
     start_step=start_step,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
   )
-  return to_device(iter(read(dataset, data)), mesh)
+  return to_device(iter(read(dataset, data)), mesh, batch_size)
 
 
 def make_eval_batches(
@@ -220,12 +264,9 @@ def make_eval_batches(
 ) -> tuple[Iterator[Batch], int]:
   """Batches that hold every example of a split once, and their number."""
   source = sources.open_source(data.source, split, data.dir)
+  rows = get_rows(mesh, batch_size)
   dataset = make_eval_dataset(
-    data,
-    channels,
-    source,
-    batch_size=batch_size,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
+    data, channels, source, batch_size=batch_size, rows=rows
   )
-  return to_device(iter(read(dataset, data)), mesh), len(source)
+  batches = to_device(iter(read(dataset, data)), mesh, batch_size)
+  return batches, len(source)

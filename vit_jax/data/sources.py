@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
-import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,6 +77,8 @@ class DatasetInfo:
       size = self.splits[part.splitname].num_examples
       stop = size if part.to is None else part.to
       total += stop - (part.from_ or 0)
+    if total < 1:
+      raise DataError(f"{self.name} has no example in the split {split!r}")
     return total
 
 
@@ -96,15 +98,21 @@ def get_data_dir(data_dir: str | None) -> epath.Path:
 
 
 def find_directory(name: str, data_dir: str | None) -> epath.Path | None:
-  """The directory of the newest prepared version of a set, or None."""
+  """The directory of the newest prepared version of a set, or None.
+
+  Args:
+    name: of the set, as cifar10, or with its configuration, as
+      imagenet_v2/matched-frequency.
+    data_dir: where prepared sets lie.
+  """
   root = get_data_dir(data_dir) / name
-  if not root.exists():
-    return None
-  versions = []
-  for path in root.iterdir():
-    if (path / "dataset_info.json").exists():
-      versions.append((tfds.core.Version(path.name), path))
-  return max(versions, key=operator.itemgetter(0))[1] if versions else None
+  versions = {}
+  # TFDS writes into 1.0.0.incompleteXYZ until a version is complete.
+  for path in root.iterdir() if root.exists() else ():
+    is_version = re.fullmatch(r"\d+\.\d+\.\d+", path.name)
+    if is_version and (path / "dataset_info.json").exists():
+      versions[tuple(map(int, path.name.split(".")))] = path
+  return versions[max(versions)] if versions else None
 
 
 def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
@@ -119,7 +127,7 @@ def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     return module.Builder(data_dir=where, file_format="array_record")
   try:
     return tfds.builder(name, data_dir=where, file_format="array_record")
-  except tfds.core.registered.DatasetNotFoundError as error:
+  except (tfds.core.registered.DatasetNotFoundError, AssertionError) as error:
     choices = tfds.list_builders(with_community_datasets=False)
     raise DataError(
       f"neither this package nor TFDS has a data set {name!r}: "
@@ -150,18 +158,20 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
       name, None, known.num_classes, (), known.channels, splits
     )
   info = tfds.builder_from_directory(str(directory)).info
-  features = info.features
-  if not {"image", "label"} <= set(features):
+  features = dict(info.features)
+  image, label = features.get("image"), features.get("label")
+  images = isinstance(image, tfds.features.Image)
+  if not images or not isinstance(label, tfds.features.ClassLabel):
     raise DataError(
-      f"{source} has the features {sorted(features)}, where 'image' and "
-      f"'label' are needed"
+      f"{source} has the features {features}, where an Image named "
+      f"'image' and a ClassLabel named 'label' are needed"
     )
   return DatasetInfo(
     name=name,
     directory=directory,
-    num_classes=features["label"].num_classes,
-    class_names=tuple(features["label"].names),
-    channels=features["image"].shape[-1],
+    num_classes=label.num_classes,
+    class_names=tuple(label.names),
+    channels=1 if image.shape[-1] == 1 else 3,
     splits=dict(info.splits),
   )
 

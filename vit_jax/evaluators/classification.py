@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from vit_jax.config import Count
 from vit_jax.data import pipeline
 from vit_jax.data.augment import normalize
 from vit_jax.metrics import merge
@@ -37,7 +38,7 @@ class Classification:
   default_batch_size: int
   _: dataclasses.KW_ONLY
   split: str
-  batch_size: int | None = None
+  batch_size: Count | None = None
 
   @functools.cached_property
   def step(self) -> Any:

@@ -37,8 +37,8 @@ def get_fields(variant: str) -> dict[str, Any]:
   Raises:
     ConfigError: for a name that is not in the table or not of that form.
   """
-  match = re.fullmatch(r"(.+)/(\d+)", variant)
-  if not match or not int(match[2]):
+  match = re.fullmatch(r"(.+)/([1-9]\d*)", variant)
+  if not match:
     raise ConfigError(
       f"model.variant={variant!r} is not of the form NAME/PATCH, as 'B/16'"
     )
@@ -73,7 +73,9 @@ def parameters(variant: Any) -> dict[str, inspect.Parameter]:
   defaults = get_fields(str(variant))
   keyword = inspect.Parameter.KEYWORD_ONLY
   allowed = {"variant": inspect.Parameter("variant", keyword, annotation=str)}
-  for name, annotation in typing.get_type_hints(ViT).items():
+  for name, annotation in typing.get_type_hints(
+    ViT, include_extras=True
+  ).items():
     field = ViT.__dataclass_fields__.get(name)
     if field is None or name in ("num_classes", "parent", "name"):
       continue

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vit_jax.config import Count, Positive, Rate
 from vit_jax.models.attention import MultiHeadDotProductAttention
 from vit_jax.models.position import LearnedPositionEmbedding
 from vit_jax.sharding import constrain
@@ -165,19 +166,19 @@ class ViT(nn.Module, kw_only=True):
   """
 
   num_classes: int
-  patch_size: int
-  width: int
-  depth: int
-  mlp_dim: int
-  num_heads: int
+  patch_size: Count
+  width: Count
+  depth: Count
+  mlp_dim: Count
+  num_heads: Count
   pool: Literal["token", "gap"] = "token"
-  representation_size: int | None = None
-  dropout: float = 0.0
+  representation_size: Count | None = None
+  dropout: Rate = 0.0
   gelu: Literal["tanh", "exact"] = "tanh"
-  layer_norm_eps: float = 1e-6
+  layer_norm_eps: Positive = 1e-6
   head_bias: float = 0.0
   remat: Literal["none", "dots", "full"] = "none"
-  unroll: int = 1
+  unroll: Count = 1
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from vit_jax.config import Rate
+
 
 def get_targets(
   label: Int[Array, "B"] | Int[Array, "B s"] | Float[Array, "B Y"],
@@ -53,13 +55,14 @@ class Supervised:
   Attributes:
     model: images -> logits.
     cross_entropy: "softmax" or "sigmoid".
-    label_smoothing: mass that is spread evenly over all classes.
+    label_smoothing: mass that is spread evenly over all classes, in training;
+      the loss of an evaluation is that of the labels themselves.
   """
 
   model: nn.Module
   _: dataclasses.KW_ONLY
   cross_entropy: Literal["softmax", "sigmoid"] = "softmax"
-  label_smoothing: float = 0.0
+  label_smoothing: Rate = 0.0
 
   def init_aux(self, params: Any, key: jax.Array) -> Any:
     """Nothing is kept beside the parameters."""
@@ -71,6 +74,7 @@ class Supervised:
     logits: Float[Array, "B Y"],
     label: Int[Array, "B"] | Int[Array, "B s"] | Float[Array, "B Y"],
     mask: Bool[Array, "B"],
+    smoothing: float = 0.0,
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Loss and accuracy as (sum, count) over the examples that `mask` keeps.
 
@@ -78,8 +82,7 @@ class Supervised:
     any of them is.
     """
     targets = get_targets(label, logits.shape[-1])
-    smooth = self.label_smoothing
-    smoothed = targets * (1 - smooth) + smooth / logits.shape[-1]
+    smoothed = targets * (1 - smoothing) + smoothing / logits.shape[-1]
     losses = LOSSES[self.cross_entropy](logits, smoothed)
     top = jnp.argmax(logits, axis=-1)
     hit = jnp.take_along_axis(targets, top[:, None], axis=-1)[:, 0]
@@ -104,7 +107,9 @@ class Supervised:
     logits = self.model.apply(
       {"params": params}, batch["image"], train=True, rngs={"dropout": key}
     )
-    metrics = self.get_metrics(logits, batch["label"], batch["mask"])
+    metrics = self.get_metrics(
+      logits, batch["label"], batch["mask"], self.label_smoothing
+    )
     total, count = metrics["loss"]
     return total / jnp.maximum(count, 1), (metrics, aux)
 

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What accelerators this machine has, and why jax may not see them."""
+
+import glob
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Collection
+
+from vit_jax.config import ConfigError
+
+PLUGINS = ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin")
+
+
+def get_installed(names: Collection[str]) -> dict[str, str]:
+  """Versions of those packages that are installed; nothing is imported."""
+  versions = {}
+  for name in names:
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      continue
+  return versions
+
+
+def has_tpu() -> bool:
+  """Whether this machine seems to have TPU chips, whatever jax sees."""
+  # Google's PCI vendor id on an accelerator, or the driver's own device files.
+  for path in glob.glob("/sys/bus/pci/devices/*/vendor"):
+    with open(path) as vendor:
+      if vendor.read().strip() == "0x1ae0" and glob.glob("/dev/vfio/[0-9]*"):
+        return True
+  return bool(glob.glob("/dev/accel[0-9]*"))
+
+
+def has_gpu() -> bool:
+  """Whether this machine seems to have an NVIDIA GPU, whatever jax sees."""
+  return bool(glob.glob("/dev/nvidia[0-9]*") or shutil.which("nvidia-smi"))
+
+
+def explain(backend: str, installed: Collection[str]) -> str:
+  """Why jax runs on what it runs on, as far as can be told.
+
+  Args:
+    backend: "tpu", "gpu", "cpu", or "none" if it did not start.
+    installed: names of the installed PLUGINS.
+  """
+  if backend not in ("cpu", "none"):
+    return f"jax uses the {backend.upper()}."
+  chosen = os.environ.get("JAX_PLATFORMS", "")
+  if chosen.split(",")[0] == "cpu":
+    return (
+      "jax runs on the CPU because JAX_PLATFORMS=cpu is set: unset it to use "
+      "an accelerator."
+    )
+  if has_tpu():
+    if "libtpu" not in installed:
+      return (
+        "There is a TPU here, but libtpu is not installed: "
+        "pip install 'vit_jax[tpu]'."
+      )
+    return (
+      "There is a TPU here and libtpu is installed, but jax could not start "
+      "it: most likely another process holds the chips (see: ls -l "
+      "/proc/*/fd 2>/dev/null | grep -E '/dev/(accel|vfio)'). End it first."
+    )
+  if has_gpu():
+    if not any("cuda" in name for name in installed):
+      return (
+        "There is an NVIDIA GPU here, but jax's CUDA plugin is not installed: "
+        "pip install 'vit_jax[cuda]'."
+      )
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+      return "The GPU is hidden: CUDA_VISIBLE_DEVICES is empty; unset it."
+    return (
+      "There is an NVIDIA GPU here and jax's CUDA plugin is installed, but jax "
+      "could not start it: compare the driver's CUDA version (nvidia-smi) with "
+      "the plugin's, and its version with jaxlib's above."
+    )
+  if backend == "none":
+    return (
+      f"JAX_PLATFORMS={chosen} asks for an accelerator that is not on this "
+      f"machine: unset it to run on the CPU."
+    )
+  return "No accelerator was found on this machine: jax runs on the CPU."
+
+
+def start_backend() -> str:
+  """The platform that jax runs on: "tpu", "gpu" or "cpu".
+
+  Raises:
+    ConfigError: if jax can not start the one that it was told to use, with
+      what is likely to be the matter.
+  """
+  import jax
+
+  try:
+    return jax.default_backend()
+  except (RuntimeError, AssertionError) as error:
+    raise ConfigError(
+      f"jax can not start: {str(error) or type(error).__name__}\n"
+      f"  {explain('none', get_installed(PLUGINS))}"
+    ) from error

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run's directory: what is written there beside checkpoints and metrics."""
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+import vit_jax
+from vit_jax.config import ConfigError
+from vit_jax.metrics import read_json, write_json, write_text
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+
+# What may change between a run and its continuation: where and how long it
+# runs and what is watched, but nothing that a step computes.
+FREE = re.compile(
+  r"(evals|checkpoint|mesh|versions)\..*"
+  r"|train\.(steps|epochs|log_every|allow_cpu)"
+  r"|data\.(dir|workers|threads)"
+  r"|model\.(remat|unroll)"
+)
+
+
+def open_workdir(name: str, process_index: int) -> epath.Path:
+  """Makes the directory of a run, local or on an object store.
+
+  Args:
+    name: as the user gave it.
+    process_index: names the file that proves that it can be written.
+
+  Raises:
+    ConfigError: if it can not be written, with the reason.
+  """
+  path = epath.Path(name)
+  if "://" not in name:
+    path = path.expanduser().resolve()
+  probe = path / f".probe_{process_index}"
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(probe, "")
+    probe.unlink()
+  except (OSError, ImportError) as error:
+    hint = ""
+    if isinstance(error, ImportError):
+      hint = "\n  gs:// needs: pip install 'vit_jax[gcs]'"
+    raise ConfigError(f"--workdir={name} is of no use: {error}{hint}") from None
+  return path
+
+
+def write_records(
+  workdir: epath.Path, config: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> None:
+  """Writes what it takes to understand a run and to use it.
+
+  Args:
+    workdir: of the run.
+    config: resolved.
+    manifest: what the parameters alone do not say.
+  """
+  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+  versions["vit_jax"] = vit_jax.__version__
+  write_json(workdir / "config.json", {**config, "versions": versions})
+  write_json(workdir / "manifest.json", manifest)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator:
+  """(SECTION.KEY, value) of a config, values as JSON has them."""
+  for key, value in config.items():
+    if isinstance(value, Mapping):
+      yield from flatten(value, f"{prefix}{key}.")
+    else:
+      yield f"{prefix}{key}", json.loads(json.dumps(value))
+
+
+def check_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+  """Refuses to go on with a run under another config.
+
+  Raises:
+    ConfigError: with the keys that differ and may not.
+  """
+  path = workdir / "config.json"
+  if not path.exists():
+    return
+  before, now = dict(flatten(read_json(path))), dict(flatten(config))
+  lines = []
+  for key in sorted(before.keys() | now.keys()):
+    if FREE.fullmatch(key) or before.get(key) == now.get(key):
+      continue
+    lines += [
+      f"  {sign} {key}={values[key]!r}"
+      for sign, values in (("-", before), ("+", now))
+      if key in values
+    ]
+  if lines:
+    raise ConfigError(
+      f"{workdir} holds a run of another config:\n"
+      + "\n".join(lines)
+      + "\n  use the config of that run, or another --workdir"
+    )
+
+
+def load_result(
+  workdir: epath.Path, config: Mapping[str, Any], steps: int
+) -> dict[str, Any] | None:
+  """The result of a run of so many steps, if it ended and was evaluated so."""
+  path = workdir / "result.json"
+  if not path.exists():
+    return None
+  recorded = dict(
+    flatten({"evals": read_json(workdir / "config.json")["evals"]})
+  )
+  result = read_json(path)
+  same = recorded == dict(flatten({"evals": config["evals"]}))
+  return result if same and result["steps"] == steps else None
