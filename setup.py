@@ -1,7 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The package. Both bounds of every requirement were tried: `make lowest`
-installs the lower ones and runs the tests on them."""
+"""The package.
+
+The lower bound of every requirement is tried by `make lowest`, which installs
+them and runs the tests; below each upper bound lies the newest release that the
+tests were run on."""
 
 import os
 import pathlib

@@ -81,6 +81,8 @@ def test_everything_wrong_is_reported_at_once():
     "evals": {"test": dict(split="test", evry=3)},
     "mesh": 8,
   }
+  with pytest.raises(config.ConfigError, match="evals=None must be a section"):
+    resolve(GOOD | {"evals": None})
   with pytest.raises(config.ConfigError) as caught:
     resolve(bad)
   expected = [

@@ -9,7 +9,6 @@ compiled, so a bad config ends in a message within seconds.
 import dataclasses
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -138,9 +137,13 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
       )
   for name, get_allowed in SECTIONS.items():
     resolved[name] = check_section(name, config.get(name, {}), get_allowed)
+  evals = config.get("evals", {})
+  if not isinstance(evals, Mapping):
+    errors.append(f"evals={evals!r} must be a section of evaluations by name")
+    evals = {}
   resolved["evals"] = {
     name: check_section(f"evals.{name}", given, _evaluation)
-    for name, given in config.get("evals", {}).items()
+    for name, given in evals.items()
   }
   raise_all(errors)
   return resolved
@@ -207,7 +210,6 @@ class Experiment:
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
       self.info.count(section["split"])
     parts = sharding.get_data_parallelism(self.mesh)
-    parts = math.lcm(parts, jax.process_count())
     for name, batch in sizes.items():
       if batch is not None and batch % parts:
         near = [n for n in (batch // parts * parts, -(-batch // parts) * parts)]

@@ -59,7 +59,7 @@ def write_text(path: epath.Path, text: str) -> None:
 
 def write_json(path: epath.Path, value: Any) -> None:
   """Writes a value as JSON for people and programs."""
-  write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+  write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: epath.Path) -> Any:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop: the only file that knows the order of things."""
 
+import collections
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -119,6 +120,7 @@ def train(
     )
     # A run that was stopped between a checkpoint and its evaluations.
     evaluate_due(exp, state, start, writer, say)
+    ahead = collections.deque()
     # Step, log, save, evaluate. Rows are on disk before the checkpoint that
     # makes them final, and the checkpoint before an evaluation that may fail.
     for step in range(start + 1, exp.steps + 1):
@@ -126,6 +128,10 @@ def train(
       with jax.transfer_guard("disallow"):
         state, step_metrics = train_step(state, batch)
       log.add(step, step_metrics)
+      # Two steps wait for the device at most, for their batches wait there too.
+      ahead.append(step_metrics)
+      if len(ahead) > 2:
+        jax.block_until_ready(ahead.popleft())
       last = step == exp.steps
       asked = preemption.is_asked(step) and not last
       if last or asked or checkpointer.is_due(step):

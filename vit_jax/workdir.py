@@ -109,7 +109,7 @@ def load_result(
 ) -> dict[str, Any] | None:
   """The result of a run of so many steps, if it ended and was evaluated so."""
   path = workdir / "result.json"
-  if not path.exists():
+  if not path.exists() or not (workdir / "config.json").exists():
     return None
   recorded = dict(
     flatten({"evals": read_json(workdir / "config.json")["evals"]})
