@@ -18,7 +18,9 @@ from ml_collections import ConfigDict
 from configs import arguments
 
 # 136,778 parameters in 4 layers: no model of the paper is so small.
-SMALL = dict(variant="mu/4", width=64, depth=4, mlp_dim=128, num_heads=4)
+SMALL = dict(
+  variant="mu/4", width=64, depth=4, mlp_dim=128, num_heads=4, pool="gap"
+)
 
 
 def get_config(text=""):
@@ -26,7 +28,7 @@ def get_config(text=""):
   args = arguments.parse(text, variant="")
   model = dict(variant=args.variant) if args.variant else SMALL
   config = dict(
-    model=model | dict(pool="gap", dtype="float32"),
+    model=model | dict(dtype="float32"),
     data=dict(
       source="tfds:digits",
       size=16,

@@ -15,7 +15,7 @@ import pytest
 from vit_jax import accelerators, command_line, config, study
 
 ROOT = pathlib.Path(__file__).parent.parent
-VERBS = ["main", "prepare", "doctor", "study"]
+VERBS = ["main", "prepare", "doctor", "study", "models.__main__"]
 
 
 def run(*arguments, **environment):
@@ -34,13 +34,15 @@ def test_help(verb, capsys):
   with pytest.raises(SystemExit) as caught:
     importlib.import_module(f"vit_jax.{verb}").main(["--help"])
   assert caught.value.code == 0
-  assert f"usage: python -m vit_jax.{verb}" in capsys.readouterr().out
+  name = verb.removesuffix(".__main__")
+  assert f"usage: python -m vit_jax.{name}" in capsys.readouterr().out
 
 
 def test_every_verb_is_asked_for_help():
+  package = ROOT / "vit_jax"
   found = {
-    path.stem
-    for path in (ROOT / "vit_jax").glob("*.py")
+    ".".join(path.relative_to(package).with_suffix("").parts)
+    for path in package.rglob("*.py")
     if '__name__ == "__main__"' in path.read_text()
   }
   assert found == set(VERBS)

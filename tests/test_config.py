@@ -94,7 +94,7 @@ def test_everything_wrong_is_reported_at_once():
     "unknown objective.name 'supervized': did you mean 'supervised'?",
     "optim.lr is missing: it must be float in (0, inf)",
     "train.stesp is read by nobody: did you mean 'steps'?",
-    "train.batch_size='8' (str) must be int",
+    "train.batch_size='8' (str) must be int in [1, inf)",
     "mesh=8 must be a section of keys",
     "evals.test.evry is read by nobody: did you mean 'every'?",
   ]
@@ -134,10 +134,12 @@ def test_resolving_twice_changes_nothing():
 @pytest.mark.parametrize(
   ("variant", "message"),
   [
-    ("Q/16", "unknown model variant 'Q': choose from"),
-    ("b/16", "unknown model variant 'b': choose from"),
-    ("B16", "not of the form NAME/PATCH"),
-    ("B/0", "not of the form NAME/PATCH"),
+    ("Q/16", "is no model: did you mean"),
+    ("b/16", "is no model: did you mean 'B/16'?"),
+    ("B16", "is no model: did you mean 'B/16'?"),
+    ("B/0", "is no model: did you mean"),
+    ("R50+B/8", "is no model: did you mean 'R50+B/"),
+    ("R50x4", "is no model: did you mean 'R50x"),
   ],
 )
 def test_unknown_variants_are_named(variant, message):
@@ -147,5 +149,7 @@ def test_unknown_variants_are_named(variant, message):
 
 
 def test_a_missing_variant_is_named():
-  with pytest.raises(config.ConfigError, match="not of the form NAME/PATCH"):
+  with pytest.raises(
+    config.ConfigError, match="model.variant='None' is no model"
+  ):
     resolve(GOOD | {"model": {}})

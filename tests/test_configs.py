@@ -31,6 +31,9 @@ def get_variants():
     for key, values in getattr(module, "CHOICES", {}).items():
       yield from (f"configs/{name}.py:{key}={value}" for value in values)
   yield "configs/digits.py:variant=Ti/2"
+  # One of every kind of model; hybrids want more pixels than digits have.
+  yield "configs/digits.py:variant=Mixer-B/4"
+  yield "configs/digits.py:variant=R50x1"
 
 
 @pytest.mark.parametrize("argument", list(get_variants()))

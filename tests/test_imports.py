@@ -15,8 +15,9 @@ PACKAGE = ROOT / "vit_jax"
 # A module imports from rows below its own and from its own room, nothing else.
 LAYERS = [
   {"config"},
-  {"accelerators", "sharding", "metrics", "preemption"},
-  {"command_line", "models", "objectives", "optim", "data", "train_state"},
+  {"accelerators", "flops", "metrics", "preemption", "sharding"},
+  {"command_line"},
+  {"models", "objectives", "optim", "data", "train_state"},
   {"workdir"},
   {"train_step", "checkpoint"},
   {"evaluators"},

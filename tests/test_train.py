@@ -169,10 +169,13 @@ def test_the_host_fetches_once_an_interval(config, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"data": dict(size=10)}, r"data.size=10 .* patch size 4 .* 8 and 12"),
+    (
+      {"data": dict(size=10)},
+      r"data.size=10 .* 4, the patch size: take 8 or 12",
+    ),
     (
       {"train": dict(batch_size=12)},
-      r"train.batch_size=12 .* 8 data-parallel devices: .* 8 and 16",
+      r"batch_size=12 .* 8, the number of data-parallel .*: take 8 or 16",
     ),
     ({"evals": {"test": dict(split="tset")}}, r"no split 'tset'"),
     ({"data": dict(num_classes=9)}, "data.num_classes=9 is less than the 10"),

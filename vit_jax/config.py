@@ -47,9 +47,10 @@ Share = Annotated[float, Interval("(0, 1]")]
 def nearest(name: str, choices: Iterable[Any]) -> str:
   """A clause that names the nearest of `choices`, or all when none is near."""
   choices = sorted(map(str, choices))
-  close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+  folded = {choice.lower(): choice for choice in choices}
+  close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
   if close:
-    return f"did you mean {close[0]!r}?"
+    return f"did you mean {folded[close[0]]!r}?"
   return "choose from: " + (", ".join(choices) or "nothing, it takes no keys")
 
 
@@ -58,6 +59,18 @@ def get(table: Mapping[str, Any], name: str, what: str) -> Any:
   if name not in table:
     raise ConfigError(f"unknown {what} {name!r}: {nearest(name, table)}")
   return table[name]
+
+
+def check_multiple(name: str, value: int, divisor: int, what: str) -> list[str]:
+  """An error that names the nearest multiples, if `value` is none."""
+  if value % divisor == 0:
+    return []
+  below = value // divisor * divisor
+  near = [str(n) for n in (below, below + divisor) if n]
+  return [
+    f"{name}={value} is not a multiple of {divisor}, {what}: take "
+    f"{' or '.join(near)}"
+  ]
 
 
 def parameters(constructor: Callable) -> dict[str, inspect.Parameter]:

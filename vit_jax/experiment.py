@@ -23,6 +23,7 @@ from vit_jax.config import (
   Interval,
   Positive,
   check,
+  check_multiple,
   get,
   nearest,
   parameters,
@@ -195,28 +196,16 @@ class Experiment:
 
   def _check(self) -> None:
     """Raises one ConfigError for all that does not go together."""
-    errors = []
-    size, patch = self.data.size, self.model.patch_size
-    if size % patch:
-      below = size // patch * patch
-      near = [n for n in (below, below + patch) if n]
-      errors.append(
-        f"data.size={size} is not a multiple of the patch size {patch} "
-        f"(model.variant={self.config['model']['variant']!r}): the nearest "
-        f"are {' and '.join(map(str, near))}"
-      )
+    errors = self.model.get_errors(self.data.size)
     sizes = {"train.batch_size": self.train.batch_size}
     for name, section in self.config["evals"].items():
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
       self.info.count(section["split"])
     parts = sharding.get_data_parallelism(self.mesh)
     for name, batch in sizes.items():
-      if batch is not None and batch % parts:
-        near = [n for n in (batch // parts * parts, -(-batch // parts) * parts)]
-        near = sorted({n for n in near if n > 0} or {parts})
-        errors.append(
-          f"{name}={batch} can not be shared by {parts} data-parallel devices: "
-          f"the nearest that can are {' and '.join(map(str, near))}"
+      if batch is not None:
+        errors += check_multiple(
+          name, batch, parts, "the number of data-parallel devices"
         )
     if self.num_classes < self.info.num_classes:
       errors.append(

@@ -34,13 +34,20 @@ RULES = {
 }
 
 # The end of a parameter's path -> its letters; the first match wins. Blocks are
-# stacked, so a leading L is added to what lies under `encoderblock`.
+# stacked, so a leading L is added to what lies under STACKED. Of a convolution
+# D are the channels that come out.
+STACKED = ("encoderblock/", "MixerBlock/")
 LETTERS = (
   (r"embedding/kernel", "P P c D"),
   (r"embedding/bias", "D"),
   (r"cls", "1 1 D"),
   (r"pos_embedding", "1 N D"),
-  (r"(LayerNorm_\d|encoder_norm)/(scale|bias)", "D"),
+  (r"(LayerNorm_\d|encoder_norm|pre_head_layer_norm)/(scale|bias)", "D"),
+  (r"(stem|conv_root|conv\d|conv_proj|standardized_conv2d)/kernel", "P P c D"),
+  (r"(gn_root|gn\d|gn_proj|group_norm)/(scale|bias)|stem/bias", "D"),
+  (r"token_mixing/Dense_0/kernel", "N M"),
+  (r"token_mixing/Dense_1/kernel", "M N"),
+  (r"token_mixing/Dense_1/bias", "N"),
   (r"(query|key|value)/kernel", "D K C"),
   (r"(query|key|value)/bias", "K C"),
   (r"out/kernel", "K C D"),
@@ -136,8 +143,9 @@ def get_path(keys: Sequence[Any]) -> str:
 def get_letters(path: str) -> str | None:
   """The letters of the parameter at a path; None if no row of LETTERS fits."""
   for pattern, letters in LETTERS:
-    if re.search(rf"(^|/){pattern}$", path):
-      return f"L {letters}" if "encoderblock/" in path else letters
+    if re.search(rf"(^|/)({pattern})$", path):
+      stacked = any(name in path for name in STACKED)
+      return f"L {letters}" if stacked else letters
   return None
 
 

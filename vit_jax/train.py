@@ -244,7 +244,7 @@ def describe(exp: Experiment, say: Say) -> None:
   device = exp.mesh.devices.flat[0]
   axes = ", ".join(f"{axis} {size}" for axis, size in exp.mesh.shape.items())
   section = exp.config["model"]
-  named = models.get_fields(section["variant"])
+  _, named = models.get_row(section["variant"])
   other = [f"{k}={section[k]}" for k in named if section[k] != named[k]]
   name = " with ".join(filter(None, (section["variant"], ", ".join(other))))
   say(

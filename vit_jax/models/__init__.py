@@ -5,16 +5,21 @@
 import inspect
 import re
 import typing
+from collections.abc import Callable
 from typing import Any
 
-from vit_jax.config import ConfigError, get
+import flax.linen as nn
+
+from vit_jax.config import ConfigError, nearest
+from vit_jax.models.mixer import MlpMixer
+from vit_jax.models.resnet import ResNet
 from vit_jax.models.vit import ViT
 
 # ViT paper, table 1; Ti and S from DeiT (Touvron et al., 2021), g and G from
 # "Scaling Vision Transformers" (Zhai et al., 2022), So400m from "Getting ViT in
 # Shape" (Alabdulmohsin et al., 2023), e from PaLI (Chen et al., 2023). mu is
-# for tests.
-VARIANTS = {
+# for tests. Any of them takes any patch size, as NAME/P.
+VITS = {
   "mu": dict(width=32, depth=1, mlp_dim=128, num_heads=2),
   "Ti": dict(width=192, depth=12, mlp_dim=768, num_heads=3),
   "S": dict(width=384, depth=12, mlp_dim=1536, num_heads=6),
@@ -27,38 +32,74 @@ VARIANTS = {
   "e": dict(width=1792, depth=56, mlp_dim=15360, num_heads=16),
 }
 
+# MLP-Mixer, table 1; these too take any patch size.
+MIXERS = {
+  "Mixer-B": dict(width=768, depth=12, token_mlp_dim=384, mlp_dim=3072),
+  "Mixer-L": dict(width=1024, depth=24, token_mlp_dim=512, mlp_dim=4096),
+}
 
-def get_fields(variant: str) -> dict[str, Any]:
-  """The fields that a variant's name stands for.
+# ViT paper, table 3, and AugReg (Steiner et al., 2022). The number in a name is
+# the stride in pixels, but for R+Ti/16, whose stride is 32.
+HYBRIDS = {
+  "R+Ti/16": dict(VITS["Ti"], stem=(), patch_size=8),
+  "R26+S/32": dict(VITS["S"], stem=(2, 2, 2, 2), patch_size=1),
+  "R26+B/32": dict(VITS["B"], stem=(2, 2, 2, 2), patch_size=1),
+  "R50+B/16": dict(VITS["B"], stem=(3, 4, 9), patch_size=1),
+  "R50+B/32": dict(VITS["B"], stem=(3, 4, 6, 3), patch_size=1),
+  "R50+L/16": dict(VITS["L"], stem=(3, 4, 9), patch_size=1),
+  "R50+L/32": dict(VITS["L"], stem=(3, 4, 6, 3), patch_size=1),
+}
 
-  Args:
-    variant: NAME/P with P the patch size in pixels, as "B/16".
+# BiT (Kolesnikov et al., 2020), as in the ViT paper's table 6.
+RESNETS = {
+  "R50x1": dict(stages=(3, 4, 6, 3), width_factor=1),
+  "R50x2": dict(stages=(3, 4, 6, 3), width_factor=2),
+  "R101x1": dict(stages=(3, 4, 23, 3), width_factor=1),
+  "R152x1": dict(stages=(3, 8, 36, 3), width_factor=1),
+  "R152x2": dict(stages=(3, 8, 36, 3), width_factor=2),
+  "R152x4": dict(stages=(3, 8, 36, 3), width_factor=4),
+  "R200x3": dict(stages=(3, 24, 36, 3), width_factor=3),
+}
+
+# What is listed where nobody names a model: every one that has a name in the
+# literature.
+NAMES = (
+  *("Ti/16", "S/32", "S/16", "B/32", "B/16", "B/8", "L/32", "L/16"),
+  *("So400m/14", "H/14", "g/14", "G/14", "e/14"),
+  *HYBRIDS,
+  *RESNETS,
+  *("Mixer-B/32", "Mixer-B/16", "Mixer-L/16"),
+)
+
+
+def get_row(variant: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+  """The constructor and the fields that a model's name stands for.
 
   Raises:
-    ConfigError: for a name that is not in the table or not of that form.
+    ConfigError: for a name that is not in the tables; names the nearest.
   """
-  match = re.fullmatch(r"(.+)/([1-9]\d*)", variant)
-  if not match:
-    raise ConfigError(
-      f"model.variant={variant!r} is not of the form NAME/PATCH, as 'B/16'"
-    )
-  fields = get(VARIANTS, match[1], "model variant")
-  return dict(fields, patch_size=int(match[2]))
+  if variant in HYBRIDS:
+    return ViT, dict(HYBRIDS[variant])
+  if variant in RESNETS:
+    return ResNet, dict(RESNETS[variant])
+  match = re.fullmatch(r"([^/+]+)/([1-9]\d*)", variant)
+  for constructor, table in ((ViT, VITS), (MlpMixer, MIXERS)):
+    if match and match[1] in table:
+      return constructor, dict(table[match[1]], patch_size=int(match[2]))
+  raise ConfigError(
+    f"model.variant={variant!r} is no model: {nearest(variant, NAMES)} "
+    f"(ViTs and Mixers take any patch size, as B/20)"
+  )
 
 
-def get_model(num_classes: int, *, variant: str, **fields: Any) -> ViT:
+def get_model(num_classes: int, *, variant: str, **fields: Any) -> nn.Module:
   """A model by its name, single fields replaced.
 
   Raises:
-    ConfigError: for a width that the heads do not divide, or an unknown name.
+    ConfigError: as `get_row`.
   """
-  fields = get_fields(variant) | fields
-  if fields["width"] % fields["num_heads"]:
-    raise ConfigError(
-      f"model.width={fields['width']} is not a multiple of "
-      f"model.num_heads={fields['num_heads']}"
-    )
-  return ViT(num_classes=num_classes, **fields)
+  constructor, row = get_row(variant)
+  return constructor(num_classes=num_classes, **row | fields)
 
 
 def parameters(variant: Any) -> dict[str, inspect.Parameter]:
@@ -68,18 +109,17 @@ def parameters(variant: Any) -> dict[str, inspect.Parameter]:
     variant: what the section has for it, or None.
 
   Raises:
-    ConfigError: as `get_fields`.
+    ConfigError: as `get_row`.
   """
-  defaults = get_fields(str(variant))
+  constructor, row = get_row(str(variant))
   keyword = inspect.Parameter.KEYWORD_ONLY
   allowed = {"variant": inspect.Parameter("variant", keyword, annotation=str)}
-  for name, annotation in typing.get_type_hints(
-    ViT, include_extras=True
-  ).items():
-    field = ViT.__dataclass_fields__.get(name)
+  hints = typing.get_type_hints(constructor, include_extras=True)
+  for name, annotation in hints.items():
+    field = constructor.__dataclass_fields__.get(name)
     if field is None or name in ("num_classes", "parent", "name"):
       continue
-    default = defaults.get(name, field.default)
+    default = row.get(name, field.default)
     allowed[name] = inspect.Parameter(
       name, keyword, default=default, annotation=annotation
     )

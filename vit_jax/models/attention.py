@@ -7,6 +7,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vit_jax.sharding import constrain
@@ -40,7 +41,7 @@ class MultiHeadDotProductAttention(nn.Module):
   """
 
   num_heads: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:

@@ -13,11 +13,13 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vit_jax.config import Count, Positive, Rate
+from vit_jax.config import Count, Positive, Rate, check_multiple
 from vit_jax.models.attention import MultiHeadDotProductAttention
 from vit_jax.models.position import LearnedPositionEmbedding
+from vit_jax.models.resnet import apply_stem, make_stem
 from vit_jax.sharding import constrain
 
 GELU = {
@@ -38,7 +40,7 @@ class MlpBlock(nn.Module):
   mlp_dim: int
   gelu: str
   dropout: float
-  dtype: jnp.dtype
+  dtype: DTypeLike
 
   @nn.compact
   def __call__(
@@ -65,7 +67,7 @@ class EncoderBlock(nn.Module):
   gelu: str
   layer_norm_eps: float
   dropout: float
-  dtype: jnp.dtype
+  dtype: DTypeLike
 
   @nn.compact
   def __call__(
@@ -98,7 +100,7 @@ class Encoder(nn.Module):
   dropout: float
   remat: str
   unroll: int
-  dtype: jnp.dtype
+  dtype: DTypeLike
 
   @nn.compact
   def __call__(
@@ -143,7 +145,9 @@ class ViT(nn.Module, kw_only=True):
 
   Attributes:
     num_classes: Y.
-    patch_size: P, in pixels.
+    patch_size: P, in pixels; with a stem, in cells of its feature map.
+    stem: None, or the units of each stage of a hybrid's ResNet; () is its first
+      convolution and pooling alone.
     width: D.
     depth: L.
     mlp_dim: M.
@@ -156,6 +160,8 @@ class ViT(nn.Module, kw_only=True):
       the position embedding (appendix B.1).
     gelu: "tanh" as in the authors' JAX code, "exact" (erf) as in PyTorch.
     layer_norm_eps: epsilon of every LayerNorm.
+    group_norm_eps: epsilon of every GroupNorm of the stem.
+    std_conv_eps: added to the standard deviation of the stem's kernels.
     head_bias: initial bias of the head; -10 with the sigmoid loss.
     remat: what the backward pass recomputes: "none", all but matrix products
       ("dots"), or "full" blocks.
@@ -167,6 +173,7 @@ class ViT(nn.Module, kw_only=True):
 
   num_classes: int
   patch_size: Count
+  stem: tuple[Count, ...] | None = None
   width: Count
   depth: Count
   mlp_dim: Count
@@ -176,6 +183,8 @@ class ViT(nn.Module, kw_only=True):
   dropout: Rate = 0.0
   gelu: Literal["tanh", "exact"] = "tanh"
   layer_norm_eps: Positive = 1e-6
+  group_norm_eps: Positive = 1e-6
+  std_conv_eps: Positive = 1e-5
   head_bias: float = 0.0
   remat: Literal["none", "dots", "full"] = "none"
   unroll: Count = 1
@@ -183,6 +192,15 @@ class ViT(nn.Module, kw_only=True):
 
   def setup(self):
     dtype = jnp.dtype(self.dtype)
+    if self.stem is not None:
+      modules = make_stem(
+        self.stem,
+        group_norm_eps=self.group_norm_eps,
+        std_conv_eps=self.std_conv_eps,
+        dtype=dtype,
+      )
+      for name, module in modules.items():
+        setattr(self, name, module)
     patch = (self.patch_size, self.patch_size)
     self.embedding = nn.Conv(
       self.width, patch, strides=patch, padding="VALID", dtype=dtype
@@ -212,9 +230,28 @@ class ViT(nn.Module, kw_only=True):
       dtype=jnp.float32,
     )
 
+  @property
+  def stride(self) -> int:
+    """Pixels from a patch to the next."""
+    if self.stem is None:
+      return self.patch_size
+    return self.patch_size * 4 * 2 ** max(0, len(self.stem) - 1)
+
+  def get_errors(self, size: int) -> list[str]:
+    """What is wrong with this model for images of `size` px."""
+    heads = self.num_heads
+    return check_multiple(
+      "data.size", size, self.stride, "the patch size"
+    ) + check_multiple("model.width", self.width, heads, "model.num_heads")
+
   def embed(self, image: Float[Array, "B H W c"]) -> Float[Array, "B N D"]:
     """Patch tokens in raster order, after the class token if there is one."""
-    x = self.embedding(image)  # [B h w D]
+    x = image
+    if self.stem is not None:
+      blocks = [f"block{i + 1}" for i in range(len(self.stem))]
+      names = ("conv_root", "gn_root", *blocks)
+      x = apply_stem([getattr(self, name) for name in names], image)
+    x = self.embedding(x)  # [B h w D]
     batch, rows, columns, width = x.shape
     x = constrain(x.reshape(batch, rows * columns, width), "B N D")
     if self.pool == "token":

@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""MLP-Mixer (Tolstikhin et al., 2021, arXiv 2105.01601)."""
+
+import functools
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vit_jax.config import Count, Positive, check_multiple
+from vit_jax.models.vit import MlpBlock
+from vit_jax.sharding import constrain
+
+
+class MixerBlock(nn.Module):
+  """An MLP over tokens and one over channels, with residuals; a scan's body."""
+
+  token_mlp_dim: int
+  mlp_dim: int
+  gelu: str
+  layer_norm_eps: float
+  dtype: DTypeLike
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "B N D"], train: bool
+  ) -> tuple[Float[Array, "B N D"], None]:
+    norm = functools.partial(
+      nn.LayerNorm, epsilon=self.layer_norm_eps, dtype=self.dtype
+    )
+    mlp = functools.partial(
+      MlpBlock, gelu=self.gelu, dropout=0.0, dtype=self.dtype
+    )
+    y = jnp.swapaxes(norm(name="LayerNorm_0")(x), 1, 2)  # [B D N]
+    y = mlp(self.token_mlp_dim, name="token_mixing")(y, train)
+    x = constrain(x + jnp.swapaxes(y, 1, 2), "B N D")
+    y = norm(name="LayerNorm_1")(x)
+    y = mlp(self.mlp_dim, name="channel_mixing")(y, train)
+    return constrain(x + y, "B N D"), None
+
+
+class MlpMixer(nn.Module, kw_only=True):
+  """Images in, logits out.
+
+  Attributes:
+    num_classes: Y.
+    patch_size: P, in pixels.
+    width: D.
+    depth: L.
+    token_mlp_dim: width of the MLP over tokens.
+    mlp_dim: M, width of the MLP over channels.
+    gelu: "tanh" as in the authors' JAX code, "exact" (erf) as in PyTorch.
+    layer_norm_eps: epsilon of every LayerNorm.
+    head_bias: initial bias of the head.
+    unroll: how many blocks an iteration of the scan holds.
+    dtype: of activations; parameters, statistics and logits are float32.
+  """
+
+  num_classes: int
+  patch_size: Count
+  width: Count
+  depth: Count
+  token_mlp_dim: Count
+  mlp_dim: Count
+  gelu: Literal["tanh", "exact"] = "tanh"
+  layer_norm_eps: Positive = 1e-6
+  head_bias: float = 0.0
+  unroll: Count = 1
+  dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+  def setup(self):
+    dtype = jnp.dtype(self.dtype)
+    patch = (self.patch_size, self.patch_size)
+    self.stem = nn.Conv(
+      self.width, patch, strides=patch, padding="VALID", dtype=dtype
+    )
+    blocks = nn.scan(
+      MixerBlock,
+      variable_axes={"params": 0},
+      split_rngs={"params": True},
+      in_axes=nn.broadcast,
+      length=self.depth,
+      unroll=self.unroll,
+    )
+    # Capitalised because an attribute's name is its parameters' path.
+    self.MixerBlock = blocks(
+      self.token_mlp_dim, self.mlp_dim, self.gelu, self.layer_norm_eps, dtype
+    )
+    self.pre_head_layer_norm = nn.LayerNorm(
+      epsilon=self.layer_norm_eps, dtype=dtype
+    )
+    self.head = nn.Dense(
+      self.num_classes,
+      kernel_init=nn.initializers.zeros,
+      bias_init=nn.initializers.constant(self.head_bias),
+      dtype=jnp.float32,
+    )
+
+  def get_errors(self, size: int) -> list[str]:
+    """What is wrong with this model for images of `size` px."""
+    return check_multiple("data.size", size, self.patch_size, "the patch size")
+
+  def __call__(
+    self, image: Float[Array, "B H W c"], *, train: bool = False
+  ) -> Float[Array, "B Y"]:
+    """Images of values in [-1, 1] -> float32 logits."""
+    x = self.stem(image)  # [B h w D]
+    batch, rows, columns, width = x.shape
+    x = constrain(x.reshape(batch, rows * columns, width), "B N D")
+    x, _ = self.MixerBlock(x, train)
+    x = jnp.mean(self.pre_head_layer_norm(x), axis=1)
+    return constrain(self.head(constrain(x, "B R")), "B Y")

@@ -1,0 +1,342 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""ResNets with weight standardisation and group normalisation.
+
+Two kinds: `ResNet` is BiT's (Kolesnikov et al., 2020, arXiv 1912.11370), with
+activations before the convolutions, the convolutional baseline of the ViT
+paper. `make_stem` is the stem of the hybrids (ViT paper, section 3.1
+and appendix B.2), with activations after them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vit_jax.config import Count, Positive
+from vit_jax.sharding import constrain
+
+GROUPS = 32
+
+
+class StdConv(nn.Module):
+  """A convolution whose kernel is standardised over H, W and input channels.
+
+  (Qiao et al., 2019, arXiv 1903.10520.)
+
+  Attributes:
+    features: output channels.
+    size: of the square kernel.
+    stride: of both axes.
+    padding: "SAME" as in the hybrids, or "FIXED": as much on all sides whatever
+      the stride, as in BiT.
+    eps: added to the standard deviation.
+    dtype: of the computation; the kernel is standardised in float32.
+  """
+
+  features: int
+  size: int
+  stride: int = 1
+  padding: Literal["SAME", "FIXED"] = "SAME"
+  eps: float = 1e-5
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B H W D"]:
+    shape = (self.size, self.size, x.shape[-1], self.features)
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+    axes = (0, 1, 2)
+    mean = jnp.mean(kernel, axes, keepdims=True)
+    std = jnp.std(kernel, axes, keepdims=True)
+    kernel = (kernel - mean) / (std + self.eps)
+    side = (self.size // 2, (self.size - 1) // 2)
+    return jax.lax.conv_general_dilated(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      window_strides=(self.stride, self.stride),
+      padding="SAME" if self.padding == "SAME" else (side, side),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+class Unit(nn.Module):
+  """A bottleneck of a hybrid's stem: convolution, norm, then activation.
+
+  Attributes:
+    width: channels of the middle; four times as many come out.
+    stride: of the 3x3 convolution.
+    group_norm_eps: of the normalisations.
+    std_conv_eps: of the convolutions.
+    dtype: of activations.
+  """
+
+  width: int
+  stride: int
+  group_norm_eps: float
+  std_conv_eps: float
+  dtype: DTypeLike
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B H W D"]:
+    def conv(name, features, size, stride=1):
+      return StdConv(
+        features,
+        size,
+        stride,
+        eps=self.std_conv_eps,
+        dtype=self.dtype,
+        name=name,
+      )
+
+    def norm(name, scale=nn.initializers.ones):
+      return nn.GroupNorm(
+        GROUPS,
+        epsilon=self.group_norm_eps,
+        scale_init=scale,
+        dtype=self.dtype,
+        name=name,
+      )
+
+    out = 4 * self.width
+    residual = x
+    if x.shape[-1] != out or self.stride != 1:
+      residual = norm("gn_proj")(conv("conv_proj", out, 1, self.stride)(x))
+    y = nn.relu(norm("gn1")(conv("conv1", self.width, 1)(x)))
+    y = nn.relu(norm("gn2")(conv("conv2", self.width, 3, self.stride)(y)))
+    y = norm("gn3", nn.initializers.zeros)(conv("conv3", out, 1)(y))
+    return constrain(nn.relu(residual + y), "B h w D")
+
+
+class Stage(nn.Module):
+  """Units at one resolution; the first may halve it.
+
+  Attributes:
+    units: how many.
+    width: channels of their middles.
+    stride: of the first unit.
+    unit_fields: what every unit has besides.
+  """
+
+  units: int
+  width: int
+  stride: int
+  unit_fields: Mapping[str, Any]
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B H W D"]:
+    for i in range(self.units):
+      stride = self.stride if i == 0 else 1
+      x = Unit(self.width, stride, **self.unit_fields, name=f"unit{i + 1}")(x)
+    return x
+
+
+class PreNormConv(nn.Module):
+  """A third of a BiT unit: norm, activation, convolution, in this order.
+
+  Attributes:
+    features: output channels.
+    size: of the kernel.
+    stride: of the convolution.
+    projection: channels that a second, 1x1, convolution maps the activations
+      to; None if there is none.
+    group_norm_eps: of the normalisation.
+    std_conv_eps: of the convolutions.
+    dtype: of activations.
+  """
+
+  features: int
+  size: int
+  stride: int
+  projection: tuple[int, int] | None
+  group_norm_eps: float
+  std_conv_eps: float
+  dtype: DTypeLike
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "B h w c"]
+  ) -> tuple[Float[Array, "B H W D"], Float[Array, "B H2 W2 D2"] | None]:
+    fields = dict(padding="FIXED", eps=self.std_conv_eps, dtype=self.dtype)
+    norm = nn.GroupNorm(
+      GROUPS, epsilon=self.group_norm_eps, dtype=self.dtype, name="group_norm"
+    )
+    x = nn.relu(norm(x))
+    conv = StdConv(
+      self.features,
+      self.size,
+      self.stride,
+      **fields,
+      name="standardized_conv2d",
+    )
+    if self.projection is None:
+      return conv(x), None
+    features, stride = self.projection
+    return conv(x), Projection(features, stride, fields, name="proj")(x)
+
+
+class Projection(nn.Module):
+  """The 1x1 convolution on the short cut of a BiT unit."""
+
+  features: int
+  stride: int
+  fields: Mapping[str, Any]
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B H W D"]:
+    return StdConv(
+      self.features, 1, self.stride, **self.fields, name="standardized_conv2d"
+    )(x)
+
+
+class PreNormUnit(nn.Module):
+  """A bottleneck of BiT (arXiv 1912.11370, section 3.1)."""
+
+  width: int
+  stride: int
+  fields: Mapping[str, Any]
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B H W D"]:
+    out = 4 * self.width
+    projects = x.shape[-1] != out or self.stride != 1
+    projection = (out, self.stride) if projects else None
+    y, shortcut = PreNormConv(
+      self.width, 1, 1, projection, **self.fields, name="a"
+    )(x)
+    y, _ = PreNormConv(
+      self.width, 3, self.stride, None, **self.fields, name="b"
+    )(y)
+    y, _ = PreNormConv(out, 1, 1, None, **self.fields, name="c")(y)
+    return constrain((shortcut if projects else x) + y, "B h w D")
+
+
+class PreNormStage(nn.Module):
+  """Units of BiT at one resolution."""
+
+  units: int
+  width: int
+  stride: int
+  fields: Mapping[str, Any]
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B H W D"]:
+    for i in range(self.units):
+      stride = self.stride if i == 0 else 1
+      name = f"unit{i + 1:02d}"
+      x = PreNormUnit(self.width, stride, self.fields, name=name)(x)
+    return x
+
+
+class RootBlock(nn.Module):
+  """BiT's first convolution; the pooling after it has no parameters."""
+
+  features: int
+  fields: Mapping[str, Any]
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B h w c"]) -> Float[Array, "B H W D"]:
+    return StdConv(
+      self.features, 7, 2, **self.fields, name="standardized_conv2d"
+    )(x)
+
+
+class ResNet(nn.Module, kw_only=True):
+  """A BiT ResNet: images in, logits out.
+
+  Attributes:
+    num_classes: Y.
+    stages: units of each of the four stages.
+    width_factor: widens every layer, the x3 of R50x3.
+    head_bias: initial bias of the head.
+    group_norm_eps: epsilon of every GroupNorm.
+    std_conv_eps: added to the standard deviation of every kernel.
+    dtype: of activations; parameters, statistics and logits are float32.
+  """
+
+  num_classes: int
+  stages: tuple[Count, ...]
+  width_factor: Count
+  head_bias: float = 0.0
+  group_norm_eps: Positive = 1e-6
+  std_conv_eps: Positive = 1e-5
+  dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+  def setup(self):
+    dtype = jnp.dtype(self.dtype)
+    width = 64 * self.width_factor
+    convs = dict(padding="FIXED", eps=self.std_conv_eps, dtype=dtype)
+    units = dict(
+      group_norm_eps=self.group_norm_eps,
+      std_conv_eps=self.std_conv_eps,
+      dtype=dtype,
+    )
+    self.root_block = RootBlock(width, convs)
+    for i, count in enumerate(self.stages):
+      stage = PreNormStage(count, width * 2**i, 1 if i == 0 else 2, units)
+      setattr(self, f"block{i + 1}", stage)
+    self.group_norm = nn.GroupNorm(
+      GROUPS, epsilon=self.group_norm_eps, dtype=dtype
+    )
+    self.head = nn.Dense(
+      self.num_classes,
+      kernel_init=nn.initializers.zeros,
+      bias_init=nn.initializers.constant(self.head_bias),
+      dtype=jnp.float32,
+    )
+
+  def get_errors(self, size: int) -> list[str]:
+    """What is wrong with this model for images of `size` px."""
+    del size
+    return []
+
+  def __call__(
+    self, image: Float[Array, "B H W c"], *, train: bool = False
+  ) -> Float[Array, "B Y"]:
+    """Images of values in [-1, 1] -> float32 logits."""
+    del train  # Nothing differs.
+    x = self.root_block(image)
+    border = ((0, 0), (1, 1), (1, 1), (0, 0))
+    # The border of zeros counts: what is pooled is not yet rectified.
+    x = nn.max_pool(jnp.pad(x, border), (3, 3), strides=(2, 2))
+    for i in range(len(self.stages)):
+      x = getattr(self, f"block{i + 1}")(x)
+    x = nn.relu(self.group_norm(x)).mean(axis=(1, 2))
+    return constrain(self.head(constrain(x, "B R")), "B Y")
+
+
+def make_stem(
+  stages: Sequence[int], **unit_fields: Any
+) -> dict[str, nn.Module]:
+  """The hybrids' stem as modules by the authors' names, in order.
+
+  Args:
+    stages: units of each stage; () is the first convolution and pooling alone.
+    **unit_fields: group_norm_eps, std_conv_eps and dtype.
+  """
+  eps, dtype = unit_fields["group_norm_eps"], unit_fields["dtype"]
+  modules = {
+    "conv_root": StdConv(
+      64, 7, 2, eps=unit_fields["std_conv_eps"], dtype=dtype
+    ),
+    "gn_root": nn.GroupNorm(GROUPS, epsilon=eps, dtype=dtype),
+  }
+  for i, units in enumerate(stages):
+    stride = 1 if i == 0 else 2
+    modules[f"block{i + 1}"] = Stage(units, 64 * 2**i, stride, unit_fields)
+  return modules
+
+
+def apply_stem(
+  modules: Sequence[nn.Module], image: Float[Array, "B H W c"]
+) -> Float[Array, "B h w D"]:
+  """Images -> the feature map that a hybrid's patches are cut from."""
+  conv_root, gn_root, *blocks = modules
+  x = nn.relu(gn_root(conv_root(image)))
+  x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
+  for block in blocks:
+    x = block(x)
+  return x
