@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vit_jax.config import ConfigError, Natural, NotNegative, Positive, Rate
+from vit_jax.config import Natural, NotNegative, Positive, Rate
 from vit_jax.sharding import get_path
 
 Schedule = Callable[[Any], jax.Array]
@@ -50,16 +50,11 @@ class Optim:
 def make_schedule(optim: Optim, steps: int) -> Schedule:
   """The learning rate at each of `steps` steps.
 
-  Raises:
-    ConfigError: if the warm-up leaves no step.
+  A run shorter than its warm-up, as one that is cut short to try it out, does
+  the warm-up's first steps.
   """
   warmup = optim.warmup_steps
-  if warmup >= steps:
-    raise ConfigError(
-      f"optim.warmup_steps={warmup} leaves nothing of the run's {steps} steps; "
-      f"with a shorter run give a shorter warm-up"
-    )
-  rest = steps - warmup
+  rest = max(1, steps - warmup)
   after = {
     "cosine": lambda: optax.cosine_decay_schedule(
       optim.lr, rest, alpha=optim.end_lr / optim.lr

@@ -256,5 +256,10 @@ def describe(exp: Experiment, say: Say) -> None:
     f"{exp.num_classes:,} classes at {exp.data.size} px, {exp.steps:,} steps "
     f"of {exp.train.batch_size:,}"
   )
+  if exp.optim.warmup_steps >= exp.steps:
+    say(
+      f"the warm-up alone, optim.warmup_steps={exp.optim.warmup_steps:,}, is "
+      f"longer than this run: the learning rate stays below optim.lr"
+    )
   for path, shape in get_indivisible(exp.abstract_state.params).items():
     say(f"replicated, as the mesh does not divide it: {path} {shape}")
