@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -68,8 +69,22 @@ def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    (["--config=configs/digits.py"], "required: --workdir"),
-    (["--workdir=x"], "required: --config"),
+    (["--config=configs/digits.py"], "--workdir is missing"),
+    (["--config=configs/digits.py", "--workdir="], "--workdir is missing"),
+    (["--workdir=x"], "--config is missing"),
+    (
+      ["--config=configs/digits.py", "--wrkdir=x"],
+      "'--wrkdir=x' is no flag: did you mean '--workdir'?",
+    ),
+    (
+      [
+        "--config=configs/digits.py",
+        "--workdir=x",
+        "--config.train.steps",
+        "9",
+      ],
+      "'9' is no flag",
+    ),
     (["--config=configs/x.py", "--workdir=x"], "there is no file"),
     (["--config=configs/digits.py:a=1", "--workdir=x"], "unknown argument"),
     (
@@ -181,6 +196,50 @@ def test_a_platform_that_does_not_start_is_explained():
   )
   assert done.returncode == 2
   assert done.stderr.startswith("error: jax can not start: ")
+
+
+def test_ctrl_c_before_training_ends_the_program_at_once(tmp_path):
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      "-c",
+      "import time\n"
+      "from vit_jax import command_line\n"
+      "command_line.exit_on_interrupt()\nprint('ready', flush=True)\n"
+      "time.sleep(60)",
+    ],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+  )
+  process.stdout.readline()
+  process.send_signal(signal.SIGINT)
+  assert process.wait(timeout=30) == 130
+
+
+def test_a_study_passes_sigterm_on(tmp_path, data_dir):
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      "-m",
+      "vit_jax.study",
+      "seeds",
+      f"--workdir={tmp_path}",
+      "--config=configs/digits.py",
+      f"--config.data.dir={data_dir}",
+      "--config.model.depth=1",
+      "--config.train.log_every=1",
+    ],
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  for line in process.stderr:
+    if line.startswith("step"):
+      process.terminate()
+      break
+  rest = process.stderr.read()
+  assert process.wait(timeout=60) == 42, rest
+  assert "SIGTERM: saved step" in rest
 
 
 def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):

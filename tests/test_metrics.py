@@ -52,6 +52,14 @@ def test_rows_and_events(tmp_path):
   assert (1, "loss", 0.5) in list(read_events(tmp_path / "events"))
 
 
+def test_a_loss_that_is_no_number_leaves_valid_json(tmp_path):
+  writer = metrics.MetricWriter(epath.Path(tmp_path), 0)
+  writer.write(1, {"loss": float("nan"), "grad_norm": float("inf"), "lr": 0.5})
+  writer.close()
+  text = (tmp_path / "metrics.jsonl").read_text()
+  assert text == '{"step": 1, "loss": null, "grad_norm": null, "lr": 0.5}\n'
+
+
 def test_only_the_first_process_writes(tmp_path):
   writer = metrics.MetricWriter(epath.Path(tmp_path), 0, enabled=False)
   writer.write(1, {"loss": 1.0})

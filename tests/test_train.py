@@ -197,8 +197,10 @@ def test_a_bad_config_ends_before_anything_is_compiled(
 
 def test_a_shorter_run_is_refused_in_a_longer_ones_workdir(config, straight):
   config["train"]["steps"] = 4
-  with pytest.raises(ConfigError, match="holds a run of 6 steps"):
+  with pytest.raises(ConfigError, match="--extend changes its length"):
     train(config, str(straight[0]))
+  with pytest.raises(ConfigError, match="holds a run of 6 steps"):
+    train(config, str(straight[0]), extend=True)
 
 
 def test_a_run_goes_on_under_its_own_config_alone(config, straight):
@@ -225,7 +227,9 @@ def test_a_run_goes_on_under_its_own_config_alone(config, straight):
 def test_a_longer_run_goes_on_and_is_evaluated_anew(config, straight):
   workdir, _, _ = straight
   config["train"]["steps"] = 7
-  assert train(config, str(workdir))["steps"] == 7
+  with pytest.raises(ConfigError, match="--extend changes its length"):
+    train(config, str(workdir))
+  assert train(config, str(workdir), extend=True)["steps"] == 7
   config["evals"]["test"]["split"] = "test[:30]"
   assert train(config, str(workdir))["total"] == 30
 
@@ -260,6 +264,18 @@ def test_a_workdir_that_can_not_be_written_ends_the_run(config, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(ConfigError, match="--workdir=.* is of no use"):
     train(config, str(tmp_path / "file" / "run"))
+
+
+def test_a_workdir_without_a_name_is_refused(config):
+  with pytest.raises(ConfigError, match="--workdir is empty"):
+    train(config, "")
+
+
+def test_damaged_records_are_named(config, straight):
+  workdir, _, _ = straight
+  (workdir / "config.json").write_text("{")
+  with pytest.raises(ConfigError, match="config.json is damaged"):
+    train(config, str(workdir))
 
 
 def test_an_object_store_keeps_its_name(monkeypatch):
@@ -299,7 +315,7 @@ def test_a_signal_ends_a_real_process_with_a_checkpoint(tmp_path, number):
   name = signal.Signals(number).name
   step = int(re.search(rf"{name}: saved step (\d+) in", rest)[1])
   done = subprocess.run(
-    [*command, f"--config.train.steps={step + 1}"],
+    [*command, f"--config.train.steps={step + 1}", "--extend"],
     cwd=root,
     capture_output=True,
     text=True,

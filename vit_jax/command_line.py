@@ -8,7 +8,9 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +18,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from vit_jax import accelerators
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, nearest
 
-BAD_CONFIG, PREEMPTED = 2, 42
+BAD_CONFIG, PREEMPTED, INTERRUPTED = 2, 42, 130
 
 
 def make_parser(module: str, doc: str) -> argparse.ArgumentParser:
@@ -39,6 +41,36 @@ def reported() -> Iterator[None]:
   except ConfigError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(BAD_CONFIG)
+
+
+def exit_on_interrupt() -> None:
+  """Lets Ctrl-C end the program at once while there is nothing to save.
+
+  Python's own way, an exception, gets lost in callbacks of libraries. In a
+  notebook, where this is not the main program, nothing changes.
+  """
+  if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+
+
+def check_flags(
+  parser: argparse.ArgumentParser,
+  arguments: argparse.Namespace,
+  overrides: Sequence[str],
+) -> None:
+  """Checks the flags of a command that takes a config and a workdir.
+
+  Raises:
+    ConfigError: for a flag that is none, with the nearest, or a missing one.
+  """
+  flags = [flag for action in parser._actions for flag in action.option_strings]
+  for override in overrides:
+    name = override.partition("=")[0]
+    if not name.startswith("--config."):
+      raise ConfigError(f"{override!r} is no flag: {nearest(name, flags)}")
+  for name in ("config", "workdir"):
+    if not getattr(arguments, name):
+      raise ConfigError(f"--{name} is missing")
 
 
 def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -76,10 +108,9 @@ def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
   config = ConfigDict(config).to_dict()
   for override in overrides:
     key, equals, value = override.partition("=")
-    if not key.startswith("--config.") or not equals:
+    if not equals:
       raise ConfigError(
-        f"{override!r} is no flag and not of the form "
-        f"--config.SECTION.KEY=VALUE"
+        f"{override!r} is not of the form --config.SECTION.KEY=VALUE"
       )
     *sections, last = key.removeprefix("--config.").split(".")
     section = config

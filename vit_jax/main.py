@@ -16,29 +16,27 @@ def main(argv: list[str] | None = None) -> None:
   parser = command_line.make_parser("vit_jax.main", __doc__)
   parser.add_argument(
     "--config",
-    required=True,
     metavar="FILE[:KEY=VALUE,...]",
-    help="a recipe, with arguments of its own, as configs/vit_l16.py:epochs=30",
+    help="a recipe, and arguments of its own, as configs/vit_l16.py:epochs=30; "
+    "--config.SECTION.KEY=VALUE overrides a key, as --config.train.steps=10",
   )
   parser.add_argument(
-    "--config.SECTION.KEY",
-    dest="example",
-    metavar="VALUE",
-    help="override a key of the config, as --config.train.steps=10",
-  )
-  parser.add_argument(
-    "--workdir",
-    required=True,
-    metavar="DIR",
-    help="where the run is kept, local or gs://",
+    "--workdir", metavar="DIR", help="where the run is kept, local or gs://"
   )
   parser.add_argument(
     "--allow_cpu",
     action="store_true",
     help="train on a CPU what is meant for an accelerator",
   )
+  parser.add_argument(
+    "--extend",
+    action="store_true",
+    help="go on with a run of another length, under this one's learning rate",
+  )
+  command_line.exit_on_interrupt()
   arguments, overrides = parser.parse_known_args(argv)
   with command_line.reported():
+    command_line.check_flags(parser, arguments, overrides)
     config = command_line.load_config(arguments.config, overrides)
     from vit_jax.experiment import resolve
     from vit_jax.preemption import Preempted
@@ -47,10 +45,17 @@ def main(argv: list[str] | None = None) -> None:
     config = resolve(config)
     command_line.start()
     try:
-      train(config, arguments.workdir, allow_cpu=arguments.allow_cpu)
+      train(
+        config,
+        arguments.workdir,
+        allow_cpu=arguments.allow_cpu,
+        extend=arguments.extend,
+      )
     except Preempted as error:
       print(error, file=sys.stderr)
       sys.exit(command_line.PREEMPTED)
+    except KeyboardInterrupt:
+      sys.exit(command_line.INTERRUPTED)
 
 
 if __name__ == "__main__":

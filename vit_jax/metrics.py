@@ -9,6 +9,7 @@ neither append nor rename will do.
 import concurrent.futures
 import io
 import json
+import math
 import os
 import sys
 import time
@@ -21,6 +22,8 @@ import numpy as np
 from etils import epath
 from tensorboardX import SummaryWriter
 from tensorboardX.record_writer import register_writer_factory
+
+from vit_jax.config import ConfigError
 
 
 def merge(
@@ -57,14 +60,36 @@ def write_text(path: epath.Path, text: str) -> None:
     target.replace(path)
 
 
+def to_json(value: Any, indent: int | None = None) -> str:
+  """JSON, which has no word for a number that is not finite: null."""
+
+  def clean(value):
+    if isinstance(value, Mapping):
+      return {key: clean(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+      return [clean(x) for x in value]
+    return (
+      None if isinstance(value, float) and not math.isfinite(value) else value
+    )
+
+  return json.dumps(clean(value), indent=indent, allow_nan=False)
+
+
 def write_json(path: epath.Path, value: Any) -> None:
   """Writes a value as JSON for people and programs."""
-  write_text(path, json.dumps(value, indent=2) + "\n")
+  write_text(path, to_json(value, indent=2) + "\n")
 
 
 def read_json(path: epath.Path) -> Any:
-  """Reads what `write_json` wrote."""
-  return json.loads(path.read_text())
+  """Reads what `write_json` wrote.
+
+  Raises:
+    ConfigError: if somebody else wrote there.
+  """
+  try:
+    return json.loads(path.read_text())
+  except json.JSONDecodeError as error:
+    raise ConfigError(f"{path} is damaged: {error}") from error
 
 
 class ObjectWriter:
@@ -136,6 +161,8 @@ class MetricWriter:
     if not self._enabled:
       return
     for name, value in values.items():
+      if not math.isfinite(value):
+        continue
       self._events.add_scalar(name, value, step)
     if time.monotonic() - self._written > self.SECONDS_BETWEEN_WRITES:
       self.flush()
@@ -151,9 +178,7 @@ class MetricWriter:
     """Puts every row on disk."""
     if not self._enabled:
       return
-    write_text(
-      self._path, "".join(json.dumps(row) + "\n" for row in self._rows)
-    )
+    write_text(self._path, "".join(to_json(row) + "\n" for row in self._rows))
     self._events.flush()
     self._written = time.monotonic()
 

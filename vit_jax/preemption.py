@@ -44,6 +44,8 @@ class Preemption:
     if self._signal == number == signal.SIGINT:
       raise KeyboardInterrupt
     self._signal = number
+    # Not by print, which may be at work when the signal comes.
+    os.write(2, f"\n{self.name}: saving after this step\n".encode())
     if jax.process_count() > 1:
       os.kill(os.getpid(), signal.SIGTERM)
 

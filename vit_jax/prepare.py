@@ -35,10 +35,11 @@ def prepare(name: str, data_dir: str | None, manual_dir: str | None) -> str:
       f"  TFDS's own builders may need TensorFlow, to prepare a set only: "
       f"pip install 'vit_jax[tf]'"
     ) from error
-  except (
-    AssertionError
-  ) as error:  # How TFDS says that manual files are missing.
-    raise ConfigError(str(error)) from error
+  except ConfigError:
+    raise
+  except (AssertionError, ValueError, OSError) as error:
+    # How TFDS says that manual files are missing, among other things.
+    raise ConfigError(f"{name} can not be prepared: {error}") from error
   return str(builder.data_dir)
 
 

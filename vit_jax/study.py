@@ -9,6 +9,7 @@ A study that is cut short goes on when it is asked for again; DIR/study.json
 says what the table says.
 """
 
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,8 +41,9 @@ def run_seeds(
 def wait(process: subprocess.Popen) -> int:
   """The status of a process that ends in its own time.
 
-  Ctrl-C reaches it as well, and it may still have to save.
+  Ctrl-C reaches it as well, SIGTERM is passed on, and it may have to save.
   """
+  signal.signal(signal.SIGTERM, lambda *_: process.terminate())
   while True:
     try:
       return process.wait()
@@ -88,6 +90,10 @@ def main(argv: list[str] | None = None) -> None:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
   except ValueError:
     parser.error(f"--seeds={arguments.seeds} must be integers, as 0,1,2")
+  if any(flag.startswith("--config.train.seed=") for flag in flags):
+    parser.error("--config.train.seed is what is studied: use --seeds")
+  if not arguments.workdir:
+    parser.error("--workdir is empty")
   workdir = epath.Path(arguments.workdir)
   summary = summarize(run_seeds(seeds, workdir, flags))
   write_json(workdir / "study.json", summary)

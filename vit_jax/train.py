@@ -38,7 +38,11 @@ Say = Callable[[str], None]
 
 
 def train(
-  config: Mapping[str, Any], workdir: str, *, allow_cpu: bool = False
+  config: Mapping[str, Any],
+  workdir: str,
+  *,
+  allow_cpu: bool = False,
+  extend: bool = False,
 ) -> dict[str, Any]:
   """Trains a config from its last checkpoint, or from the start, to its end.
 
@@ -46,6 +50,7 @@ def train(
     config: sections of keys; see `experiment.SECTIONS`.
     workdir: of the run, local or gs://.
     allow_cpu: train on a CPU what is meant for an accelerator.
+    extend: go on with a run whose length was another.
 
   Returns:
     What result.json holds: accuracy, correct, total and loss of the first
@@ -75,7 +80,7 @@ def train(
     )
     # Restore, or start: either way every array is made where it belongs.
     if checkpointer.get_latest_step() is not None:
-      check_config(workdir, config)
+      check_config(workdir, config, extend)
     state = checkpointer.restore(exp.abstract_state)
     if state is None:
       state = exp.make_state()
@@ -87,7 +92,9 @@ def train(
       )
     result = load_result(workdir, config, start)
     if start == exp.steps and result is not None:
-      say(f"finished at step {start} already, see {workdir / 'result.json'}")
+      say(f"finished at step {start} already: {workdir / 'result.json'}")
+      if "accuracy" in result:
+        say_values("then", {next(iter(exp.evaluators)): result}, say)
       return result
     if start:
       say(f"resuming after step {start}")

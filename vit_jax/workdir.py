@@ -10,20 +10,24 @@ from typing import Any
 
 from etils import epath
 
-import vit_jax
 from vit_jax.config import ConfigError
 from vit_jax.metrics import read_json, write_json, write_text
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+PACKAGES = (
+  *("vit_jax", "jax", "jaxlib", "flax", "optax"),
+  *("orbax-checkpoint", "grain"),
+)
 
-# What may change between a run and its continuation: where and how long it
-# runs and what is watched, but nothing that a step computes.
+# What may change between a run and its continuation: where it runs and what is
+# watched, but nothing that a step computes.
 FREE = re.compile(
   r"(evals|checkpoint|mesh|versions)\..*"
-  r"|train\.(steps|epochs|log_every|allow_cpu)"
+  r"|train\.(log_every|allow_cpu)"
   r"|data\.(dir|workers|threads)"
   r"|model\.(remat|unroll)"
 )
+# How long it is trained changes the learning rate, so it must be asked for.
+LENGTH = re.compile(r"train\.(steps|epochs)")
 
 
 def open_workdir(name: str, process_index: int) -> epath.Path:
@@ -34,8 +38,10 @@ def open_workdir(name: str, process_index: int) -> epath.Path:
     process_index: names the file that proves that it can be written.
 
   Raises:
-    ConfigError: if it can not be written, with the reason.
+    ConfigError: if it has no name or can not be written, with the reason.
   """
+  if not name:
+    raise ConfigError("--workdir is empty: say where to keep the run")
   path = epath.Path(name)
   if "://" not in name:
     path = path.expanduser().resolve()
@@ -63,7 +69,6 @@ def write_records(
     manifest: what the parameters alone do not say.
   """
   versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-  versions["vit_jax"] = vit_jax.__version__
   write_json(workdir / "config.json", {**config, "versions": versions})
   write_json(workdir / "manifest.json", manifest)
 
@@ -77,8 +82,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator:
       yield f"{prefix}{key}", json.loads(json.dumps(value))
 
 
-def check_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+def check_config(
+  workdir: epath.Path, config: Mapping[str, Any], extend: bool
+) -> None:
   """Refuses to go on with a run under another config.
+
+  Args:
+    workdir: of the run.
+    config: resolved.
+    extend: whether the length of the run may change.
 
   Raises:
     ConfigError: with the keys that differ and may not.
@@ -87,10 +99,14 @@ def check_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
   if not path.exists():
     return
   before, now = dict(flatten(read_json(path))), dict(flatten(config))
-  lines = []
+  lines, length = [], False
   for key in sorted(before.keys() | now.keys()):
     if FREE.fullmatch(key) or before.get(key) == now.get(key):
       continue
+    if LENGTH.fullmatch(key):
+      length = True
+      if extend:
+        continue
     lines += [
       f"  {sign} {key}={values[key]!r}"
       for sign, values in (("-", before), ("+", now))
@@ -101,6 +117,7 @@ def check_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
       f"{workdir} holds a run of another config:\n"
       + "\n".join(lines)
       + "\n  use the config of that run, or another --workdir"
+      + ("; --extend changes its length" if length else "")
     )
 
 

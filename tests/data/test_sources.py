@@ -78,6 +78,7 @@ def test_a_split_that_is_not_there_is_named(split, data_dir):
     ("tfds:imagenet21k", "python -m vit_jax.prepare imagenet21k --manual_dir="),
     ("tfds:jft300m", "JFT-300M is not public"),
     ("tfds:cifar10", "python -m vit_jax.prepare cifar10"),
+    ("tfds:digitz", "did you mean 'digits'?"),
   ],
 )
 def test_missing_data_come_with_a_remedy(source, message, tmp_path):
@@ -157,6 +158,15 @@ def test_imagenet21k_from_archives_and_folders(tmp_path):
     for e in (source[i] for i in range(len(source)))
   )
   assert found == [(0, 50)] * 3 + [(1, 200)] * 2
+
+
+def test_a_place_that_can_not_be_written_is_named(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(sources.DataError, match="--config.data.dir=DIR"):
+    where = str(tmp_path / "file")
+    sources.prepare_embedded("tfds:digits", where, lambda _: None)
+  with pytest.raises(sources.ConfigError, match="can not be prepared"):
+    prepare.prepare("digits", str(tmp_path / "file"), None)
 
 
 def test_imagenet21k_without_its_archives_says_what_to_download(tmp_path):

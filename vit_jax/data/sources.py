@@ -194,6 +194,11 @@ def prepare_embedded(
   try:
     with contextlib.redirect_stdout(io.StringIO()):
       get_builder(name, data_dir).download_and_prepare()
+  except OSError as error:
+    raise DataError(
+      f"{name} can not be written to {get_data_dir(data_dir)}: {error}\n"
+      f"  say where with: --config.data.dir=DIR"
+    ) from error
   finally:
     tfds.enable_progress_bar()
 
@@ -201,11 +206,15 @@ def prepare_embedded(
 def missing(source: str, data_dir: str | None) -> DataError:
   """The error for a set that is not on disk, with its remedy."""
   name = parse_source(source)
+  choices = tfds.list_builders(with_community_datasets=False)
+  hint = ""
+  if name.partition("/")[0] not in (*KNOWN, *choices):
+    hint = f"\n  no set of that name is known: {nearest(name, choices)}"
   return DataError(
     f"data.source={source!r} is not prepared: there is no "
     f"{get_data_dir(data_dir) / name}/VERSION/dataset_info.json\n"
     f"  {get_remedy(name)}\n"
-    f"  or say where it lies with: --config.data.dir=DIR"
+    f"  or say where it lies with: --config.data.dir=DIR{hint}"
   )
 
 
