@@ -149,9 +149,13 @@ def test_a_terminal_sees_one_line_that_changes():
       step, 10, loss=0.5, images_per_second=1234.5, seconds_left=61.0
     )
   progress.say("done")
+  progress.end()
   line = "step {:2}/10 {:4.0%}  loss 0.5000  1,234 images/s  1m01s left"
   expected = "".join("\r\x1b[2K" + line.format(s, s / 10) for s in (5, 10))
   assert stream.getvalue() == expected + "\ndone\n"
+  progress.show(10, 10, loss=0.5, images_per_second=1.0, seconds_left=0.0)
+  progress.end()
+  assert stream.getvalue().endswith("left\n")
 
 
 def test_a_log_file_sees_a_line_a_report():

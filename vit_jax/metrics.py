@@ -243,6 +243,12 @@ class Progress:
     self._print(("\n" if self._open else "") + text)
     self._open = False
 
+  def end(self) -> None:
+    """Leaves the line as it stands; what comes next starts on its own."""
+    if self._open:
+      self._print("")
+    self._open = False
+
   def _print(self, text: str, end: str = "\n") -> None:
     if self._enabled:
       print(text, end=end, file=self._stream, flush=True)

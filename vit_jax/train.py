@@ -74,6 +74,7 @@ def train(
   describe(exp, say)
 
   with contextlib.ExitStack() as stack:
+    stack.callback(progress.end)
     preemption = stack.enter_context(Preemption())
     checkpointer = stack.enter_context(
       Checkpointer(workdir / "checkpoints", exp.checkpoint)
