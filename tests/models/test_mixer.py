@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.test_vit import gelu_tanh, layer_norm, make_params
+from tests.models.test_vit import (
+  embed_patches,
+  gelu_tanh,
+  layer_norm,
+  make_params,
+)
 from vit_jax import models
 
 
@@ -18,13 +23,7 @@ def forward(params, image, patch):
   """The paper's equation 1, an example at a time."""
   logits = []
   for picture in image:
-    tokens = []
-    for top in range(0, picture.shape[0], patch):
-      for left in range(0, picture.shape[1], patch):
-        cut = picture[top : top + patch, left : left + patch].reshape(-1)
-        kernel = params["stem"]["kernel"]
-        tokens.append(cut @ kernel.reshape(-1, kernel.shape[-1]))
-    x = np.stack(tokens) + params["stem"]["bias"]
+    x = np.stack(list(embed_patches(picture, params["stem"], patch)))
     blocks = params["MixerBlock"]
     for layer in range(blocks["LayerNorm_0"]["scale"].shape[0]):
       p = jax.tree.map(lambda a, i=layer: a[i], blocks)

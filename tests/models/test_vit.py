@@ -73,17 +73,20 @@ def gelu_exact(x):
   return 0.5 * x * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
 
 
+def embed_patches(picture, p, patch):
+  """One token a patch, in raster order."""
+  kernel = p["kernel"].reshape(-1, p["kernel"].shape[-1])
+  for top in range(0, picture.shape[0], patch):
+    for left in range(0, picture.shape[1], patch):
+      cut = picture[top : top + patch, left : left + patch].reshape(-1)
+      yield cut @ kernel + p["bias"]
+
+
 def forward(params, image, patch, pool, gelu):
   """The paper's equations 1 to 4, an example and a head at a time."""
   logits = []
   for picture in image:
-    tokens = []
-    for top in range(0, picture.shape[0], patch):
-      for left in range(0, picture.shape[1], patch):
-        cut = picture[top : top + patch, left : left + patch].reshape(-1)
-        kernel = params["embedding"]["kernel"]
-        kernel = kernel.reshape(-1, kernel.shape[-1])
-        tokens.append(cut @ kernel + params["embedding"]["bias"])
+    tokens = list(embed_patches(picture, params["embedding"], patch))
     if pool == "token":
       tokens.insert(0, params["cls"][0, 0])
     encoder = params["Transformer"]

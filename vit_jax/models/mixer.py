@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vit_jax.config import Count, Positive, check_multiple
+from vit_jax.models.heads import make_head
 from vit_jax.models.vit import MlpBlock
 from vit_jax.sharding import constrain
 
@@ -92,12 +93,7 @@ class MlpMixer(nn.Module, kw_only=True):
     self.pre_head_layer_norm = nn.LayerNorm(
       epsilon=self.layer_norm_eps, dtype=dtype
     )
-    self.head = nn.Dense(
-      self.num_classes,
-      kernel_init=nn.initializers.zeros,
-      bias_init=nn.initializers.constant(self.head_bias),
-      dtype=jnp.float32,
-    )
+    self.head = make_head(self.num_classes, self.head_bias)
 
   def get_errors(self, size: int) -> list[str]:
     """What is wrong with this model for images of `size` px."""

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vit_jax.config import Count, Positive
+from vit_jax.models.heads import make_head
 from vit_jax.sharding import constrain
 
 GROUPS = 32
@@ -281,12 +282,7 @@ class ResNet(nn.Module, kw_only=True):
     self.group_norm = nn.GroupNorm(
       GROUPS, epsilon=self.group_norm_eps, dtype=dtype
     )
-    self.head = nn.Dense(
-      self.num_classes,
-      kernel_init=nn.initializers.zeros,
-      bias_init=nn.initializers.constant(self.head_bias),
-      dtype=jnp.float32,
-    )
+    self.head = make_head(self.num_classes, self.head_bias)
 
   def get_errors(self, size: int) -> list[str]:
     """What is wrong with this model for images of `size` px."""

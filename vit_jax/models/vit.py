@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from vit_jax.config import Count, Positive, Rate, check_multiple
 from vit_jax.models.attention import MultiHeadDotProductAttention
+from vit_jax.models.heads import make_head
 from vit_jax.models.position import LearnedPositionEmbedding
 from vit_jax.models.resnet import apply_stem, make_stem
 from vit_jax.sharding import constrain
@@ -223,12 +224,7 @@ class ViT(nn.Module, kw_only=True):
     )
     if self.representation_size:
       self.pre_logits = nn.Dense(self.representation_size, dtype=dtype)
-    self.head = nn.Dense(
-      self.num_classes,
-      kernel_init=nn.initializers.zeros,
-      bias_init=nn.initializers.constant(self.head_bias),
-      dtype=jnp.float32,
-    )
+    self.head = make_head(self.num_classes, self.head_bias)
 
   @property
   def stride(self) -> int:
