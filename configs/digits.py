@@ -7,8 +7,8 @@
   python -m vit_jax.main --config=configs/digits.py --workdir=DIR
   python -m vit_jax.main --config=configs/digits.py:variant=Ti/2 --workdir=DIR
 
-The recipe is ours. It was chosen on parts of the training split, with two folds
-of 287 images held out, and fixed before the test images were looked at: random
+The recipe is ours. It was chosen on the training split alone, with two folds of
+287 images held out of it, and nothing was chosen by the test images: random
 boxes of 60 to 100 % of an image enlarged to 16 px, mixup, label smoothing, and
 an average of the parameters. What it reaches is in the README.
 """
