@@ -234,6 +234,23 @@ def test_a_longer_run_goes_on_and_is_evaluated_anew(config, straight):
   assert train(config, str(workdir))["total"] == 30
 
 
+def test_a_result_is_never_that_of_another_evaluation(
+  config, straight, monkeypatch
+):
+  """Killed while a finished run was evaluated anew."""
+  workdir, _, _ = straight
+  config["evals"]["test"]["split"] = "test[:30]"
+
+  def die(self, state):
+    raise InterruptedError
+
+  monkeypatch.setattr(Classification, "run", die)
+  with pytest.raises(InterruptedError):
+    train(config, str(workdir))
+  monkeypatch.undo()
+  assert train(config, str(workdir))["total"] == 30
+
+
 def test_an_evaluation_that_was_cut_off_is_made_up_for(
   config, tmp_path, monkeypatch
 ):

@@ -10,7 +10,6 @@ import os
 import pathlib
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,11 +45,10 @@ def reported() -> Iterator[None]:
 def exit_on_interrupt() -> None:
   """Lets Ctrl-C end the program at once while there is nothing to save.
 
-  Python's own way, an exception, gets lost in callbacks of libraries. In a
-  notebook, where this is not the main program, nothing changes.
+  Python's own way, an exception, gets lost in callbacks of libraries. For a
+  program alone: a notebook or a test that calls `main` keeps its own handler.
   """
-  if threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+  signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
 def check_flags(

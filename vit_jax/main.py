@@ -3,7 +3,7 @@
 """Trains a config; the same command starts a run and takes it up again.
 
 Exit status: 0 done, 1 error, 2 bad config or missing data, 42 asked to end and
-saved.
+saved, 130 interrupted with nothing to save or by a second Ctrl-C.
 """
 
 import sys
@@ -33,7 +33,6 @@ def main(argv: list[str] | None = None) -> None:
     action="store_true",
     help="go on with a run of another length, under this one's learning rate",
   )
-  command_line.exit_on_interrupt()
   arguments, overrides = parser.parse_known_args(argv)
   with command_line.reported():
     command_line.check_flags(parser, arguments, overrides)
@@ -59,4 +58,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+  command_line.exit_on_interrupt()
   main()

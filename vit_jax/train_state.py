@@ -8,6 +8,7 @@ from typing import Any
 import flax.struct
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from vit_jax.sharding import get_path, get_shardings
@@ -73,6 +74,4 @@ def get_global_value(array: jax.Array) -> np.ndarray:
   """An array that may be spread over processes, whole on this host."""
   if array.is_fully_addressable or array.is_fully_replicated:
     return np.asarray(jax.device_get(array))
-  from jax.experimental import multihost_utils
-
   return multihost_utils.process_allgather(array, tiled=True)

@@ -63,11 +63,14 @@ def write_records(
 ) -> None:
   """Writes what it takes to understand a run and to use it.
 
+  An older result goes first: cut short from here on, the run has none.
+
   Args:
     workdir: of the run.
     config: resolved.
     manifest: what the parameters alone do not say.
   """
+  (workdir / "result.json").unlink(missing_ok=True)
   versions = {name: importlib.metadata.version(name) for name in PACKAGES}
   write_json(workdir / "config.json", {**config, "versions": versions})
   write_json(workdir / "manifest.json", manifest)

@@ -39,8 +39,8 @@ def test_resize_averages_to_shrink():
   expected = IMAGE.reshape(3, 4, 2, 4, 3).astype(float).mean(axis=(1, 3))
   square = transforms.resize(IMAGE[:8], 2)
   expected = IMAGE[:8].reshape(2, 4, 2, 4, 3).astype(float).mean(axis=(1, 3))
-  # Rounding to whole grey values.
-  np.testing.assert_allclose(square, expected, atol=0.5 + 1e-6)
+  half = 0.5 + 1e-6
+  np.testing.assert_allclose(square, expected, atol=half)  # Whole grey values.
   assert square.dtype == np.uint8
 
 

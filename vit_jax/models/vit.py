@@ -29,7 +29,6 @@ GELU = {
 }
 
 REMAT = {
-  "none": None,
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "full": jax.checkpoint_policies.nothing_saveable,
 }
