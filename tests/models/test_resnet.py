@@ -10,7 +10,7 @@ import pytest
 from vit_jax import models
 from vit_jax.models import resnet
 
-EPS = dict(group_norm_eps=1e-6, std_conv_eps=1e-5)
+EPS = dict(group_norm_eps=1e-6, std_conv_eps=1e-5, std_conv_eps_in="std")
 # Sums over hundreds of products, in float32 here and in float64 there.
 CLOSE = dict(rtol=1e-4, atol=1e-4)  # Standardising amplifies their rounding.
 

@@ -3,6 +3,7 @@
 """The Vision Transformer against counts of the literature, and against the
 paper's equations written out in NumPy."""
 
+import functools
 import math
 
 import jax
@@ -82,37 +83,99 @@ def embed_patches(picture, p, patch):
       yield cut @ kernel + p["bias"]
 
 
-def forward(params, image, patch, pool, gelu):
-  """The paper's equations 1 to 4, an example and a head at a time."""
+def attend(x, memory, p, turn, bias):
+  """Multi-head attention, a head at a time; also its weights."""
+  out, weights = np.zeros_like(x), []
+  for head in range(p["query"]["kernel"].shape[1]):
+    q, k, v = (
+      source @ p[name]["kernel"][:, head] + p[name]["bias"][head]
+      for name, source in (("query", x), ("key", memory), ("value", memory))
+    )
+    if "query_norm" in p:
+      q, k = layer_norm(q, p["query_norm"]), layer_norm(k, p["key_norm"])
+    q, k = turn(q), turn(k)
+    a = np.exp(q @ k.T / np.sqrt(q.shape[-1]) + bias(q, p, head))
+    a /= a.sum(-1, keepdims=True)
+    weights.append(a)
+    out += a @ v @ p["out"]["kernel"][head]
+  return out + p["out"]["bias"], np.stack(weights)
+
+
+def apply_mlp(x, p, gelu):
+  y = x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"]
+  if "gate" in p:
+    gate = x @ p["gate"]["kernel"] + p["gate"]["bias"]
+    y = gate / (1 + np.exp(-gate)) * y
+  else:
+    y = gelu(y)
+  return y @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"]
+
+
+def add_1d(x, p):
+  """The learned embedding of the paper, added once."""
+  return x + p["pos_embedding"][0]
+
+
+def forward(
+  params,
+  image,
+  patch,
+  pool,
+  gelu,
+  start=add_1d,
+  add=lambda x, layer, encoder: x,
+  turn=lambda x: x,
+  bias=lambda q, p, head: 0.0,
+  record=None,
+):
+  """The paper's equations 1 to 4, an example and a head at a time.
+
+  Args:
+    start: (tokens, posembed_input) -> tokens, before the first block.
+    add: (tokens, layer, encoder's parameters) -> tokens, before every block.
+    turn: queries or keys of a head -> the same with their positions in them.
+    bias: (queries, attention's parameters, head) -> what is added to logits.
+    record: a list that gets (weights, residual stream) of every block.
+  """
   logits = []
   for picture in image:
     tokens = list(embed_patches(picture, params["embedding"], patch))
-    if pool == "token":
-      tokens.insert(0, params["cls"][0, 0])
+    registers = list(params.get("register", np.zeros((1, 0, 1)))[0])
+    prefix = [params["cls"][0, 0]] if pool == "token" else []
     encoder = params["Transformer"]
-    x = np.stack(tokens) + encoder["posembed_input"]["pos_embedding"][0]
+    x = np.stack(prefix + registers + tokens)
+    x = start(x, encoder.get("posembed_input"))
     blocks = encoder["encoderblock"]
     depth = blocks["LayerNorm_0"]["scale"].shape[0]
     for layer in range(depth):
       p = jax.tree.map(lambda a, i=layer: a[i], blocks)
+      scales = [p.get(f"LayerScale_{i}", dict(scale=1.0)) for i in range(2)]
+      x = add(x, layer, encoder)
       y = layer_norm(x, p["LayerNorm_0"])
-      attention = p["MultiHeadDotProductAttention_0"]
-      out = np.zeros_like(x)
-      for head in range(attention["query"]["kernel"].shape[1]):
-        q, k, v = (
-          y @ attention[name]["kernel"][:, head] + attention[name]["bias"][head]
-          for name in ("query", "key", "value")
-        )
-        a = np.exp(q @ k.T / np.sqrt(q.shape[-1]))
-        a /= a.sum(-1, keepdims=True)
-        out += a @ v @ attention["out"]["kernel"][head]
-      x = x + out + attention["out"]["bias"]
-      mlp = p["MlpBlock_0"]
-      y = layer_norm(x, p["LayerNorm_1"])
-      y = gelu(y @ mlp["Dense_0"]["kernel"] + mlp["Dense_0"]["bias"])
-      x = x + y @ mlp["Dense_1"]["kernel"] + mlp["Dense_1"]["bias"]
-    x = layer_norm(x, encoder["encoder_norm"])
-    x = x[0] if pool == "token" else x.mean(0)
+      y, weights = attend(y, y, p["MultiHeadDotProductAttention_0"], turn, bias)
+      x = x + y * scales[0]["scale"]
+      y = apply_mlp(layer_norm(x, p["LayerNorm_1"]), p["MlpBlock_0"], gelu)
+      x = x + y * scales[1]["scale"]
+      if record is not None:
+        record.append((weights, x))
+    if "encoder_norm" in encoder:
+      x = layer_norm(x, encoder["encoder_norm"])
+    patches = x[len(prefix) + len(registers) :]
+    if pool == "map":
+      p = params["MAPHead_0"]
+      y, _ = attend(
+        p["probe"][0],
+        patches,
+        p["MultiHeadDotProductAttention_0"],
+        lambda x: x,
+        lambda q, p, head: 0.0,
+      )
+      y = y + apply_mlp(layer_norm(y, p["LayerNorm_0"]), p["MlpBlock_0"], gelu)
+      x = y[0]
+    else:
+      x = x[0] if pool == "token" else patches.mean(0)
+    if "pooled_norm" in params:
+      x = layer_norm(x, params["pooled_norm"])
     if "pre_logits" in params:
       x = np.tanh(
         x @ params["pre_logits"]["kernel"] + params["pre_logits"]["bias"]
@@ -124,33 +187,81 @@ def forward(params, image, patch, pool, gelu):
 def make_params(model, image, seed=0):
   """Parameters with no zeros in them, in float64."""
   image = jnp.asarray(image, jnp.float32)
-  params = model.init(jax.random.key(seed), image)["params"]
+  params = jax.jit(model.init)(jax.random.key(seed), image)["params"]
   rng = np.random.default_rng(seed)
   return jax.tree.map(
     lambda p: np.asarray(p) + 0.1 * rng.normal(size=p.shape), params
   )
 
 
-@pytest.mark.parametrize("pool", ["token", "gap"])
+def check_forward(reference=None, **fields):
+  """Compares a small model of these fields with `forward`.
+
+  Args:
+    reference: further arguments of `forward`.
+    **fields: of the model.
+  """
+  fields = dict(pool="token", gelu="tanh", depth=3) | fields
+  model = models.get_model(7, variant="mu/4", dtype="float32", **fields)
+  assert model.get_errors(12) == []
+  image = np.random.default_rng(1).uniform(-1, 1, (2, 12, 8, 3))
+  params = make_params(model, image)
+  gelu = dict(tanh=gelu_tanh, exact=gelu_exact)[fields["gelu"]]
+  record = []
+  expected = forward(
+    params, image, 4, fields["pool"], gelu, record=record, **reference or {}
+  )
+  params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
+  apply = jax.jit(functools.partial(model.apply, intermediates=True))
+  logits, found = apply({"params": params}, jnp.asarray(image, jnp.float32))
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+  close(logits, expected)
+  depth = fields["depth"]
+  for i, (weights, residual) in enumerate(record):
+    close(found["attention"][i % depth, i // depth], weights)
+    close(found["residual"][i % depth, i // depth], residual)
+
+
+@pytest.mark.parametrize("pool", ["token", "gap", "map"])
 @pytest.mark.parametrize("gelu", ["tanh", "exact"])
 @pytest.mark.parametrize("representation_size", [None, 24])
 def test_forward_is_the_papers_equations(pool, gelu, representation_size):
-  model = models.get_model(
-    7,
-    variant="mu/4",
-    depth=3,
-    pool=pool,
-    gelu=gelu,
-    representation_size=representation_size,
-    dtype="float32",
-  )
-  image = np.random.default_rng(1).uniform(-1, 1, (2, 12, 8, 3))
-  params = make_params(model, image)
-  reference = dict(tanh=gelu_tanh, exact=gelu_exact)[gelu]
-  expected = forward(params, image, 4, pool, reference)
-  params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
-  logits = model.apply({"params": params}, jnp.asarray(image, jnp.float32))
-  np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+  check_forward(pool=pool, gelu=gelu, representation_size=representation_size)
+
+
+def add_past_registers(count):
+  """The learned embedding where registers stand between its rows."""
+
+  def start(x, p):
+    x = x.copy()
+    x[0] += p["pos_embedding"][0, 0]
+    x[1 + count :] += p["pos_embedding"][0, 1:]
+    return x
+
+  return dict(start=start)
+
+
+@pytest.mark.parametrize(
+  "fields, reference",
+  [
+    (dict(registers=3), add_past_registers(3)),
+    (
+      dict(registers=2, pool="gap", position="none"),
+      dict(start=lambda x, p: x),
+    ),
+    (dict(layer_scale=0.1), {}),
+    (dict(qk_norm=True), {}),
+    (dict(swiglu=True), {}),
+    (dict(fc_norm=True, pool="gap"), {}),
+    (
+      dict(registers=1, layer_scale=0.1, qk_norm=True, swiglu=True, unroll=2),
+      add_past_registers(1),
+    ),
+  ],
+  ids=lambda x: "-".join(x),
+)
+def test_forward_with_a_flag_is_its_equation(fields, reference):
+  check_forward(reference, **fields)
 
 
 @pytest.mark.parametrize(

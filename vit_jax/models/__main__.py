@@ -1,24 +1,37 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Lists models: parameters with 1,000 classes, and what one 224 px image costs.
+"""Lists models, or the published checkpoints that can be read.
 
-GFLOPs are those of the forward pass, two a multiply-add; tokens are what the
-encoder sees, the class token included.
+  python -m vit_jax.models                      every model
+  python -m vit_jax.models B/16 R50x1           some
+  python -m vit_jax.models --checkpoints        every checkpoint
+  python -m vit_jax.models --checkpoints B/16   those of some models
+  python -m vit_jax.models --checkpoints --download=augreg-b16-i21k --to=DIR
+
+Of models it lists parameters with 1,000 classes, and what one 224 px image
+costs: GFLOPs are those of the forward pass, two a multiply-add; tokens are what
+the encoder sees, the class token included. Of checkpoints, px are those of the
+images last trained on. Nothing is downloaded unless --download says so.
 """
 
+import dataclasses
 import json
 import math
+import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vit_jax import models
-from vit_jax.command_line import make_parser, reported
-from vit_jax.config import raise_all
+from vit_jax.command_line import INTERRUPTED, make_parser, reported
+from vit_jax.config import ConfigError, nearest, raise_all
 from vit_jax.flops import count_flops
+from vit_jax.models import public
 
 SIZE, CLASSES = 224, 1000
+
+MIB = 1 << 20
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -60,17 +73,106 @@ def format_table(rows: list[dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
+def find_checkpoints(variants: list[str]) -> list[public.Checkpoint]:
+  """The published checkpoints of some models, or of all for none.
+
+  Raises:
+    ConfigError: for a model of which there is none; names the nearest.
+  """
+  rows = list(public.CHECKPOINTS.values())
+  known = {row.variant for row in rows}
+  raise_all(
+    [
+      f"no published checkpoint of {variant!r}: {nearest(variant, known)}"
+      for variant in variants
+      if variant not in known
+    ]
+  )
+  return [row for row in rows if row.variant in (variants or known)]
+
+
+def format_checkpoints(rows: list[public.Checkpoint]) -> str:
+  """The list of checkpoints for people."""
+  columns = ("name", "format", "variant", "resolution", "classes", "trained_on")
+  titles = ("name", "format", "model", "px", "classes", "trained on")
+  cells = [titles]
+  for row in rows:
+    classes = "-" if row.classes is None else f"{row.classes:,}"
+    values = dataclasses.asdict(row) | {"classes": classes}
+    cells.append([str(values[column]) for column in columns])
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  signs = "<<<>><"  # Numbers to the right.
+  lines = [
+    "  ".join(map("{:{}{}}".format, line, signs, widths)).rstrip()
+    for line in cells
+  ]
+  return "\n".join(lines)
+
+
+def fetch(name: str, directory: str) -> None:
+  """Downloads a checkpoint; a line of progress if standard error is a terminal.
+
+  Raises:
+    ConfigError: as `public.download`.
+  """
+
+  def show(line):
+    if sys.stderr.isatty():
+      print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+
+  def say(text):
+    show("")
+    print(text, flush=True)
+
+  def progress(done, size):
+    share = f" of {size / MIB:,.1f} MiB, {done / size:.0%}" if size else " MiB"
+    show(f"{done / MIB:,.1f}{share}")
+
+  try:
+    public.download(name, directory, say, progress)
+  except KeyboardInterrupt:
+    show("")
+    print("interrupted: nothing of it is left", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+  finally:
+    show("")  # No message continues the line.
+
+
 def main(argv: list[str] | None = None) -> None:
   """The command line."""
   parser = make_parser("vit_jax.models", __doc__)
   parser.add_argument(
-    "names", nargs="*", metavar="NAME", help="as B/16; or all"
+    "names", nargs="*", metavar="NAME", help="of models, as B/16; or all"
   )
-  parser.add_argument("--json", action="store_true", help="for programs")
+  parser.add_argument(
+    "--checkpoints", action="store_true", help="list checkpoints, not models"
+  )
+  parser.add_argument(
+    "--download", metavar="NAME", help="fetch this one of the checkpoints"
+  )
+  parser.add_argument(
+    "--to", metavar="DIR", help="where to (the current directory)"
+  )
+  parser.add_argument(
+    "--json", action="store_true", help="for programs; has every url and source"
+  )
   arguments = parser.parse_args(argv)
   with reported():
-    rows = [describe(name) for name in arguments.names or models.NAMES]
-  print(json.dumps(rows) if arguments.json else format_table(rows))
+    if arguments.download is not None:
+      if arguments.names or arguments.json:
+        raise ConfigError("--download goes with --checkpoints and --to alone")
+      fetch(arguments.download, arguments.to or ".")
+      return
+    if arguments.to:
+      raise ConfigError("--to says where to, but there is no --download=NAME")
+    if arguments.checkpoints:
+      rows = find_checkpoints(arguments.names)
+      text = format_checkpoints(rows)
+      rows = [dataclasses.asdict(row) for row in rows]
+    else:
+      rows = [describe(name) for name in arguments.names or models.NAMES]
+      text = format_table(rows)
+  print(json.dumps(rows) if arguments.json else text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-head self-attention (Vaswani et al., 2017; ViT paper, appendix A)."""
+"""Multi-head attention (Vaswani et al., 2017; ViT paper, appendix A)."""
 
 import functools
 
@@ -8,8 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from vit_jax.models.position import RelativePositionBias, rotate
 from vit_jax.sharding import constrain
 
 
@@ -17,8 +18,9 @@ def dot_product_attention(
   query: Float[Array, "B N K C"],
   key: Float[Array, "B S K C"],
   value: Float[Array, "B S K C"],
+  bias: Float[Array, "B K N S"] | None = None,
 ) -> tuple[Float[Array, "B N K C"], Float[Array, "B K N S"]]:
-  """softmax(Q K^T / sqrt(C)) V, with logits and softmax in float32.
+  """softmax(Q K^T / sqrt(C) + bias) V, with logits and softmax in float32.
 
   Returns:
     The mixed values in the dtype of `value`, and the attention weights in
@@ -28,24 +30,54 @@ def dot_product_attention(
   logits = jnp.einsum(
     "BNKC,BSKC->BKNS", query * scale, key, preferred_element_type=jnp.float32
   )
+  if bias is not None:
+    logits = logits + bias
   weights = jax.nn.softmax(logits, axis=-1)
   mixed = jnp.einsum("BKNS,BSKC->BNKC", weights.astype(value.dtype), value)
   return mixed, weights
 
 
 class MultiHeadDotProductAttention(nn.Module):
-  """Self-attention with one projection each for query, key, value and output.
+  """Attention with one projection each for query, key, value and output.
 
   Three projections straight into [K C] instead of a fused one: splitting and
   reshaping a fused result costs copies on TPU.
+
+  Attributes:
+    num_heads: K.
+    dtype: of activations.
+    qk_norm_eps: epsilon of a LayerNorm over C of queries and keys (Dehghani et
+      al., 2023, arXiv 2302.05442, section 2); None is without.
   """
 
   num_heads: int
   dtype: DTypeLike = jnp.float32
+  qk_norm_eps: float | None = None
 
   @nn.compact
-  def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N D"]:
+  def __call__(
+    self,
+    x: Float[Array, "B N D"],
+    memory: Float[Array, "B S D"] | None = None,
+    *,
+    angles: Float[Array, "_ N C2"] | None = None,
+    places: Int[Array, "_ N"] | None = None,
+    num_places: int = 0,
+  ) -> tuple[Float[Array, "B N D"], Float[Array, "B K N S"]]:
+    """Attends from x to memory.
+
+    Args:
+      x: gives the queries.
+      memory: gives keys and values; None is x itself.
+      angles: turn queries and keys (axial RoPE).
+      places: of the tokens in the 1-D order, for relative embeddings.
+      num_places: how many places there are.
+
+    Returns:
+      The output, and the attention weights in float32.
+    """
     width = x.shape[-1]
+    memory = x if memory is None else memory
     dense = functools.partial(
       nn.DenseGeneral,
       kernel_init=nn.initializers.xavier_uniform(),
@@ -54,8 +86,19 @@ class MultiHeadDotProductAttention(nn.Module):
     )
     heads = (self.num_heads, width // self.num_heads)
     query, key, value = (
-      constrain(dense(heads, name=name)(x), "B N K C")
-      for name in ("query", "key", "value")
+      constrain(dense(heads, name=name)(source), "B N K C")
+      for name, source in (("query", x), ("key", memory), ("value", memory))
     )
-    mixed, _ = dot_product_attention(query, key, value)
-    return dense(width, axis=(-2, -1), name="out")(mixed)
+    if self.qk_norm_eps is not None:
+      norm = functools.partial(
+        nn.LayerNorm, epsilon=self.qk_norm_eps, dtype=self.dtype
+      )
+      query, key = norm(name="query_norm")(query), norm(name="key_norm")(key)
+    if angles is not None:
+      query, key = rotate(query, angles), rotate(key, angles)
+    bias = None
+    if places is not None:
+      relative = RelativePositionBias(num_places, name="relative")
+      bias = relative(query, places)
+    mixed, weights = dot_product_attention(query, key, value, bias)
+    return dense(width, axis=(-2, -1), name="out")(mixed), weights

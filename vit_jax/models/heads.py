@@ -1,9 +1,49 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What turns a representation into logits."""
+"""From tokens to a representation, and from that to logits."""
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vit_jax.models.attention import MultiHeadDotProductAttention
+from vit_jax.models.mlp import MlpBlock
+
+
+class MAPHead(nn.Module):
+  """Multi-head attention pooling ("Scaling Vision Transformers", section 2.3).
+
+  A learned probe attends to all tokens; a block's MLP follows (Zhai et al.,
+  2022, arXiv 2106.04560; Lee et al., 2019).
+
+  Attributes:
+    mlp_dim: M.
+    num_heads: K.
+    gelu: "tanh" or "exact".
+    layer_norm_eps: epsilon of the LayerNorm.
+    dtype: of activations.
+  """
+
+  mlp_dim: int
+  num_heads: int
+  gelu: str
+  layer_norm_eps: float
+  dtype: DTypeLike
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B D"]:
+    batch, _, width = x.shape
+    probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, width))
+    probe = jnp.broadcast_to(probe.astype(self.dtype), (batch, 1, width))
+    x, _ = MultiHeadDotProductAttention(
+      self.num_heads, self.dtype, name="MultiHeadDotProductAttention_0"
+    )(probe, x)
+    y = nn.LayerNorm(
+      epsilon=self.layer_norm_eps, dtype=self.dtype, name="LayerNorm_0"
+    )(x)
+    mlp = MlpBlock(self.mlp_dim, self.gelu, 0.0, self.dtype, name="MlpBlock_0")
+    return (x + mlp(y, False))[:, 0]
 
 
 def make_head(num_classes: int, bias: float) -> nn.Dense:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from vit_jax.config import Count, Positive, check_multiple
 from vit_jax.models.heads import make_head
-from vit_jax.models.vit import MlpBlock
+from vit_jax.models.mlp import MlpBlock
 from vit_jax.sharding import constrain
 
 
@@ -27,8 +27,8 @@ class MixerBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "B N D"], train: bool
-  ) -> tuple[Float[Array, "B N D"], None]:
+    self, x: Float[Array, "B N D"], train: bool, intermediates: bool
+  ) -> tuple[Float[Array, "B N D"], Float[Array, "B N D"] | None]:
     norm = functools.partial(
       nn.LayerNorm, epsilon=self.layer_norm_eps, dtype=self.dtype
     )
@@ -40,7 +40,8 @@ class MixerBlock(nn.Module):
     x = constrain(x + jnp.swapaxes(y, 1, 2), "B N D")
     y = norm(name="LayerNorm_1")(x)
     y = mlp(self.mlp_dim, name="channel_mixing")(y, train)
-    return constrain(x + y, "B N D"), None
+    x = constrain(x + y, "B N D")
+    return x, x if intermediates else None
 
 
 class MlpMixer(nn.Module, kw_only=True):
@@ -100,12 +101,26 @@ class MlpMixer(nn.Module, kw_only=True):
     return check_multiple("data.size", size, self.patch_size, "the patch size")
 
   def __call__(
-    self, image: Float[Array, "B H W c"], *, train: bool = False
-  ) -> Float[Array, "B Y"]:
-    """Images of values in [-1, 1] -> float32 logits."""
+    self,
+    image: Float[Array, "B H W c"],
+    *,
+    train: bool = False,
+    intermediates: bool = False,
+  ) -> Float[Array, "B Y"] | tuple[Float[Array, "B Y"], dict[str, Array]]:
+    """Images of values in [-1, 1] -> float32 logits.
+
+    Args:
+      image: H and W must be those of `init`, for an MLP runs over the tokens.
+      train: changes nothing.
+      intermediates: whether to return, beside the logits, a dictionary of
+        `residual` [L B N D], every block's output, and `pre_logits` [B R].
+    """
     x = self.stem(image)  # [B h w D]
     batch, rows, columns, width = x.shape
     x = constrain(x.reshape(batch, rows * columns, width), "B N D")
-    x, _ = self.MixerBlock(x, train)
-    x = jnp.mean(self.pre_head_layer_norm(x), axis=1)
-    return constrain(self.head(constrain(x, "B R")), "B Y")
+    x, residual = self.MixerBlock(x, train, intermediates)
+    x = constrain(jnp.mean(self.pre_head_layer_norm(x), axis=1), "B R")
+    logits = constrain(self.head(x), "B Y")
+    if not intermediates:
+      return logits
+    return logits, {"residual": residual, "pre_logits": x}

@@ -35,7 +35,8 @@ class StdConv(nn.Module):
     stride: of both axes.
     padding: "SAME" as in the hybrids, or "FIXED": as much on all sides whatever
       the stride, as in BiT.
-    eps: added to the standard deviation.
+    eps: added to the standard deviation, or to the variance.
+    eps_in: which of them, "std" or "variance".
     dtype: of the computation; the kernel is standardised in float32.
   """
 
@@ -44,6 +45,7 @@ class StdConv(nn.Module):
   stride: int = 1
   padding: Literal["SAME", "FIXED"] = "SAME"
   eps: float = 1e-5
+  eps_in: Literal["std", "variance"] = "std"
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -52,8 +54,11 @@ class StdConv(nn.Module):
     kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
     axes = (0, 1, 2)
     mean = jnp.mean(kernel, axes, keepdims=True)
-    std = jnp.std(kernel, axes, keepdims=True)
-    kernel = (kernel - mean) / (std + self.eps)
+    if self.eps_in == "std":
+      std = jnp.std(kernel, axes, keepdims=True) + self.eps
+    else:
+      std = jnp.sqrt(jnp.var(kernel, axes, keepdims=True) + self.eps)
+    kernel = (kernel - mean) / std
     side = (self.size // 2, (self.size - 1) // 2)
     return jax.lax.conv_general_dilated(
       x.astype(self.dtype),
@@ -72,6 +77,7 @@ class Unit(nn.Module):
     stride: of the 3x3 convolution.
     group_norm_eps: of the normalisations.
     std_conv_eps: of the convolutions.
+    std_conv_eps_in: where it is added.
     dtype: of activations.
   """
 
@@ -79,6 +85,7 @@ class Unit(nn.Module):
   stride: int
   group_norm_eps: float
   std_conv_eps: float
+  std_conv_eps_in: str
   dtype: DTypeLike
 
   @nn.compact
@@ -89,6 +96,7 @@ class Unit(nn.Module):
         size,
         stride,
         eps=self.std_conv_eps,
+        eps_in=self.std_conv_eps_in,
         dtype=self.dtype,
         name=name,
       )
@@ -146,6 +154,7 @@ class PreNormConv(nn.Module):
       to; None if there is none.
     group_norm_eps: of the normalisation.
     std_conv_eps: of the convolutions.
+    std_conv_eps_in: where it is added.
     dtype: of activations.
   """
 
@@ -155,13 +164,19 @@ class PreNormConv(nn.Module):
   projection: tuple[int, int] | None
   group_norm_eps: float
   std_conv_eps: float
+  std_conv_eps_in: str
   dtype: DTypeLike
 
   @nn.compact
   def __call__(
     self, x: Float[Array, "B h w c"]
   ) -> tuple[Float[Array, "B H W D"], Float[Array, "B H2 W2 D2"] | None]:
-    fields = dict(padding="FIXED", eps=self.std_conv_eps, dtype=self.dtype)
+    fields = dict(
+      padding="FIXED",
+      eps=self.std_conv_eps,
+      eps_in=self.std_conv_eps_in,
+      dtype=self.dtype,
+    )
     norm = nn.GroupNorm(
       GROUPS, epsilon=self.group_norm_eps, dtype=self.dtype, name="group_norm"
     )
@@ -255,6 +270,7 @@ class ResNet(nn.Module, kw_only=True):
     head_bias: initial bias of the head.
     group_norm_eps: epsilon of every GroupNorm.
     std_conv_eps: added to the standard deviation of every kernel.
+    std_conv_eps_in: "std", or "variance": added to the variance instead.
     dtype: of activations; parameters, statistics and logits are float32.
   """
 
@@ -264,15 +280,22 @@ class ResNet(nn.Module, kw_only=True):
   head_bias: float = 0.0
   group_norm_eps: Positive = 1e-6
   std_conv_eps: Positive = 1e-5
+  std_conv_eps_in: Literal["std", "variance"] = "std"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
     dtype = jnp.dtype(self.dtype)
     width = 64 * self.width_factor
-    convs = dict(padding="FIXED", eps=self.std_conv_eps, dtype=dtype)
+    convs = dict(
+      padding="FIXED",
+      eps=self.std_conv_eps,
+      eps_in=self.std_conv_eps_in,
+      dtype=dtype,
+    )
     units = dict(
       group_norm_eps=self.group_norm_eps,
       std_conv_eps=self.std_conv_eps,
+      std_conv_eps_in=self.std_conv_eps_in,
       dtype=dtype,
     )
     self.root_block = RootBlock(width, convs)
@@ -290,18 +313,33 @@ class ResNet(nn.Module, kw_only=True):
     return []
 
   def __call__(
-    self, image: Float[Array, "B H W c"], *, train: bool = False
-  ) -> Float[Array, "B Y"]:
-    """Images of values in [-1, 1] -> float32 logits."""
-    del train  # Nothing differs.
+    self,
+    image: Float[Array, "B H W c"],
+    *,
+    train: bool = False,
+    intermediates: bool = False,
+  ) -> Float[Array, "B Y"] | tuple[Float[Array, "B Y"], dict[str, Array]]:
+    """Images of values in [-1, 1] -> float32 logits.
+
+    Args:
+      image: of any height and width.
+      train: changes nothing.
+      intermediates: whether to return, beside the logits, a dictionary of
+        `block1` and so on [B h w D], the output of every stage, and
+        `pre_logits` [B R].
+    """
+    del train
+    found = {}
     x = self.root_block(image)
     border = ((0, 0), (1, 1), (1, 1), (0, 0))
     # The border of zeros counts: what is pooled is not yet rectified.
     x = nn.max_pool(jnp.pad(x, border), (3, 3), strides=(2, 2))
-    for i in range(len(self.stages)):
-      x = getattr(self, f"block{i + 1}")(x)
+    for name in (f"block{i + 1}" for i in range(len(self.stages))):
+      x = found[name] = getattr(self, name)(x)
     x = nn.relu(self.group_norm(x)).mean(axis=(1, 2))
-    return constrain(self.head(constrain(x, "B R")), "B Y")
+    x = found["pre_logits"] = constrain(x, "B R")
+    logits = constrain(self.head(x), "B Y")
+    return (logits, found) if intermediates else logits
 
 
 def make_stem(
@@ -311,12 +349,17 @@ def make_stem(
 
   Args:
     stages: units of each stage; () is the first convolution and pooling alone.
-    **unit_fields: group_norm_eps, std_conv_eps and dtype.
+    **unit_fields: group_norm_eps, std_conv_eps, std_conv_eps_in and dtype.
   """
   eps, dtype = unit_fields["group_norm_eps"], unit_fields["dtype"]
   modules = {
     "conv_root": StdConv(
-      64, 7, 2, eps=unit_fields["std_conv_eps"], dtype=dtype
+      64,
+      7,
+      2,
+      eps=unit_fields["std_conv_eps"],
+      eps_in=unit_fields["std_conv_eps_in"],
+      dtype=dtype,
     ),
     "gn_root": nn.GroupNorm(GROUPS, epsilon=eps, dtype=dtype),
   }

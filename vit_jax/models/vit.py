@@ -3,141 +3,27 @@
 """The Vision Transformer (Dosovitskiy et al., 2021, arXiv 2010.11929).
 
 Parameter paths are those of the authors' checkpoints, except that the blocks
-are stacked under `Transformer/encoderblock` with a leading L, whether the scan
-over them is unrolled or not.
+are stacked under `Transformer/encoderblock` with a leading L.
 """
 
-import functools
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vit_jax.config import Count, Positive, Rate, check_multiple
-from vit_jax.models.attention import MultiHeadDotProductAttention
-from vit_jax.models.heads import make_head
-from vit_jax.models.position import LearnedPositionEmbedding
+from vit_jax.config import (
+  Count,
+  Natural,
+  Positive,
+  Rate,
+  check_multiple,
+)
+from vit_jax.models.encoder import Encoder
+from vit_jax.models.heads import MAPHead, make_head
+from vit_jax.models.position import Layout
 from vit_jax.models.resnet import apply_stem, make_stem
 from vit_jax.sharding import constrain
-
-GELU = {
-  "tanh": functools.partial(nn.gelu, approximate=True),
-  "exact": functools.partial(nn.gelu, approximate=False),
-}
-
-REMAT = {
-  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-  "full": jax.checkpoint_policies.nothing_saveable,
-}
-
-
-class MlpBlock(nn.Module):
-  """Two dense layers with a GELU in between (appendix A, eq. 3)."""
-
-  mlp_dim: int
-  gelu: str
-  dropout: float
-  dtype: DTypeLike
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "B N D"], train: bool
-  ) -> Float[Array, "B N D"]:
-    dense = functools.partial(
-      nn.Dense,
-      kernel_init=nn.initializers.xavier_uniform(),
-      bias_init=nn.initializers.normal(1e-6),
-      dtype=self.dtype,
-    )
-    drop = nn.Dropout(self.dropout, deterministic=not train)
-    width = x.shape[-1]
-    x = dense(self.mlp_dim, name="Dense_0")(x)  # [B N M]
-    x = drop(GELU[self.gelu](constrain(x, "B N M")))
-    return drop(dense(width, name="Dense_1")(x))
-
-
-class EncoderBlock(nn.Module):
-  """Pre-norm attention and MLP with residuals (eq. 2 and 3); a scan's body."""
-
-  mlp_dim: int
-  num_heads: int
-  gelu: str
-  layer_norm_eps: float
-  dropout: float
-  dtype: DTypeLike
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "B N D"], train: bool
-  ) -> tuple[Float[Array, "B N D"], None]:
-    norm = functools.partial(
-      nn.LayerNorm, epsilon=self.layer_norm_eps, dtype=self.dtype
-    )
-    drop = nn.Dropout(self.dropout, deterministic=not train)
-    y = norm(name="LayerNorm_0")(x)
-    y = MultiHeadDotProductAttention(
-      self.num_heads, self.dtype, name="MultiHeadDotProductAttention_0"
-    )(y)
-    x = constrain(x + drop(y), "B N D")
-    y = norm(name="LayerNorm_1")(x)
-    y = MlpBlock(
-      self.mlp_dim, self.gelu, self.dropout, self.dtype, name="MlpBlock_0"
-    )(y, train)
-    return constrain(x + y, "B N D"), None
-
-
-class Encoder(nn.Module):
-  """Position embedding, L stacked blocks and the final LayerNorm."""
-
-  depth: int
-  mlp_dim: int
-  num_heads: int
-  gelu: str
-  layer_norm_eps: float
-  dropout: float
-  remat: str
-  unroll: int
-  dtype: DTypeLike
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "B N D"], train: bool
-  ) -> Float[Array, "B N D"]:
-    x = LearnedPositionEmbedding(name="posembed_input")(x)
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    block = EncoderBlock
-    if self.remat != "none":
-      # The scan's loop already keeps XLA from merging the recomputation away;
-      # unrolled blocks need the barrier of `prevent_cse`.
-      block = nn.remat(
-        block,
-        policy=REMAT[self.remat],
-        prevent_cse=self.unroll > 1,
-        static_argnums=(2,),
-      )
-    blocks = nn.scan(
-      block,
-      variable_axes={"params": 0},
-      split_rngs={"params": True, "dropout": True},
-      in_axes=nn.broadcast,
-      length=self.depth,
-      unroll=self.unroll,
-    )
-    x, _ = blocks(
-      self.mlp_dim,
-      self.num_heads,
-      self.gelu,
-      self.layer_norm_eps,
-      self.dropout,
-      self.dtype,
-      name="encoderblock",
-    )(x, train)
-    return nn.LayerNorm(
-      epsilon=self.layer_norm_eps, dtype=self.dtype, name="encoder_norm"
-    )(x)
 
 
 class ViT(nn.Module, kw_only=True):
@@ -152,16 +38,32 @@ class ViT(nn.Module, kw_only=True):
     depth: L.
     mlp_dim: M.
     num_heads: K.
-    pool: "token" reads the class token, "gap" the mean of the patch tokens and
-      has no class token.
+    pool: "token" reads the class token, "gap" the mean of the patch tokens,
+      "map" an attention pooling of them; the latter two have no class token.
     representation_size: R, the width of the pre-training head's tanh layer
       (section 3.2); None for the linear head of fine-tuning.
+    position: "learned_1d" as in the paper, or another of appendix D.4: "none",
+      "learned_2d", "relative"; or "sincos_2d" or "rope", which are fixed.
+    position_at: where a learned position is added (table 8): "input" once,
+      "every_layer" to the input of every block, "shared" the same.
+    registers: learned tokens beside the patches, read by nobody (Darcet et
+      al., 2024, arXiv 2309.16588).
     dropout: rate after every dense layer but query, key and value, and after
       the position embedding (appendix B.1).
+    stochastic_depth: rate at which the last block's branches are left out for
+      an example in training; rises linearly from 0 in the first.
+    patch_dropout: share of the patches that is left out in training.
+    layer_scale: initial factor on every branch, learned a channel; None is
+      without.
+    qk_norm: a LayerNorm over C of queries and keys.
+    swiglu: SwiGLU in the MLPs, with a third matrix; take 2/3 of M for the same
+      size.
+    fc_norm: the final LayerNorm after pooling instead of before it.
     gelu: "tanh" as in the authors' JAX code, "exact" (erf) as in PyTorch.
     layer_norm_eps: epsilon of every LayerNorm.
     group_norm_eps: epsilon of every GroupNorm of the stem.
     std_conv_eps: added to the standard deviation of the stem's kernels.
+    std_conv_eps_in: "std", or "variance": added to the variance instead.
     head_bias: initial bias of the head; -10 with the sigmoid loss.
     remat: what the backward pass recomputes: "none", all but matrix products
       ("dots"), or "full" blocks.
@@ -178,13 +80,25 @@ class ViT(nn.Module, kw_only=True):
   depth: Count
   mlp_dim: Count
   num_heads: Count
-  pool: Literal["token", "gap"] = "token"
+  pool: Literal["token", "gap", "map"] = "token"
   representation_size: Count | None = None
+  position: Literal[
+    "none", "learned_1d", "learned_2d", "relative", "sincos_2d", "rope"
+  ] = "learned_1d"
+  position_at: Literal["input", "every_layer", "shared"] = "input"
+  registers: Natural = 0
   dropout: Rate = 0.0
+  stochastic_depth: Rate = 0.0
+  patch_dropout: Rate = 0.0
+  layer_scale: Positive | None = None
+  qk_norm: bool = False
+  swiglu: bool = False
+  fc_norm: bool = False
   gelu: Literal["tanh", "exact"] = "tanh"
   layer_norm_eps: Positive = 1e-6
   group_norm_eps: Positive = 1e-6
   std_conv_eps: Positive = 1e-5
+  std_conv_eps_in: Literal["std", "variance"] = "std"
   head_bias: float = 0.0
   remat: Literal["none", "dots", "full"] = "none"
   unroll: Count = 1
@@ -197,6 +111,7 @@ class ViT(nn.Module, kw_only=True):
         self.stem,
         group_norm_eps=self.group_norm_eps,
         std_conv_eps=self.std_conv_eps,
+        std_conv_eps_in=self.std_conv_eps_in,
         dtype=dtype,
       )
       for name, module in modules.items():
@@ -209,18 +124,41 @@ class ViT(nn.Module, kw_only=True):
       self.cls = self.param(
         "cls", nn.initializers.zeros, (1, 1, self.width), jnp.float32
       )
+    if self.registers:
+      self.register = self.param(
+        "register",
+        nn.initializers.normal(0.02),
+        (1, self.registers, self.width),
+      )
     # Capitalised because an attribute's name is its parameters' path.
     self.Transformer = Encoder(
       depth=self.depth,
-      mlp_dim=self.mlp_dim,
-      num_heads=self.num_heads,
-      gelu=self.gelu,
-      layer_norm_eps=self.layer_norm_eps,
+      block=dict(
+        mlp_dim=self.mlp_dim,
+        num_heads=self.num_heads,
+        gelu=self.gelu,
+        swiglu=self.swiglu,
+        layer_norm_eps=self.layer_norm_eps,
+        qk_norm=self.qk_norm,
+        layer_scale=self.layer_scale,
+      ),
+      position=self.position,
+      position_at=self.position_at,
       dropout=self.dropout,
+      stochastic_depth=self.stochastic_depth,
+      patch_dropout=self.patch_dropout,
+      final_norm=not self.fc_norm,
       remat=self.remat,
       unroll=self.unroll,
       dtype=dtype,
     )
+    norm = dict(epsilon=self.layer_norm_eps, dtype=dtype)
+    if self.pool == "map":
+      self.MAPHead_0 = MAPHead(
+        self.mlp_dim, self.num_heads, self.gelu, self.layer_norm_eps, dtype
+      )
+    if self.fc_norm:
+      self.pooled_norm = nn.LayerNorm(**norm)
     if self.representation_size:
       self.pre_logits = nn.Dense(self.representation_size, dtype=dtype)
     self.head = make_head(self.num_classes, self.head_bias)
@@ -235,12 +173,34 @@ class ViT(nn.Module, kw_only=True):
   def get_errors(self, size: int) -> list[str]:
     """What is wrong with this model for images of `size` px."""
     heads = self.num_heads
-    return check_multiple(
+    errors = check_multiple(
       "data.size", size, self.stride, "the patch size"
     ) + check_multiple("model.width", self.width, heads, "model.num_heads")
+    needs = {
+      "learned_2d": ("width", self.width, 2),
+      "sincos_2d": ("width", self.width, 4),
+      "rope": ("width / num_heads", self.width // heads, 4),
+    }
+    if self.position in needs:
+      what, value, divisor = needs[self.position]
+      errors += check_multiple(
+        f"model.{what}", value, divisor, f"for model.position={self.position!r}"
+      )
+    learned = self.position in ("learned_1d", "learned_2d")
+    if self.position_at != "input" and not learned:
+      errors.append(
+        f"model.position_at={self.position_at!r} is for learned positions: "
+        f"model.position={self.position!r} takes 'input'"
+      )
+    return errors
+
+  def get_layout(self, height: int, width: int) -> Layout:
+    """Where the tokens of an image of so many pixels come from."""
+    grid = (height // self.stride, width // self.stride)
+    return Layout(grid, int(self.pool == "token"), self.registers)
 
   def embed(self, image: Float[Array, "B H W c"]) -> Float[Array, "B N D"]:
-    """Patch tokens in raster order, after the class token if there is one."""
+    """Class token if there is one, registers, and patches in raster order."""
     x = image
     if self.stem is not None:
       blocks = [f"block{i + 1}" for i in range(len(self.stem))]
@@ -249,32 +209,75 @@ class ViT(nn.Module, kw_only=True):
     x = self.embedding(x)  # [B h w D]
     batch, rows, columns, width = x.shape
     x = constrain(x.reshape(batch, rows * columns, width), "B N D")
-    if self.pool == "token":
-      cls = jnp.broadcast_to(self.cls.astype(x.dtype), (batch, 1, width))
-      x = jnp.concatenate([cls, x], axis=1)
-    return constrain(x, "B N D")
+    tokens = [self.cls] if self.pool == "token" else []
+    tokens += [self.register] if self.registers else []
+    tokens = [
+      jnp.broadcast_to(t.astype(x.dtype), (batch, *t.shape[1:])) for t in tokens
+    ]
+    return constrain(jnp.concatenate([*tokens, x], axis=1), "B N D")
 
   def encode(
-    self, x: Float[Array, "B N D"], *, train: bool = False
-  ) -> Float[Array, "B N D"]:
-    """The encoder's normalised output tokens."""
-    return self.Transformer(x, train)
+    self,
+    x: Float[Array, "B N D"],
+    layout: Layout,
+    *,
+    train: bool = False,
+    intermediates: bool = False,
+  ) -> tuple[Float[Array, "B n D"], dict[str, Array]]:
+    """The encoder's output tokens, in training those that are not dropped.
+
+    Args:
+      x: from `embed`.
+      layout: of its tokens, from `get_layout`.
+      train: turns everything random on; needs the "dropout" key.
+      intermediates: whether to return what the blocks computed.
+
+    Returns:
+      The tokens, and if asked `embedded` [B N D], which enters the first block,
+      and of every block `residual` [L B N D], its output, and `attention`
+      [L B K N N], its weights.
+    """
+    return self.Transformer(x, layout, train, intermediates)
 
   def represent(self, x: Float[Array, "B N D"]) -> Float[Array, "B R"]:
     """Encoder output -> the representation that the head reads."""
-    x = x[:, 0] if self.pool == "token" else jnp.mean(x, axis=1)
+    patches = x[:, int(self.pool == "token") + self.registers :]
+    if self.pool == "token":
+      x = x[:, 0]
+    elif self.pool == "gap":
+      x = jnp.mean(patches, axis=1)
+    else:
+      x = self.MAPHead_0(patches)
+    if self.fc_norm:
+      x = self.pooled_norm(x)
     if self.representation_size:
       x = nn.tanh(self.pre_logits(x))
     return constrain(x, "B R")
 
   def __call__(
-    self, image: Float[Array, "B H W c"], *, train: bool = False
-  ) -> Float[Array, "B Y"]:
+    self,
+    image: Float[Array, "B H W c"],
+    *,
+    train: bool = False,
+    intermediates: bool = False,
+  ) -> Float[Array, "B Y"] | tuple[Float[Array, "B Y"], dict[str, Array]]:
     """Images of values in [-1, 1] -> float32 logits.
 
     Args:
       image: H and W must be multiples of the patch size.
-      train: turns dropout on; needs the "dropout" key.
+      train: turns dropout and the like on; needs the "dropout" key.
+      intermediates: whether to return what lies between as well.
+
+    Returns:
+      The logits; if intermediates are asked for, beside a dictionary of those
+      of `encode`, `encoded` [B N D] and `pre_logits` [B R].
     """
-    x = self.encode(self.embed(image), train=train)
-    return constrain(self.head(self.represent(x)), "B Y")
+    layout = self.get_layout(*image.shape[1:3])
+    encoded, found = self.encode(
+      self.embed(image), layout, train=train, intermediates=intermediates
+    )
+    representation = self.represent(encoded)
+    logits = constrain(self.head(representation), "B Y")
+    if not intermediates:
+      return logits
+    return logits, found | {"encoded": encoded, "pre_logits": representation}
