@@ -16,7 +16,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vit_jax.config import Count, Positive, Rate, check_multiple
+from vit_jax.config import (
+  Count,
+  Positive,
+  Rate,
+  check_image_size,
+  check_multiple,
+)
 from vit_jax.models.attention import MultiHeadDotProductAttention
 from vit_jax.models.heads import make_head
 from vit_jax.models.position import LearnedPositionEmbedding
@@ -232,12 +238,12 @@ class ViT(nn.Module, kw_only=True):
       return self.patch_size
     return self.patch_size * 4 * 2 ** max(0, len(self.stem) - 1)
 
-  def get_errors(self, size: int) -> list[str]:
-    """What is wrong with this model for images of `size` px."""
+  def get_errors(self, height: int, width: int) -> list[str]:
+    """What is wrong with this model for images of `height` by `width` px."""
     heads = self.num_heads
-    return check_multiple(
-      "data.size", size, self.stride, "the patch size"
-    ) + check_multiple("model.width", self.width, heads, "model.num_heads")
+    return check_image_size(height, width, self.stride) + check_multiple(
+      "model.width", self.width, heads, "model.num_heads"
+    )
 
   def embed(self, image: Float[Array, "B H W c"]) -> Float[Array, "B N D"]:
     """Patch tokens in raster order, after the class token if there is one."""
