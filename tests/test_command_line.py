@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from vit_jax import accelerators, command_line, config, study
+from vit_jax import accelerators, command_line, config, experiment, study
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = ["main", "prepare", "doctor", "study", "models.__main__"]
@@ -126,6 +126,8 @@ def test_bad_flags(arguments, message, capsys, monkeypatch):
     ("B/16", "B/16"),
     ("tfds:digits", "tfds:digits"),
     ("(0.5, 1.0)", (0.5, 1.0)),
+    ("8,12", (8, 12)),
+    ("(8, 12)", (8, 12)),
     ("train[:90%]", "train[:90%]"),
   ],
 )
@@ -140,6 +142,14 @@ def test_a_recipe_is_found_from_anywhere(tmp_path, monkeypatch):
   loaded = command_line.load_config(f"{path}:epochs=30", overrides)
   assert loaded["train"]["epochs"] == 30
   assert loaded["train"]["steps"] == 10 and loaded["mesh"] == {"fsdp": 4}
+
+
+@pytest.mark.parametrize("text", ["8,12", "(8, 12)", "[8, 12]"])
+def test_one_number_becomes_a_height_and_a_width(text):
+  path = str(ROOT / "configs/digits.py")
+  assert command_line.load_config(path, [])["data"]["size"] == 16
+  loaded = command_line.load_config(path, [f"--config.data.size={text}"])
+  assert experiment.resolve(loaded)["data"]["size"] == (8, 12)
 
 
 def test_what_is_no_recipe_says_so(tmp_path):

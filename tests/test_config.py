@@ -101,10 +101,16 @@ def test_everything_wrong_is_reported_at_once():
   assert sorted(str(caught.value).splitlines()) == sorted(expected)
 
 
+SIZE = "int in [1, inf) or (int in [1, inf), int in [1, inf))"
+
+
 @pytest.mark.parametrize(
   ("section", "key", "value", "message"),
   [
-    ("data", "size", 0, "int in [1, inf)"),
+    ("data", "size", 0, SIZE),
+    ("data", "size", (8, 0), SIZE),
+    ("data", "size", (8, 8, 3), SIZE),
+    ("data", "size", (8, 12.5), SIZE),
     ("train", "seed", -1, "int in [0, 4294967296)"),
     ("train", "batch_size", 0, "int in [1, inf)"),
     ("model", "dropout", 1.5, "float in [0, 1)"),

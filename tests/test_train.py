@@ -64,6 +64,7 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight):
   manifest = json.loads((workdir / "manifest.json").read_text())
   assert manifest["class_names"] == list("0123456789")
   assert manifest["model"]["gelu"] == "tanh"
+  assert "10 classes at 8 px, 6 steps of 16" in shown
   assert list((workdir / "events").glob("events.out.tfevents.*"))
 
   rows = read_rows(workdir)
@@ -150,6 +151,25 @@ def test_evaluations_run_when_they_are_due(config, tmp_path):
   assert [r["step"] for r in rows if "test/accuracy" in r] == [6]
 
 
+def test_images_need_not_be_square(config, tmp_path, capsys):
+  config["data"]["size"] = (8, 12)
+  exp = Experiment(config)
+  assert exp.image_shape == (8, 12, 1)
+  assert exp.abstract_batch["image"].shape == (16, 8, 12, 1)
+  result = train(config, str(tmp_path))
+  assert result["steps"] == 6 and result["total"] == 40
+  assert "10 classes at 8x12 px, 6 steps of 16" in capsys.readouterr().err
+  manifest = json.loads((tmp_path / "manifest.json").read_text())
+  found = manifest["preprocess"]
+  assert (found["height"], found["width"], found["channels"]) == (8, 12, 1)
+  # What config.json holds is the same run.
+  config["data"]["size"] = [8, 12]
+  assert train(config, str(tmp_path)) == result
+  config["data"]["size"] = (12, 8)
+  with pytest.raises(ConfigError, match="a run of another config"):
+    train(config, str(tmp_path))
+
+
 def test_the_host_fetches_once_an_interval(config, tmp_path, monkeypatch):
   config["train"] |= dict(steps=8, log_every=4)
   fetches = []
@@ -172,6 +192,10 @@ def test_the_host_fetches_once_an_interval(config, tmp_path, monkeypatch):
     (
       {"data": dict(size=10)},
       r"data.size=10 .* 4, the patch size: take 8 or 12",
+    ),
+    (
+      {"data": dict(size=(10, 11))},
+      r"\(10, 11\): height=10 .*: take 8 or 12\n.*\(10, 11\): width=11 .*",
     ),
     (
       {"train": dict(batch_size=12)},

@@ -73,6 +73,19 @@ def check_multiple(name: str, value: int, divisor: int, what: str) -> list[str]:
   ]
 
 
+def check_image_size(height: int, width: int, patch: int) -> list[str]:
+  """An error for each side of the images that is no multiple of the patch."""
+  if height == width:
+    return check_multiple("data.size", height, patch, "the patch size")
+  return [
+    error
+    for side, value in (("height", height), ("width", width))
+    for error in check_multiple(
+      f"data.size={height, width}: {side}", value, patch, "the patch size"
+    )
+  ]
+
+
 def parameters(constructor: Callable) -> dict[str, inspect.Parameter]:
   """The keyword-only parameters of a constructor, by name, types resolved."""
   signature = inspect.signature(constructor, eval_str=True)

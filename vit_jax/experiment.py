@@ -196,7 +196,7 @@ class Experiment:
 
   def _check(self) -> None:
     """Raises one ConfigError for all that does not go together."""
-    errors = self.model.get_errors(self.data.size)
+    errors = self.model.get_errors(*self.data.shape)
     sizes = {"train.batch_size": self.train.batch_size}
     for name, section in self.config["evals"].items():
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
@@ -233,7 +233,7 @@ class Experiment:
   @property
   def image_shape(self) -> tuple[int, int, int]:
     """(H, W, c) of the model's input."""
-    return self.data.size, self.data.size, self.info.channels
+    return *self.data.shape, self.info.channels
 
   @functools.cached_property
   def init_state(self) -> Callable:

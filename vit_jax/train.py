@@ -251,6 +251,8 @@ def describe(exp: Experiment, say: Say) -> None:
   parameters = sum(x.size for x in jax.tree.leaves(exp.abstract_state.params))
   device = exp.mesh.devices.flat[0]
   axes = ", ".join(f"{axis} {size}" for axis, size in exp.mesh.shape.items())
+  height, width = exp.data.shape
+  pixels = height if height == width else f"{height}x{width}"
   section = exp.config["model"]
   _, named = models.get_row(section["variant"])
   other = [f"{k}={section[k]}" for k in named if section[k] != named[k]]
@@ -261,7 +263,7 @@ def describe(exp: Experiment, say: Say) -> None:
   )
   say(
     f"{exp.data.source}: {exp.info.count(exp.data.train):,} images of "
-    f"{exp.num_classes:,} classes at {exp.data.size} px, {exp.steps:,} steps "
+    f"{exp.num_classes:,} classes at {pixels} px, {exp.steps:,} steps "
     f"of {exp.train.batch_size:,}"
   )
   if exp.optim.warmup_steps >= exp.steps:

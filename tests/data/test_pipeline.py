@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vit_jax import sharding
-from vit_jax.data import pipeline, sources
+from vit_jax.data import pipeline, sources, transforms
 
 BATCH = 96
 
@@ -41,6 +41,26 @@ def test_batches_are_what_the_step_expects(data, source):
   assert batch["image"].dtype == np.uint8
   assert batch["label"].dtype == np.int32
   assert batch["mask"].all()
+
+
+@pytest.mark.parametrize("crop", ["inception", "none"])
+def test_images_are_of_any_height_and_width(data, source, crop):
+  assert data.shape == (8, 8)
+  data = dataclasses.replace(data, size=(8, 12), crop=crop)
+  assert data.shape == (8, 12)
+  assert make(data, source)[0]["image"].shape == (BATCH, 8, 12, 1)
+
+
+def test_evaluation_is_of_any_height_and_width(data, source):
+  data = dataclasses.replace(data, size=(16, 12))
+  dataset = pipeline.make_eval_dataset(
+    data, 1, [source[0]], batch_size=2, rows=range(2)
+  )
+  image = dataset[0]["image"]
+  assert image.shape == (2, 16, 12, 1)
+  whole = transforms.decode(source[0]["image"], 1)
+  np.testing.assert_array_equal(image[0], transforms.resize(whole, (16, 12)))
+  assert not image[1].any()  # Padding.
 
 
 def test_every_epoch_holds_every_example_once_in_another_order(data, source):

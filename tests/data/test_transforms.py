@@ -35,24 +35,51 @@ def test_what_is_no_image_is_an_error(data):
     transforms.decode(data, 3)
 
 
-def test_resize_averages_to_shrink():
-  expected = IMAGE.reshape(3, 4, 2, 4, 3).astype(float).mean(axis=(1, 3))
-  square = transforms.resize(IMAGE[:8], 2)
-  expected = IMAGE[:8].reshape(2, 4, 2, 4, 3).astype(float).mean(axis=(1, 3))
-  half = 0.5 + 1e-6
-  np.testing.assert_allclose(square, expected, atol=half)  # Whole grey values.
-  assert square.dtype == np.uint8
+@pytest.mark.parametrize("size", [(4, 4), (3, 8), (12, 2), (2, 4)])
+def test_resize_averages_if_neither_side_grows(size):
+  (h, w), (height, width) = size, IMAGE.shape[:2]
+  boxes = IMAGE.reshape(h, height // h, w, width // w, 3).astype(float)
+  found = transforms.resize(IMAGE, size)
+  assert found.shape == (h, w, 3) and found.dtype == np.uint8
+  expected, half = boxes.mean(axis=(1, 3)), 0.5 + 1e-6
+  np.testing.assert_allclose(found, expected, atol=half)  # Whole grey values.
+
+
+def test_resize_is_bilinear_if_one_side_grows():
+  rows = np.repeat(IMAGE[:, :1], 2, axis=1)
+  # A third of the rows: the middle of every three, not their average.
+  expected = np.repeat(rows[1::3], 2, axis=1)
+  np.testing.assert_array_equal(transforms.resize(rows, (4, 4)), expected)
+
+
+@pytest.mark.parametrize("size", [(3, 16), (16, 3), (4, 6), (6, 4), (2, 9)])
+def test_height_and_width_are_not_exchanged(size):
+  """What changes from left to right alone goes on to, and grows."""
+  row = np.arange(0, 240, 40, dtype=np.uint8)
+  found = transforms.resize(np.tile(row, (4, 1))[..., None], size)
+  assert found.shape == (*size, 1)
+  same = np.tile(found[:1], (size[0], 1, 1)).astype(float)
+  np.testing.assert_allclose(found, same, atol=1)  # Halves round either way.
+  assert (np.diff(found[..., 0].astype(int), axis=1) >= 0).all()
+  assert found[0, 0, 0] < 60 and found[0, -1, 0] > 140
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 20), (20, 6)])
+def test_a_crop_is_of_the_asked_size(size):
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    found = transforms.inception_crop(IMAGE, size, rng, (0.05, 1.0))
+    assert found.shape == (*size, 3) and found.dtype == np.uint8
 
 
 def test_resize_keeps_a_single_channel_and_an_equal_size():
-  assert transforms.resize(IMAGE[..., :1], 16).shape == (16, 16, 1)
-  assert transforms.resize(IMAGE[:8], 8) is not None
-  np.testing.assert_array_equal(transforms.resize(IMAGE[:8], 8), IMAGE[:8])
+  assert transforms.resize(IMAGE[..., :1], (16, 16)).shape == (16, 16, 1)
+  np.testing.assert_array_equal(transforms.resize(IMAGE, (12, 8)), IMAGE)
 
 
 def test_resize_enlarges_with_half_pixel_centres():
   ramp = np.array([[0, 100]] * 2, np.uint8)[..., None]
-  enlarged = transforms.resize(ramp, 4)
+  enlarged = transforms.resize(ramp, (4, 4))
   np.testing.assert_array_equal(enlarged[0, :, 0], [0, 25, 75, 100])
 
 

@@ -155,14 +155,14 @@ def test_positions_that_do_not_fit_are_named():
   model = models.get_model(
     3, variant="mu/4", width=30, num_heads=5, position="sincos_2d"
   )
-  assert model.get_errors(8) == [
+  assert model.get_errors(8, 8) == [
     "model.width=30 is not a multiple of 4, for model.position='sincos_2d': "
     "take 28 or 32"
   ]
   model = models.get_model(
     3, variant="mu/4", position="rope", position_at="shared", num_heads=16
   )
-  assert model.get_errors(8) == [
+  assert model.get_errors(8, 8) == [
     "model.width / num_heads=2 is not a multiple of 4, for "
     "model.position='rope': take 4",
     "model.position_at='shared' is for learned positions: "

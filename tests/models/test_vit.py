@@ -203,7 +203,7 @@ def check_forward(reference=None, **fields):
   """
   fields = dict(pool="token", gelu="tanh", depth=3) | fields
   model = models.get_model(7, variant="mu/4", dtype="float32", **fields)
-  assert model.get_errors(12) == []
+  assert model.get_errors(12, 8) == []
   image = np.random.default_rng(1).uniform(-1, 1, (2, 12, 8, 3))
   params = make_params(model, image)
   gelu = dict(tanh=gelu_tanh, exact=gelu_exact)[fields["gelu"]]
@@ -327,11 +327,23 @@ def test_dropout_is_off_in_evaluation_and_on_in_training():
 
 def test_sizes_that_do_not_divide_are_named():
   model = models.get_model(3, variant="mu/4", num_heads=5)
-  assert model.get_errors(12) == [
+  assert model.get_errors(12, 12) == [
     "model.width=32 is not a multiple of 5, model.num_heads: take 30 or 35"
   ]
   hybrid = models.get_model(3, variant="R50+B/16")
-  assert hybrid.get_errors(224) == []
-  assert hybrid.get_errors(100) == [
+  assert hybrid.get_errors(224, 224) == []
+  assert hybrid.get_errors(100, 100) == [
     "data.size=100 is not a multiple of 16, the patch size: take 96 or 112"
   ]
+  assert hybrid.get_errors(100, 96) == [
+    "data.size=(100, 96): height=100 is not a multiple of 16, the patch size: "
+    "take 96 or 112"
+  ]
+  mixer = models.get_model(3, variant="Mixer-B/16")
+  assert mixer.get_errors(32, 96) == []
+  assert mixer.get_errors(96, 8) == [
+    "data.size=(96, 8): width=8 is not a multiple of 16, the patch size: "
+    "take 16"
+  ]
+  assert len(mixer.get_errors(100, 8)) == 2
+  assert models.get_model(3, variant="R50x1").get_errors(100, 97) == []

@@ -38,7 +38,8 @@ class Data:
       (~/tensorflow_datasets, or $TFDS_DATA_DIR).
     train: the split to train on, as "train" or "train[:90%]".
     num_classes: rows of the head; None is what the set has.
-    size: H and W that images are resized to.
+    size: H and W that images are resized to, whatever their aspect: one number
+      is a square, a pair is (height, width).
     crop: "inception" trains on random boxes of an image (Szegedy et al., 2015),
       "none" on the whole of it. Evaluation always takes the whole.
     crop_area: range of the box's share of the image.
@@ -51,19 +52,26 @@ class Data:
   dir: str | None = None
   train: str = "train"
   num_classes: Count | None = None
-  size: Count = 224
+  size: Count | tuple[Count, Count] = 224
   crop: Literal["inception", "none"] = "inception"
   crop_area: tuple[Share, Share] = (0.05, 1.0)
   augment: Augment = Augment()
   workers: Natural = 0
   threads: Count = 16
 
+  @property
+  def shape(self) -> tuple[int, int]:
+    """(H, W) of the images, whichever way `size` says it."""
+    if isinstance(self.size, int):
+      return self.size, self.size
+    return self.size
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainTransform:
-  """Example -> image uint8 [size size c], label, mask; random by index."""
+  """Example -> image uint8 [H W c], label, mask; random by index."""
 
-  size: int
+  size: tuple[int, int]
   channels: int
   crop: str
   crop_area: tuple[float, float]
@@ -86,13 +94,13 @@ class EvalSource:
   Attributes:
     source: what to evaluate on.
     length: examples with padding.
-    size: H and W.
+    size: (H, W).
     channels: c.
   """
 
   source: Sequence[dict[str, Any]]
   length: int
-  size: int
+  size: tuple[int, int]
   channels: int
 
   def __len__(self) -> int:
@@ -100,7 +108,7 @@ class EvalSource:
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     if index >= len(self.source):
-      shape = (self.size, self.size, self.channels)
+      shape = (*self.size, self.channels)
       return make_example(np.zeros(shape, np.uint8), -1, False)
     example = self.source[index]
     image = transforms.decode(example["image"], self.channels)
@@ -158,7 +166,7 @@ def make_train_dataset(
     seed: of the order and of the crops.
     start_step: how many batches are done.
   """
-  transform = TrainTransform(data.size, channels, data.crop, data.crop_area)
+  transform = TrainTransform(data.shape, channels, data.crop, data.crop_area)
   # As many epochs as Grain can count.
   epochs = 2**62 // len(source)
   examples = grain.MapDataset.source(source).seed(seed).shuffle()
@@ -177,7 +185,7 @@ def make_eval_dataset(
 ) -> grain.MapDataset:
   """One process's rows of every example once, the last batch padded."""
   padded = -(-len(source) // batch_size) * batch_size
-  examples = EvalSource(source, padded, data.size, channels)
+  examples = EvalSource(source, padded, data.shape, channels)
   mine = grain.MapDataset.source(Rows(examples, batch_size, rows))
   return mine.batch(len(rows))
 

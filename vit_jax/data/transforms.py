@@ -28,14 +28,23 @@ def decode(data: bytes, channels: int) -> np.ndarray:
   return image[:, :, None] if channels == 1 else image
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-  """[H W c] -> [size size c]; averages areas to shrink, bilinear to enlarge."""
-  if image.shape[:2] == (size, size):
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """[H W c] -> [h w c], not keeping the aspect.
+
+  Averages areas where neither side grows, and is bilinear otherwise.
+
+  Args:
+    image: uint8 [H W c].
+    size: (h, w).
+  """
+  if image.shape[:2] == size:
     return image
-  shrinks = image.shape[0] >= size and image.shape[1] >= size
+  h, w = size
+  shrinks = image.shape[0] >= h and image.shape[1] >= w
   kernel = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-  resized = cv2.resize(image, (size, size), interpolation=kernel)
-  return resized.reshape(size, size, image.shape[2])
+  # Unlike everything here, OpenCV names the width first.
+  resized = cv2.resize(image, (w, h), interpolation=kernel)
+  return resized.reshape(h, w, image.shape[2])
 
 
 def sample_crop(
@@ -71,10 +80,10 @@ def sample_crop(
 
 def inception_crop(
   image: np.ndarray,
-  size: int,
+  size: tuple[int, int],
   rng: np.random.Generator,
   area: tuple[float, float],
 ) -> np.ndarray:
-  """A random box of the image, resized to [size size c]."""
+  """A random box of the image, resized to [h w c]; `size` is (h, w)."""
   top, left, h, w = sample_crop(*image.shape[:2], rng, area)
   return resize(image[top : top + h, left : left + w], size)

@@ -41,7 +41,7 @@ def describe(name: str) -> dict[str, Any]:
     ConfigError: for an unknown name, or a patch that does not divide 224.
   """
   model = models.get_model(CLASSES, variant=name)
-  raise_all(model.get_errors(SIZE))
+  raise_all(model.get_errors(SIZE, SIZE))
   image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), image)
   leaves = jax.tree.leaves(variables)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vit_jax.config import Count, Positive, check_multiple
+from vit_jax.config import Count, Positive, check_image_size
 from vit_jax.models.heads import make_head
 from vit_jax.models.mlp import MlpBlock
 from vit_jax.sharding import constrain
@@ -96,9 +96,9 @@ class MlpMixer(nn.Module, kw_only=True):
     )
     self.head = make_head(self.num_classes, self.head_bias)
 
-  def get_errors(self, size: int) -> list[str]:
-    """What is wrong with this model for images of `size` px."""
-    return check_multiple("data.size", size, self.patch_size, "the patch size")
+  def get_errors(self, height: int, width: int) -> list[str]:
+    """What is wrong with this model for images of `height` by `width` px."""
+    return check_image_size(height, width, self.patch_size)
 
   def __call__(
     self,

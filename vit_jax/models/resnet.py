@@ -307,9 +307,9 @@ class ResNet(nn.Module, kw_only=True):
     )
     self.head = make_head(self.num_classes, self.head_bias)
 
-  def get_errors(self, size: int) -> list[str]:
-    """What is wrong with this model for images of `size` px."""
-    del size
+  def get_errors(self, height: int, width: int) -> list[str]:
+    """What is wrong with this model for images of `height` by `width` px."""
+    del height, width
     return []
 
   def __call__(

@@ -17,6 +17,7 @@ from vit_jax.config import (
   Natural,
   Positive,
   Rate,
+  check_image_size,
   check_multiple,
 )
 from vit_jax.models.encoder import Encoder
@@ -170,12 +171,12 @@ class ViT(nn.Module, kw_only=True):
       return self.patch_size
     return self.patch_size * 4 * 2 ** max(0, len(self.stem) - 1)
 
-  def get_errors(self, size: int) -> list[str]:
-    """What is wrong with this model for images of `size` px."""
+  def get_errors(self, height: int, width: int) -> list[str]:
+    """What is wrong with this model for images of `height` by `width` px."""
     heads = self.num_heads
-    errors = check_multiple(
-      "data.size", size, self.stride, "the patch size"
-    ) + check_multiple("model.width", self.width, heads, "model.num_heads")
+    errors = check_image_size(height, width, self.stride) + check_multiple(
+      "model.width", self.width, heads, "model.num_heads"
+    )
     needs = {
       "learned_2d": ("width", self.width, 2),
       "sincos_2d": ("width", self.width, 4),
