@@ -9,6 +9,8 @@ is the position in the data and in every random stream.
 import dataclasses
 from typing import Any
 
+import jax
+import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
@@ -101,3 +103,58 @@ class Checkpointer:
     pending, self._pending = self._pending, None
     if pending is not None:
       pending.result()
+
+
+def load_params(directory: epath.Path, step: str | None = None) -> Any:
+  """The parameters that a run evaluates: averaged ones where they are kept.
+
+  Nothing else of the state is read, and nothing is written or deleted.
+
+  Args:
+    directory: of the checkpoints of a run.
+    step: which of them; None is the newest.
+
+  Returns:
+    Nested dictionaries of NumPy arrays.
+
+  Raises:
+    ConfigError: if there is none, or it can not be read.
+  """
+  steps = {
+    path.name
+    for path in (directory.iterdir() if directory.exists() else ())
+    if path.name.isdecimal()
+  }
+  if not steps or (step is not None and step not in steps):
+    what = "no checkpoint" if step is None else f"no checkpoint {step}"
+    raise ConfigError(f"there is {what} in {directory}")
+  path = directory / (step or max(steps, key=int))
+  try:
+    stored = dict(ocp.checkpointables_metadata(path).metadata["state"])
+    name = "params" if stored.get("ema") is None else "ema"
+    wanted = jax.tree.map(lambda _: ocp.PLACEHOLDER, stored)
+    wanted[name] = jax.tree.map(
+      lambda leaf: np.empty(leaf.shape, leaf.dtype), stored[name]
+    )
+    return ocp.load_checkpointables(path, {"state": wanted})["state"][name]
+  except (ValueError, KeyError, TypeError, OSError) as error:
+    cause = error.__cause__ or error
+    raise ConfigError(f"{path} can not be read: {cause}") from error
+
+
+def save_params(directory: epath.Path, params: Any) -> None:
+  """Writes parameters alone, as the checkpoint of step 0 of a run.
+
+  Raises:
+    ConfigError: if there are checkpoints already, or they can not be written.
+  """
+  if directory.exists() and any(directory.iterdir()):
+    raise ConfigError(f"{directory} holds checkpoints already")
+  state = TrainState(
+    step=np.zeros((), np.int32), params=params, opt_state=(), ema=None, aux={}
+  )
+  try:
+    with Checkpointer(directory, Checkpoint()) as checkpointer:
+      checkpointer.save(0, state, wait=True)
+  except OSError as error:
+    raise ConfigError(f"{directory} can not be written: {error}") from error

@@ -1,0 +1,266 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What weights do not say, in JSON beside them: our manifest, and the
+config.json of Hugging Face and timm.
+
+A record is a dictionary of `model` (fields), `num_classes`, `class_names` and
+`preprocess` (height, width, channels, mean, std, resize); any may be missing.
+"""
+
+import json
+from typing import Any
+
+from etils import epath
+
+from vit_jax import models
+from vit_jax.convert.files import CheckpointError
+
+Record = dict[str, Any]
+
+MANIFEST = "manifest.json"
+
+GELU = {
+  "gelu": "exact",
+  "gelu_python": "exact",
+  "gelu_new": "tanh",
+  "gelu_fast": "tanh",
+  "gelu_pytorch_tanh": "tanh",
+}
+HIDDEN_ACT = {"exact": "gelu", "tanh": "gelu_pytorch_tanh"}
+
+HALF = [0.5, 0.5, 0.5]
+
+
+def get_manifest_path(path: epath.Path) -> epath.Path:
+  """Where the manifest of a file of others lies, as B_16.npz.json."""
+  return path.parent / f"{path.name}.json"
+
+
+def load_json(path: epath.Path) -> dict[str, Any]:
+  """A JSON object from a file.
+
+  Raises:
+    CheckpointError: if it is none.
+  """
+  try:
+    value = json.loads(path.read_text())
+  except (OSError, ValueError, RecursionError) as error:
+    raise CheckpointError(f"{path} can not be read: {error}") from error
+  if not isinstance(value, dict):
+    raise CheckpointError(f"{path} holds no JSON object")
+  return value
+
+
+def load_record(path: epath.Path) -> Record:
+  """What lies beside a weight file; empty if nothing does.
+
+  Raises:
+    CheckpointError: for a record that can not be read.
+  """
+  manifest = get_manifest_path(path)
+  if manifest.exists():
+    return load_json(manifest)
+  config = path.parent / "config.json"
+  if path.name.endswith(".safetensors") and config.exists():
+    found = load_json(config)
+    try:
+      if "pretrained_cfg" in found or "architecture" in found:
+        return _from_timm(found)
+      if found.get("model_type") == "vit":
+        processor = path.parent / "preprocessor_config.json"
+        more = load_json(processor) if processor.exists() else {}
+        return _from_hugging_face(found, more)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+      raise CheckpointError(
+        f"{config} is not as expected: {error!r}"
+      ) from error
+  return {}
+
+
+def _from_hugging_face(config: dict, processor: dict) -> Record:
+  """A record from transformers' files."""
+  act = config.get("hidden_act", "gelu")
+  if act not in GELU:
+    raise CheckpointError(
+      f"config.json has hidden_act={act!r}, where one of {', '.join(GELU)} "
+      f"is known"
+    )
+  size = config.get("image_size", 224)
+  height, width = size if isinstance(size, list) else (size, size)
+  labels = config.get("id2label") or {}
+  names = [labels[key] for key in sorted(labels, key=int)]
+  if all(name == f"LABEL_{i}" for i, name in enumerate(names)):
+    names = []
+  return {
+    "model": {
+      "num_heads": int(config.get("num_attention_heads", 12)),
+      "gelu": GELU[act],
+      "layer_norm_eps": float(config.get("layer_norm_eps", 1e-12)),
+    },
+    "class_names": names,
+    "preprocess": make_preprocess(
+      (int(height), int(width)),
+      int(config.get("num_channels", 3)),
+      mean=processor.get("image_mean", HALF),
+      std=processor.get("image_std", HALF),
+    ),
+  }
+
+
+def _from_timm(config: dict) -> Record:
+  """A record from the config.json of timm's hub."""
+  cfg = config.get("pretrained_cfg", config)
+  record: Record = {"model": {}}
+  if config.get("global_pool") == "avg":
+    record["model"]["pool"] = "gap"
+  if "input_size" in cfg:
+    channels, height, width = map(int, cfg["input_size"])
+    record["preprocess"] = make_preprocess(
+      (height, width),
+      channels,
+      mean=cfg.get("mean", HALF),
+      std=cfg.get("std", HALF),
+      crop=float(cfg.get("crop_pct", 1.0)),
+    )
+  if cfg.get("label_names"):
+    record["class_names"] = [str(name) for name in cfg["label_names"]]
+  return record
+
+
+def make_preprocess(
+  size: tuple[int, int],
+  channels: int,
+  *,
+  mean: list[float] | None = None,
+  std: list[float] | None = None,
+  crop: float | None = None,
+) -> dict[str, Any]:
+  """How images become a model's input.
+
+  Args:
+    size: (H, W).
+    channels: c.
+    mean: subtracted from values in [0, 1], a channel; None is 0.5.
+    std: divided by then; None is 0.5, so that values end in [-1, 1].
+    crop: None resizes the whole image, whatever its aspect, as the authors do;
+      a share cuts that much of the largest central box of the input's aspect.
+  """
+  half = [0.5] * channels
+  return {
+    "height": size[0],
+    "width": size[1],
+    "channels": channels,
+    "mean": [float(x) for x in mean or half],
+    "std": [float(x) for x in std or half],
+    "crop": crop,
+  }
+
+
+def make_hugging_face(
+  fields: dict[str, Any], num_classes: int, record: Record
+) -> dict[str, dict[str, Any]]:
+  """File name -> content of what transformers wants beside the weights."""
+  preprocess = record["preprocess"]
+  size = [preprocess["height"], preprocess["width"]]
+  names = record.get("class_names") or [
+    f"LABEL_{i}" for i in range(num_classes)
+  ]
+  kind = "ViTForImageClassification" if num_classes else "ViTModel"
+  config = {
+    "architectures": [kind],
+    "model_type": "vit",
+    "hidden_size": fields["width"],
+    "num_hidden_layers": fields["depth"],
+    "num_attention_heads": fields["num_heads"],
+    "intermediate_size": fields["mlp_dim"],
+    "hidden_act": HIDDEN_ACT[fields["gelu"]],
+    "layer_norm_eps": fields["layer_norm_eps"],
+    "image_size": size[0] if size[0] == size[1] else size,
+    "patch_size": fields["patch_size"],
+    "num_channels": preprocess["channels"],
+    "qkv_bias": True,
+  }
+  if num_classes:
+    config["id2label"] = {str(i): name for i, name in enumerate(names)}
+    config["label2id"] = {name: i for i, name in enumerate(names)}
+  processor = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "size": {"height": size[0], "width": size[1]},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": preprocess["mean"],
+    "image_std": preprocess["std"],
+    "resample": 2,
+  }
+  return {"config.json": config, "preprocessor_config.json": processor}
+
+
+# timm's architectures; others of a kind differ in arguments.
+_TIMM = {
+  "Ti": "vit_tiny_patch16",
+  "S": "vit_small_patch16",
+  "B": "vit_base_patch16",
+  "L": "vit_large_patch16",
+  "H": "vit_huge_patch14",
+  "g": "vit_giant_patch14",
+  "G": "vit_gigantic_patch14",
+}
+_TIMM_HYBRIDS = {
+  "R+Ti/16": "vit_tiny_r_s16_p8",
+  "R26+S/32": "vit_small_r26_s32",
+  "R50+B/16": "vit_base_r50_s16",
+  "R50+L/32": "vit_large_r50_s32",
+}
+
+
+def make_timm(
+  variant: str, fields: dict[str, Any], num_classes: int, record: Record
+) -> dict[str, dict[str, Any]]:
+  """File name -> content of what timm's `local-dir:` wants beside the weights.
+
+  timm has no such file for a model that none of its architectures is; those
+  load with `create_model(...).load_state_dict`.
+  """
+  preprocess = record["preprocess"]
+  height, width = preprocess["height"], preprocess["width"]
+  base, _, patch = variant.partition("/")
+  name = _TIMM_HYBRIDS.get(variant, _TIMM.get(base))
+  _, row = models.get_row(variant)
+  if name is None or not row.items() <= fields.items():
+    return {}
+  arguments = {"img_size": [height, width]}
+  if base in _TIMM:
+    arguments["patch_size"] = int(patch)
+  if fields["pool"] != "token":
+    arguments["class_token"] = False
+    arguments["global_pool"] = {"gap": "avg", "map": "map"}[fields["pool"]]
+    arguments["fc_norm"] = fields["fc_norm"]
+  if fields["registers"]:
+    arguments["reg_tokens"] = fields["registers"]
+    arguments["no_embed_class"] = fields["pool"] != "token"
+  if fields["layer_scale"]:
+    arguments["init_values"] = fields["layer_scale"]
+  if fields["qk_norm"]:
+    arguments["qk_norm"] = True
+  if fields["gelu"] == "tanh":
+    arguments["act_layer"] = "gelu_tanh"
+  config = {
+    "architecture": f"{name}_224",
+    "num_classes": num_classes,
+    "num_features": fields["width"],
+    "pretrained_cfg": {
+      "input_size": [preprocess["channels"], height, width],
+      "fixed_input_size": True,
+      "interpolation": "bicubic",
+      "crop_pct": preprocess.get("crop") or 1.0,
+      "mean": preprocess["mean"],
+      "std": preprocess["std"],
+      "num_classes": num_classes,
+      "first_conv": "patch_embed.proj",
+      "classifier": "head",
+    },
+    "model_args": arguments,
+  }
+  return {"config.json": config}
