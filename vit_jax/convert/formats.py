@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from vit_jax.config import get
 from vit_jax.convert import npz, torch_names
 from vit_jax.convert.files import CheckpointError
-from vit_jax.convert.table import Arrays, Row
+from vit_jax.convert.table import Arrays, Row, write_rows
 
 
 def _keep(arrays: Arrays) -> Arrays:
@@ -58,6 +60,21 @@ class Format:
   def get_rows(self, arrays: Arrays) -> tuple[Row, ...]:
     """The rows that read a file's arrays."""
     return self.choose(arrays) if self.choose else self.rows
+
+  def get_expected(
+    self, params: Mapping[str, Any], heads: int
+  ) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of a model's arrays in this format.
+
+    Args:
+      params: our path -> anything with a shape and a dtype.
+      heads: K.
+    """
+    shapes = jax.eval_shape(
+      lambda ours: write_rows(self.rows, self.fold(ours), heads)[0],
+      dict(params),
+    )
+    return {name: tuple(x.shape) for name, x in shapes.items()}
 
 
 def has(*ends: str) -> Callable[[Arrays], bool]:
