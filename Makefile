@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 
-.PHONY: train seeds test lint lowest install
+.PHONY: train seeds test judges lint lowest install
 
 install: $(INSTALLED)
 
@@ -18,6 +18,12 @@ seeds: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(RUN) -m pytest -n 2
+
+# The converters before timm and transformers, which come with torch.
+judges: $(INSTALLED)
+	$(VENV)/bin/pip install -q -e '.[dev,judges]'
+	$(VENV)/bin/pip install -q --no-deps 'timm>=1.0.20,<1.1'
+	$(RUN) -m pytest -m judges tests/judges
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

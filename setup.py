@@ -32,6 +32,7 @@ REQUIREMENTS = [
   "opencv-python-headless>=4.11.0.86,<6",
   "optax>=0.2.6,<0.3",
   "orbax-checkpoint>=0.12,<0.13",
+  "safetensors>=0.4.2,<0.9",
   "scikit-learn>=1.5,<2",  # Holds the images of the digits.
   "tensorboardX>=2.6.4,<3",
   "tensorflow-datasets>=4.9.10,<4.10",
@@ -49,6 +50,15 @@ EXTRAS = {
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
     "ruff==0.17.5",
+  ],
+  # And timm, which `make judges` installs without what it asks for: that is
+  # torchvision, and its models do not use it.
+  "judges": [
+    "huggingface_hub>=1.3,<3",
+    "pillow>=11,<14",
+    "pyyaml>=6.0,<7",
+    "torch==2.13.0",
+    "transformers>=5.0,<6",
   ],
 }
 

@@ -16,7 +16,10 @@ import pytest
 from vit_jax import accelerators, command_line, config, experiment, study
 
 ROOT = pathlib.Path(__file__).parent.parent
-VERBS = ["main", "prepare", "doctor", "study", "models.__main__"]
+VERBS = [
+  *("main", "prepare", "doctor", "study"),
+  *("models.__main__", "convert.__main__"),
+]
 
 
 def run(*arguments, **environment):

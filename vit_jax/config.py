@@ -44,7 +44,7 @@ Rate = Annotated[float, Interval("[0, 1)")]
 Share = Annotated[float, Interval("(0, 1]")]
 
 
-def nearest(name: str, choices: Iterable[Any]) -> str:
+def nearest(name: Any, choices: Iterable[Any]) -> str:
   """A clause that names the nearest of `choices`, or all when none is near."""
   choices = sorted(map(str, choices))
   folded = {choice.lower(): choice for choice in choices}

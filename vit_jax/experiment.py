@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vit_jax import models, optim, sharding
 from vit_jax.checkpoint import Checkpoint
@@ -24,11 +25,19 @@ from vit_jax.config import (
   Positive,
   check,
   check_multiple,
+  fits,
   get,
   nearest,
   parameters,
   raise_all,
 )
+from vit_jax.convert.initialize import (
+  Report,
+  Transfer,
+  initialize,
+  load_source,
+)
+from vit_jax.convert.records import make_preprocess
 from vit_jax.data.augment import Augment, make_augment
 from vit_jax.data.pipeline import Data
 from vit_jax.data.sources import load_info
@@ -104,6 +113,7 @@ SECTIONS = {
   "train": lambda given: parameters(Train),
   "mesh": lambda given: parameters(sharding.make_mesh),
   "checkpoint": lambda given: parameters(Checkpoint),
+  "transfer": lambda given: parameters(Transfer),
 }
 
 
@@ -131,11 +141,10 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
       errors.append(str(error))
     return {}
 
+  names = (*SECTIONS, "evals", "init")
   for name in config:
-    if name not in (*SECTIONS, "evals"):
-      errors.append(
-        f"{name} is read by nobody: {nearest(name, (*SECTIONS, 'evals'))}"
-      )
+    if name not in names:
+      errors.append(f"{name} is read by nobody: {nearest(name, names)}")
   for name, get_allowed in SECTIONS.items():
     resolved[name] = check_section(name, config.get(name, {}), get_allowed)
   evals = config.get("evals", {})
@@ -146,6 +155,15 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     name: check_section(f"evals.{name}", given, _evaluation)
     for name, given in evals.items()
   }
+  resolved["init"] = config.get("init")
+  if not fits(resolved["init"], str | None):
+    errors.append(f"init={resolved['init']!r} must be the path of weights")
+  unchanged = dataclasses.asdict(Transfer())
+  if resolved["transfer"] != unchanged and not resolved["init"]:
+    errors.append(
+      "transfer says how weights are taken over, and there are none: set "
+      "--config.init=PATH"
+    )
   raise_all(errors)
   return resolved
 
@@ -159,7 +177,7 @@ class Experiment:
     data, info: the data section, and facts of the set.
     model, objective, tx, schedule: as named.
     steps: how many to train.
-    train, checkpoint: their sections.
+    train, checkpoint, transfer: their sections.
   """
 
   def __init__(
@@ -183,6 +201,7 @@ class Experiment:
     self.train = Train(**config["train"])
     self.optim = optim.Optim(**config["optim"])
     self.checkpoint = Checkpoint(**config["checkpoint"])
+    self.transfer = Transfer(**config["transfer"])
     self.mesh = sharding.make_mesh(devices, **config["mesh"])
     self.info = load_info(self.data.source, self.data.dir)
     self.num_classes = self.data.num_classes or self.info.num_classes
@@ -267,11 +286,50 @@ class Experiment:
       for name, (shape, dtype) in shapes.items()
     }
 
-  def make_state(self) -> Any:
-    """A new state, made where its shards belong."""
+  def load_init(self) -> tuple[dict[str, np.ndarray], Report | None]:
+    """The parameters that the config's `init` gives, by path.
+
+    Raises:
+      ConfigError: if they can not be read, or are not of this model.
+    """
+    if not self.config["init"]:
+      return {}, None
+    height, width, channels = self.image_shape
+    return initialize(
+      load_source(self.config["init"], self.transfer),
+      self.model,
+      (height, width),
+      channels,
+      self.transfer,
+      self.info.class_names,
+    )
+
+  def make_state(self, given: Mapping[str, np.ndarray] | None = None) -> Any:
+    """A new state, made where its shards belong.
+
+    Args:
+      given: parameters by path that do not start from chance.
+    """
     places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
     with jax.set_mesh(self.mesh):
-      return jax.jit(self.init_state, out_shardings=places)()
+      state = jax.jit(self.init_state, out_shardings=places)()
+    if not given:
+      return state
+
+    def place(keys, leaf):
+      array = given.get(sharding.get_path(keys))
+      if array is None:
+        return leaf
+      return jax.make_array_from_callback(
+        leaf.shape, leaf.sharding, lambda index: array[index]
+      )
+
+    params = jax.tree_util.tree_map_with_path(place, state.params)
+    ema = state.ema
+    if ema is not None:
+      # The step donates both, and no buffer can be given twice.
+      ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
+    return state.replace(params=params, ema=ema)
 
   def lower_train_step(self) -> jax.stages.Lowered:
     """The training step for these shapes on this mesh, ready to compile."""
@@ -322,11 +380,5 @@ class Experiment:
       "model": self.config["model"],
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
-      "preprocess": {
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "resize": "whole image, area average to shrink, bilinear to enlarge",
-        "value_range": [-1.0, 1.0],
-      },
+      "preprocess": make_preprocess((height, width), channels),
     }

@@ -84,7 +84,10 @@ def train(
       check_config(workdir, config, extend)
     state = checkpointer.restore(exp.abstract_state)
     if state is None:
-      state = exp.make_state()
+      given, report = exp.load_init()
+      if report is not None:
+        say(str(report))
+      state = exp.make_state(given)
     start = int(jax.device_get(state.step))
     if start > exp.steps:
       raise ConfigError(

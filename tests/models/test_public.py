@@ -28,7 +28,7 @@ ADAPTED = f"B_16-{RECIPE}--imagenet2012-steps_20k-lr_0.01-res_384"
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_row_is_of_a_model_and_can_be_fetched(row):
   model = models.get_model(row.classes or 1, variant=row.variant)
-  assert not model.get_errors(row.resolution)
+  assert not model.get_errors(row.resolution, row.resolution)
   assert row.format in public.FORMATS
   assert row.classes in (None, 1000, 21843)
   url = urllib.parse.urlsplit(row.url)
@@ -338,7 +338,10 @@ def test_where_nothing_can_be_downloaded_to(server, tmp_path, monkeypatch):
 def test_the_command_lists_checkpoints(capsys):
   command.main(["--checkpoints"])
   lines = capsys.readouterr().out.splitlines()
-  assert len(lines) == 1 + len(ROWS)
+  # A blank line and a heading a source.
+  sources = {row.source for row in ROWS}
+  assert len(lines) == 1 + len(ROWS) + 2 * len(sources)
+  assert sources <= set(lines)
   assert max(map(len, lines)) <= 100
   assert lines[0].split() == "name format model px classes trained on".split()
   command.main(["--checkpoints", "B/8", "R50+L/32"])

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which model a set of arrays is: read from their names and shapes."""
 
+import collections
 import math
 import re
 from typing import Any
@@ -14,6 +15,26 @@ from vit_jax.convert.table import Found
 Fields = dict[str, Any]
 
 MAX_DEPTH = 512
+
+# Kinds of models in words, and one of each.
+KINDS = dict(vit="ViT", mixer="MLP-Mixer", resnet="ResNet")
+EXAMPLES = dict(vit="B/16", mixer="Mixer-B/16", resnet="R50x1")
+
+# What sees the image.
+IMAGE = (
+  *("conv_root/kernel", "root_block/standardized_conv2d/kernel"),
+  *("embedding/kernel", "stem/kernel"),
+)
+
+
+def get_kind(variant: str) -> str:
+  """The kind of a model; raises ConfigError for an unknown name."""
+  constructor, _ = models.get_row(variant)
+  return next(
+    kind
+    for kind, example in EXAMPLES.items()
+    if models.get_row(example)[0] is constructor
+  )
 
 
 def get_heads(width: int) -> int | None:
@@ -29,37 +50,66 @@ class _Shapes:
 
   def __init__(self, found: Found, stacks: tuple[str, ...]):
     self.depth = 0
-    self._shapes = {}
+    self._odd = found.odd
+    self._shapes, self._names = {}, {}
     for path, array in found.whole.items():
       shape = tuple(array.shape)
       if path.startswith(stacks):
-        self.depth = max(self.depth, shape[0])
+        self._deepen(path, *shape[:1], 0)
         shape = shape[1:]
       self._shapes[path] = shape
+      self._names[path] = found.names[path, None]
     for path, layers in found.layers.items():
-      self.depth = max(self.depth, max(layers) + 1)
-      if self.depth > MAX_DEPTH:
-        raise CheckpointError(f"{path} is said to have {self.depth:,} layers")
-      self._shapes[path] = tuple(next(iter(layers.values())).shape)
+      self._deepen(path, max(layers) + 1)
+      # That of most, so that an error names the odd one out.
+      shapes = collections.Counter(tuple(x.shape) for x in layers.values())
+      shape = self._shapes[path] = shapes.most_common(1)[0][0]
+      layer = next(i for i, x in layers.items() if tuple(x.shape) == shape)
+      self._names[path] = found.names[path, layer]
+
+  def _deepen(self, path: str, *depth: int) -> None:
+    """Notes that a path has so many layers.
+
+    Raises:
+      CheckpointError: if no model is so deep.
+    """
+    self.depth = max(self.depth, *depth)
+    if self.depth > MAX_DEPTH:
+      raise CheckpointError(f"{path} is said to have {self.depth:,} layers")
 
   def __contains__(self, path: str) -> bool:
     return path in self._shapes
 
-  def __getitem__(self, path: str) -> tuple[int, ...]:
-    """The shape at a path.
+  def get(self, path: str, axis: int, default: Any = None) -> Any:
+    """A size, or the default where there is no such array.
 
     Raises:
-      CheckpointError: if there is none.
+      CheckpointError: if there is such an array, of no such size.
     """
     if path not in self._shapes:
+      return default
+    shape = self._shapes[path]
+    sizes = dict(enumerate(shape)) | dict(enumerate(shape, -len(shape)))
+    if not sizes.get(axis):
       raise CheckpointError(
-        f"there is no {path}, in any spelling, to tell the model by"
+        f"{self._names[path]} is of shape {shape}, as in no model"
       )
-    return self._shapes[path]
+    return sizes[axis]
 
-  def get(self, path: str, axis: int, default: Any = None) -> Any:
-    """A size, or the default where there is no such array."""
-    return self._shapes[path][axis] if path in self._shapes else default
+  def need(self, path: str, axis: int) -> int:
+    """A size.
+
+    Raises:
+      CheckpointError: if there is no such array, or it is of no such size.
+    """
+    if path not in self._shapes:
+      odd = sorted(self._odd.items())[:8]
+      names = ", ".join(f"{name} {shape}" for name, shape in odd)
+      hint = f"; of the wrong form are {names}" if odd else ""
+      raise CheckpointError(
+        f"there is no {path}, in any spelling, to tell the model by{hint}"
+      )
+    return self.get(path, axis)
 
   def get_stages(self, pattern: str) -> tuple[int, ...]:
     """How many units every stage of a ResNet has."""
@@ -68,10 +118,11 @@ class _Shapes:
       named = re.match(pattern, path)
       if named:
         units.setdefault(int(named[1]), set()).add(int(named[2]))
+        self._deepen(path, int(named[2]))
     return tuple(max(units[stage]) for stage in sorted(units))
 
 
-def get_fields(found: Found) -> tuple[str, Fields, int]:
+def get_fields(found: Found) -> tuple[str, Fields, int, int]:
   """The model that arrays are of.
 
   Args:
@@ -79,37 +130,40 @@ def get_fields(found: Found) -> tuple[str, Fields, int]:
 
   Returns:
     The kind ("vit", "mixer" or "resnet"), the fields that its arrays
-    determine, and Y, 0 where there is no head.
+    determine, Y, 0 where there is no head, and c.
 
   Raises:
-    CheckpointError: if an array is missing that tells the model.
+    CheckpointError: if an array that tells the model is missing, or is of a
+      shape that no model has.
   """
   shapes = _Shapes(found, (f"{STACK}/", "MixerBlock/"))
   classes = shapes.get("head/kernel", -1, 0)
-  if "root_block/standardized_conv2d/kernel" in shapes:
-    root = shapes["root_block/standardized_conv2d/kernel"]
+  channels = next((shapes.need(path, 2) for path in IMAGE if path in shapes), 0)
+  root = "root_block/standardized_conv2d/kernel"
+  if root in shapes:
     stages = shapes.get_stages(r"block(\d+)/unit(\d+)/")
-    return "resnet", dict(stages=stages, width_factor=root[-1] // 64), classes
-  if "stem/kernel" in shapes:
-    stem = shapes["stem/kernel"]
-    return "mixer", _get_mixer(shapes, stem), classes
-  return "vit", _get_vit(shapes), classes
+    factor = max(1, shapes.need(root, 3) // 64)
+    kind, fields = "resnet", dict(stages=stages, width_factor=factor)
+  elif "stem/kernel" in shapes:
+    kind, fields = "mixer", _get_mixer(shapes)
+  else:
+    kind, fields = "vit", _get_vit(shapes)
+  return kind, fields, classes, channels
 
 
-def _get_mixer(shapes: _Shapes, stem: tuple[int, ...]) -> Fields:
+def _get_mixer(shapes: _Shapes) -> Fields:
   """The fields of a Mixer."""
   return dict(
-    patch_size=stem[0],
-    width=stem[-1],
+    patch_size=shapes.need("stem/kernel", 0),
+    width=shapes.need("stem/kernel", 3),
     depth=shapes.depth,
-    token_mlp_dim=shapes["MixerBlock/token_mixing/Dense_0/kernel"][-1],
-    mlp_dim=shapes["MixerBlock/channel_mixing/Dense_0/kernel"][-1],
+    token_mlp_dim=shapes.need("MixerBlock/token_mixing/Dense_0/kernel", 1),
+    mlp_dim=shapes.need("MixerBlock/channel_mixing/Dense_0/kernel", 1),
   )
 
 
 def _get_vit(shapes: _Shapes) -> Fields:
   """The fields of a ViT."""
-  embedding = shapes["embedding/kernel"]
   attention, mlp = f"{STACK}/{ATTENTION}_0", f"{STACK}/MlpBlock_0"
   pool = "gap"
   if f"{MAP}/probe" in shapes:
@@ -117,20 +171,21 @@ def _get_vit(shapes: _Shapes) -> Fields:
   elif "cls" in shapes:
     pool = "token"
   fields = dict(
-    patch_size=embedding[0],
-    width=embedding[-1],
+    patch_size=shapes.need("embedding/kernel", 0),
+    width=shapes.need("embedding/kernel", 3),
     depth=shapes.depth,
-    mlp_dim=shapes[f"{mlp}/Dense_0/kernel"][-1],
-    num_heads=shapes[f"{attention}/query/kernel"][-2],
+    mlp_dim=shapes.need(f"{mlp}/Dense_0/kernel", 1),
+    num_heads=shapes.need(f"{attention}/query/kernel", 1),
     pool=pool,
     registers=shapes.get("register", 1, 0),
     representation_size=shapes.get("pre_logits/kernel", -1),
     qk_norm=f"{attention}/query_norm/scale" in shapes,
     swiglu=f"{mlp}/gate/kernel" in shapes,
     fc_norm="pooled_norm/scale" in shapes,
+    # Only that it is there shows, not what it was initialised to.
+    layer_scale=f"{STACK}/LayerScale_0/scale" in shapes or None,
+    stem=None,
   )
-  if f"{STACK}/LayerScale_0/scale" in shapes:
-    fields["layer_scale"] = 1e-5  # Only where training would start from.
   if POSITION in shapes:
     fields["position"] = "learned_1d"
   if "conv_root/kernel" in shapes:

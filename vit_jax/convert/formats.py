@@ -178,11 +178,17 @@ def settle_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
 
 
 def get_extra_timm(arrays: Arrays) -> tuple[int, ...]:
-  """The class token's row, none, or the registers' as well."""
-  cls, registers = (
-    arrays[name].shape[1] if name in arrays and arrays[name].ndim == 3 else 0
-    for name in ("cls_token", "reg_token")
-  )
+  """The class token's row, none, or the registers' as well.
+
+  Raises:
+    CheckpointError: if tokens and positions are not [1 N D] with one D.
+  """
+  names = ("pos_embed", "cls_token", "reg_token")
+  shapes = {n: tuple(arrays[n].shape) for n in names if n in arrays}
+  forms = {(len(shape), *shape[:1], *shape[2:]) for shape in shapes.values()}
+  if len(forms) > 1 or not all(form[:2] == (3, 1) for form in forms):
+    raise CheckpointError(f"tokens and positions can not have shapes {shapes}")
+  cls, registers = (shapes.get(name, (1, 0))[1] for name in names[1:])
   return tuple(dict.fromkeys((cls, 0, cls + registers)))
 
 

@@ -133,7 +133,10 @@ MIXER = (
 )
 
 PREFIXES = ("opt/target/", "params/img/", "params/", "target/", "")
-ANCHORS = ("embedding/kernel", "stem/kernel")
+ANCHORS = (
+  *("embedding/kernel", "stem/kernel"),
+  "resnet/root_block/standardized_conv2d/kernel",
+)
 
 
 def strip_prefix(arrays: Arrays) -> tuple[Arrays, str]:

@@ -4,10 +4,12 @@
 config.json of Hugging Face and timm.
 
 A record is a dictionary of `model` (fields), `num_classes`, `class_names` and
-`preprocess` (height, width, channels, mean, std, resize); any may be missing.
+`preprocess` (height, width, channels, mean, std, crop), and of `source`, the
+file that it is from; any may be missing.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
@@ -27,8 +29,6 @@ GELU = {
   "gelu_pytorch_tanh": "tanh",
 }
 HIDDEN_ACT = {"exact": "gelu", "tanh": "gelu_pytorch_tanh"}
-
-HALF = [0.5, 0.5, 0.5]
 
 
 def get_manifest_path(path: epath.Path) -> epath.Path:
@@ -54,23 +54,28 @@ def load_json(path: epath.Path) -> dict[str, Any]:
 def load_record(path: epath.Path) -> Record:
   """What lies beside a weight file; empty if nothing does.
 
+  Nothing of it is checked yet.
+
   Raises:
     CheckpointError: for a record that can not be read.
   """
   manifest = get_manifest_path(path)
   if manifest.exists():
-    return load_json(manifest)
+    return load_json(manifest) | {"source": str(manifest)}
   config = path.parent / "config.json"
   if path.name.endswith(".safetensors") and config.exists():
     found = load_json(config)
     try:
       if "pretrained_cfg" in found or "architecture" in found:
-        return _from_timm(found)
+        return _from_timm(found) | {"source": str(config)}
       if found.get("model_type") == "vit":
         processor = path.parent / "preprocessor_config.json"
         more = load_json(processor) if processor.exists() else {}
-        return _from_hugging_face(found, more)
-    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        found = _from_hugging_face(found, more)
+        return found | {"source": str(config)}
+    except CheckpointError:
+      raise
+    except Exception as error:  # A stranger's values can cause any.
       raise CheckpointError(
         f"{config} is not as expected: {error!r}"
       ) from error
@@ -101,8 +106,8 @@ def _from_hugging_face(config: dict, processor: dict) -> Record:
     "preprocess": make_preprocess(
       (int(height), int(width)),
       int(config.get("num_channels", 3)),
-      mean=processor.get("image_mean", HALF),
-      std=processor.get("image_std", HALF),
+      mean=processor.get("image_mean"),
+      std=processor.get("image_std"),
     ),
   }
 
@@ -118,8 +123,8 @@ def _from_timm(config: dict) -> Record:
     record["preprocess"] = make_preprocess(
       (height, width),
       channels,
-      mean=cfg.get("mean", HALF),
-      std=cfg.get("std", HALF),
+      mean=cfg.get("mean"),
+      std=cfg.get("std"),
       crop=float(cfg.get("crop_pct", 1.0)),
     )
   if cfg.get("label_names"):
@@ -131,8 +136,8 @@ def make_preprocess(
   size: tuple[int, int],
   channels: int,
   *,
-  mean: list[float] | None = None,
-  std: list[float] | None = None,
+  mean: Sequence[float] | None = None,
+  std: Sequence[float] | None = None,
   crop: float | None = None,
 ) -> dict[str, Any]:
   """How images become a model's input.
@@ -210,9 +215,11 @@ _TIMM = {
 _TIMM_HYBRIDS = {
   "R+Ti/16": "vit_tiny_r_s16_p8",
   "R26+S/32": "vit_small_r26_s32",
+  "R26+B/32": "vit_base_r26_s32",
   "R50+B/16": "vit_base_r50_s16",
   "R50+L/32": "vit_large_r50_s32",
 }
+_TIMM_POOLS = {"token": "token", "gap": "avg", "map": "map"}
 
 
 def make_timm(
@@ -228,18 +235,27 @@ def make_timm(
   base, _, patch = variant.partition("/")
   name = _TIMM_HYBRIDS.get(variant, _TIMM.get(base))
   _, row = models.get_row(variant)
-  if name is None or not row.items() <= fields.items():
+  same = name is not None and row.items() <= fields.items()
+  if not same or fields["swiglu"]:
     return {}
-  arguments = {"img_size": [height, width]}
+  pool = _TIMM_POOLS[fields["pool"]]
+  arguments = {
+    "img_size": [height, width],
+    "in_chans": preprocess["channels"],
+    "num_classes": num_classes,
+    "class_token": pool == "token",
+    "global_pool": pool,
+    "fc_norm": fields["fc_norm"],
+  }
+  first = "patch_embed.proj"
   if base in _TIMM:
     arguments["patch_size"] = int(patch)
-  if fields["pool"] != "token":
-    arguments["class_token"] = False
-    arguments["global_pool"] = {"gap": "avg", "map": "map"}[fields["pool"]]
-    arguments["fc_norm"] = fields["fc_norm"]
+  else:
+    stem = ".stem" if fields["stem"] else ""
+    first = f"patch_embed.backbone{stem}.conv"
   if fields["registers"]:
     arguments["reg_tokens"] = fields["registers"]
-    arguments["no_embed_class"] = fields["pool"] != "token"
+    arguments["no_embed_class"] = pool != "token"
   if fields["layer_scale"]:
     arguments["init_values"] = fields["layer_scale"]
   if fields["qk_norm"]:
@@ -250,6 +266,7 @@ def make_timm(
     "architecture": f"{name}_224",
     "num_classes": num_classes,
     "num_features": fields["width"],
+    "global_pool": pool,
     "pretrained_cfg": {
       "input_size": [preprocess["channels"], height, width],
       "fixed_input_size": True,
@@ -258,9 +275,11 @@ def make_timm(
       "mean": preprocess["mean"],
       "std": preprocess["std"],
       "num_classes": num_classes,
-      "first_conv": "patch_embed.proj",
+      "first_conv": first,
       "classifier": "head",
     },
     "model_args": arguments,
   }
+  if record.get("class_names"):
+    config["label_names"] = record["class_names"]
   return {"config.json": config}

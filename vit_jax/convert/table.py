@@ -109,11 +109,17 @@ class Found:
     whole: our path -> array.
     layers: our path -> layer -> array, of what we stack.
     left: names that no row knows.
+    names: (our path, layer or None) -> theirs.
+    odd: name -> shape, where it can not take the form that its row wants.
   """
 
   whole: Arrays = dataclasses.field(default_factory=dict)
   layers: dict[str, dict[int, Any]] = dataclasses.field(default_factory=dict)
   left: list[str] = dataclasses.field(default_factory=list)
+  names: dict[tuple[str, int | None], str] = dataclasses.field(
+    default_factory=dict
+  )
+  odd: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
   def stack(self) -> Arrays:
     """Our path -> array, layers stacked; as many as the most have."""
@@ -147,11 +153,13 @@ def read_rows(rows: Iterable[Row], arrays: Arrays, heads: int) -> Found:
       continue
     try:
       parts = row.transform.read(array, heads)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, IndexError, ZeroDivisionError):
+      found.odd[name] = tuple(array.shape)
       continue
     parts = parts if isinstance(parts, tuple) else (parts,)
     for template, part in zip(row.paths, parts, strict=True):
       path = fill(template, values)
+      found.names[path, values["i"] if row.stacked else None] = name
       if row.stacked:
         found.layers.setdefault(path, {})[values["i"]] = part
       else:

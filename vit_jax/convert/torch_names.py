@@ -199,7 +199,15 @@ def normalize_timm(arrays: Arrays) -> Arrays:
 
 
 def finish_timm(arrays: Arrays) -> Arrays:
-  """The inverse of `normalize_timm`."""
+  """The inverse of `normalize_timm`, and a row of the positions a register.
+
+  Where the class token has a row, timm wants one of every other token, too.
+  """
+  if "cls_token" in arrays and "reg_token" in arrays:
+    position, registers = arrays["pos_embed"], arrays["reg_token"]
+    xp = position.__array_namespace__()
+    parts = (position[:, :1], xp.zeros_like(registers), position[:, 1:])
+    arrays = arrays | {"pos_embed": xp.concat(parts, axis=1)}
   if any(name.startswith(f"{_BARE}stages.") for name in arrays):
     return arrays
   return {name.replace(_STEM, _BARE): array for name, array in arrays.items()}

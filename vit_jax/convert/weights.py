@@ -15,20 +15,24 @@ from etils import epath
 
 from vit_jax import models
 from vit_jax.checkpoint import load_params
+from vit_jax.config import ConfigError, raise_all
 from vit_jax.convert import files, records
-from vit_jax.convert.fields import get_fields, get_grid, get_heads, get_variant
+from vit_jax.convert.fields import EXAMPLES, get_fields, get_kind, get_variant
 from vit_jax.convert.files import CheckpointError
-from vit_jax.convert.formats import Format, sniff
-from vit_jax.convert.npz import POSITION
+from vit_jax.convert.formats import sniff
+from vit_jax.convert.hints import (
+  GIVEN,
+  settle_heads,
+  settle_positions,
+  settle_size,
+)
+from vit_jax.convert.manifest import check_agreement, check_fields, check_record
+from vit_jax.convert.records import make_preprocess
 from vit_jax.convert.table import Arrays, check, read_rows
-from vit_jax.models.public import get_resolution
 from vit_jax.sharding import get_path
 
 OURS = "vit_jax"
-
-# Sides that models are published at, in px, tried in this order where nothing
-# says at which a file's positions were trained.
-SIDES = (224, 384, 512, 518, 256, 448, 240, 288, 336, 160, 128, 196)
+LAYER_SCALE = 1e-5  # Only where training would start from.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ class Weights:
     class_names: one a class, or none.
     source: where they come from, for messages.
     form: name of the format that they were read from.
+    origins: field, or "size" -> who says so, where the arrays do not.
   """
 
   params: Arrays
@@ -55,6 +60,7 @@ class Weights:
   class_names: tuple[str, ...] = ()
   source: str = ""
   form: str = OURS
+  origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   @property
   def size(self) -> tuple[int, int]:
@@ -69,6 +75,16 @@ class Weights:
     )
 
   @property
+  def all_fields(self) -> dict[str, Any]:
+    """Every field of the model, defaults too."""
+    allowed = models.parameters(self.variant)
+    return {
+      name: self.fields.get(name, parameter.default)
+      for name, parameter in allowed.items()
+      if name != "variant"
+    }
+
+  @property
   def tree(self) -> dict[str, Any]:
     """The parameters as flax nests them."""
     return nest(self.params)
@@ -77,7 +93,8 @@ class Weights:
   def manifest(self) -> dict[str, Any]:
     """What the parameters alone do not say; as a run's manifest.json."""
     return {
-      "model": {"variant": self.variant, **self.fields},
+      # Defaults too: those of the format that it is read from may be others.
+      "model": {"variant": self.variant, **self.all_fields},
       "num_classes": self.num_classes,
       "class_names": list(self.class_names),
       "preprocess": self.preprocess,
@@ -134,7 +151,7 @@ def load_weights(
   location = epath.Path(path).expanduser()
   try:
     if is_run(location):
-      return _load_run(location, overrides)
+      return _load_run(location, source_size, overrides)
     return _load_file(location, source_size, overrides)
   except CheckpointError as error:
     text = str(error)
@@ -145,69 +162,80 @@ def load_weights(
 
 def is_run(path: epath.Path) -> bool:
   """Whether a path is a run of ours or a checkpoint in it."""
-  return (
-    any(
-      (parent / records.MANIFEST).exists()
-      for parent in (path, path.parent.parent)
-    )
-    and path.is_dir()
-  )
+  runs = [path]
+  if path.parent.name == "checkpoints":
+    runs.append(path.parent.parent)
+  found = any((run / records.MANIFEST).exists() for run in runs)
+  return found and path.is_dir()
 
 
-def _load_run(location: epath.Path, overrides: dict[str, Any]) -> Weights:
+def _load_run(
+  location: epath.Path,
+  source_size: tuple[int, int] | None,
+  overrides: dict[str, Any],
+) -> Weights:
   """The parameters that a run evaluates, of its last step or of the one named.
 
   A run's directory has the manifest; RUN/checkpoints/STEP is one checkpoint.
   """
-  run, step = location, None
+  run, step = location.resolve(), None  # Orbax takes no relative path.
   if not (run / records.MANIFEST).exists():
-    run, step = location.parent.parent, location.name
-  manifest = records.load_json(run / records.MANIFEST)
-  section = dict(manifest.get("model", {})) | overrides
+    run, step = run.parent.parent, run.name
+  path = run / records.MANIFEST
+  record = check_record(records.load_json(path) | {"source": str(path)})
+  fields = dict(record["model"])
+  variant = fields.pop("variant")
+  fields |= _check_overrides(overrides, get_kind(variant))
+  variant = fields.pop("variant", variant)
   weights = Weights(
     params=flatten(load_params(run / "checkpoints", step)),
-    variant=section.pop("variant", ""),
-    fields=_to_fields(section),
-    num_classes=manifest.get("num_classes", 0),
-    preprocess=_complete(manifest.get("preprocess", {})),
-    class_names=tuple(manifest.get("class_names", ())),
+    variant=variant,
+    fields=fields,
+    num_classes=record["num_classes"],
+    preprocess=record["preprocess"],
+    class_names=record["class_names"],
     source=str(location),
+    origins={name: GIVEN for name in overrides},
   )
-  channels = weights.preprocess["channels"]
-  expected = get_abstract_params(weights.model, weights.size, channels)
+  if source_size not in (None, weights.size):
+    raise CheckpointError(
+      f"source_size={source_size}, and its manifest has {weights.size}"
+    )
   check(
     weights.params,
-    {name: tuple(x.shape) for name, x in expected.items()},
-    f"{location} is not the {weights.variant} of its manifest",
+    {name: tuple(x.shape) for name, x in _get_expected(weights).items()},
+    f"{location} is not the {variant} of its manifest",
   )
   return weights
 
 
-def _to_fields(section: Mapping[str, Any]) -> dict[str, Any]:
-  """Fields as read from JSON, where tuples are lists."""
-  return {
-    key: tuple(x) if isinstance(x, list) else x for key, x in section.items()
-  }
-
-
-def _complete(preprocess: Mapping[str, Any]) -> dict[str, Any]:
-  """A record's preprocess section, checked.
+def _check_overrides(overrides: Mapping[str, Any], kind: str) -> dict[str, Any]:
+  """What the caller says of a model.
 
   Raises:
-    CheckpointError: if a key is missing or of another type.
+    CheckpointError: for a field that is none, or a value of another type.
+  """
+  errors: list[str] = []
+  fields = check_fields(overrides, kind, errors)
+  if errors:
+    raise CheckpointError("\n".join(errors))
+  return fields
+
+
+def _get_expected(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
+  """Path -> shape of the parameters that weights should have.
+
+  Raises:
+    CheckpointError: if there is no such model.
   """
   try:
-    return records.make_preprocess(
-      (int(preprocess["height"]), int(preprocess["width"])),
-      int(preprocess["channels"]),
-      mean=preprocess.get("mean"),
-      std=preprocess.get("std"),
-      crop=preprocess.get("crop"),
-    )
-  except (KeyError, TypeError, ValueError) as error:
-    raise CheckpointError(
-      f"its manifest has no usable preprocess section: {error!r}"
-    ) from error
+    model = weights.model
+    raise_all(model.get_errors(*weights.size))
+    channels = weights.preprocess["channels"]
+    return get_abstract_params(model, weights.size, channels)
+  except Exception as error:  # A stranger's sizes can cause any.
+    what = error if isinstance(error, ConfigError) else repr(error)
+    raise CheckpointError(f"no model can be made of it: {what}") from error
 
 
 def _load_file(
@@ -224,46 +252,57 @@ def _load_file(
     if twice:
       raise CheckpointError(f"{path} repeats {', '.join(sorted(twice)[:4])}")
     arrays |= shard
-  record = records.load_record(paths[0])
-  form, arrays = sniff({name: to_float32(x) for name, x in arrays.items()})
-  known = dict(form.fields) | _to_fields(record.get("model", {})) | overrides
+  form, arrays = sniff(arrays)
+  arrays = {name: to_float32(x) for name, x in arrays.items()}
+  record = check_record(records.load_record(paths[0]), form.kind)
+  overrides = _check_overrides(overrides, form.kind)
+  known = dict(form.fields) | record["model"] | overrides
   named = known.pop("variant", None)
 
-  extra, size = _settle_positions(
-    form, arrays, known, record, location, source_size
-  )
+  size, origin = settle_size(source_size, record, location)
+  extra, size, origin = settle_positions(form, arrays, known, size, origin)
   # Without positions to count, the mean of all patches is told by its norm.
   gap = known.get("pool") == "gap" or "fc_norm.weight" in arrays
   arrays = form.settle(arrays, extra, gap)
   rows = form.get_rows(arrays)
-  found = read_rows(rows, arrays, _get_heads(arrays, form, known))
-  kind, determined, num_classes = get_fields(found)
+  found = read_rows(rows, arrays, settle_heads(arrays, form, known))
+  kind, determined, num_classes, channels = get_fields(found)
+  said = record | {"model": record["model"] | overrides}
+  check_agreement(said, determined, num_classes, channels)
+  if determined.get("layer_scale"):
+    determined["layer_scale"] = known.get("layer_scale") or LAYER_SCALE
   # What arrays show counts, but for what the caller says himself.
   fields = {"dtype": "float32"} | known | determined | overrides
-  fields = {k: x for k, x in fields.items() if k in _get_allowed(kind)}
-
-  variant = named or get_variant(kind, fields)
-  channels = _get_channels(found.whole)
-  names = record.get("class_names") or ()
-  preprocess = dict(record.get("preprocess") or {})
-  preprocess |= dict(height=size[0], width=size[1], channels=channels)
+  allowed = models.parameters(EXAMPLES[kind])
+  origins = {"size": origin, "num_heads": "the table of models, by its width"}
+  origins |= dict.fromkeys(form.fields, f"how {form.name} computes")
+  origins |= dict.fromkeys(record["model"], record["source"])
+  origins |= dict.fromkeys(overrides, GIVEN)
+  shown = set(determined)
+  if form.suffix != ".npz":
+    shown.discard("num_heads")  # PyTorch's formats do not lay heads out.
+  names = record["class_names"]
   weights = Weights(
     params={},
-    variant=variant,
-    fields=fields,
+    variant=named or get_variant(kind, fields),
+    fields={k: x for k, x in fields.items() if k in allowed},
     num_classes=num_classes,
-    preprocess=_complete(preprocess),
-    class_names=tuple(names) if len(names) == num_classes else (),
+    preprocess=make_preprocess(size, channels)
+    | record["preprocess"]
+    | dict(height=size[0], width=size[1]),
+    class_names=names if len(names) == num_classes else (),
     source=str(location),
     form=form.name,
+    origins={name: x for name, x in origins.items() if name not in shown},
   )
-  _check_record(record, num_classes)
-  ours = get_abstract_params(weights.model, size, channels)
   check(
     arrays,
-    form.get_expected(ours, fields.get("num_heads", 1)),
-    f"{location} ({form.name}) is not the {variant} that it looks like",
+    form.get_expected(_get_expected(weights), fields.get("num_heads", 1)),
+    f"{location} ({form.name}) is not the {weights.variant} that it looks like",
   )
+  for name, array in arrays.items():
+    if array.dtype != np.float32:
+      raise CheckpointError(f"{name} is of {array.dtype}: floats are wanted")
   return dataclasses.replace(weights, params=form.unfold(found.stack()))
 
 
@@ -273,93 +312,3 @@ def to_float32(array: np.ndarray) -> np.ndarray:
   if floating or array.dtype == ml_dtypes.bfloat16:
     return array.astype(np.float32, copy=False)
   return array
-
-
-def _get_allowed(kind: str) -> Mapping[str, Any]:
-  """The fields of a kind of model."""
-  example = dict(vit="B/16", mixer="Mixer-B/16", resnet="R50x1")[kind]
-  return models.parameters(example)
-
-
-def _get_channels(whole: Arrays) -> int:
-  """c, from the kernel that sees the image."""
-  for path in (
-    "conv_root/kernel",
-    "root_block/standardized_conv2d/kernel",
-    "embedding/kernel",
-    "stem/kernel",
-  ):
-    if path in whole:
-      return whole[path].shape[2]
-  raise CheckpointError("no kernel in it sees an image")
-
-
-def _get_heads(arrays: Arrays, form: Format, known: dict[str, Any]) -> int:
-  """K, which PyTorch's formats do not lay out.
-
-  Raises:
-    CheckpointError: if nothing says it.
-  """
-  if form.suffix == ".npz":
-    return 1
-  if known.get("num_heads"):
-    return known["num_heads"]
-  norm = arrays.get("blocks.0.norm1.weight", arrays.get("vit.layernorm.weight"))
-  width = 0 if norm is None else norm.shape[0]
-  one = arrays.get("blocks.0.attn.q_norm.weight")
-  heads = get_heads(width) if one is None else width // one.shape[0]
-  if not heads:
-    raise CheckpointError(
-      f"nothing says into how many heads its width of {width} is cut: neither "
-      f"a config.json beside it nor the table of models. Say it with "
-      f"num_heads=K, on the command line --num_heads=K"
-    )
-  return heads
-
-
-def _settle_positions(
-  form: Format,
-  arrays: Arrays,
-  known: dict[str, Any],
-  record: records.Record,
-  location: epath.Path,
-  source_size: tuple[int, int] | None,
-) -> tuple[int, tuple[int, int]]:
-  """How many rows of the positions are of no patch, and (H, W)."""
-  recorded = record.get("preprocess") or {}
-  size = source_size
-  if size is None and {"height", "width"} <= recorded.keys():
-    size = (int(recorded["height"]), int(recorded["width"]))
-  published = get_resolution(str(location))
-  if size is None and published:
-    size = (published, published)
-  heads = known.get("num_heads") or 1
-  found = read_rows(form.get_rows(arrays), arrays, heads)
-  position = found.whole.get(POSITION)
-  extras = form.get_extra(arrays)
-  if form.kind == "mixer":
-    kernel = found.layers.get("MixerBlock/token_mixing/Dense_0/kernel", {})
-    position = next(iter(kernel.values()), None)
-    position = None if position is None else position[None]
-  if position is None or position.ndim != 3:
-    return extras[0], size or (224, 224)
-  kernel = found.whole.get("embedding/kernel", found.whole.get("stem/kernel"))
-  if kernel is None:
-    return extras[0], size or (224, 224)
-  stride = kernel.shape[0]
-  if "conv_root/kernel" in found.whole:
-    stages = {p.partition("/")[0] for p in found.whole if p.startswith("block")}
-    stride *= 4 * 2 ** max(0, len(stages) - 1)
-  rows = position.shape[1]
-  counts = tuple(rows - extra for extra in extras)
-  size, count = get_grid(counts, stride, size, SIDES)
-  return rows - count, size
-
-
-def _check_record(record: records.Record, num_classes: int) -> None:
-  """Raises CheckpointError where a record speaks of other classes."""
-  said = record.get("num_classes")
-  if said is not None and said != num_classes:
-    raise CheckpointError(
-      f"its head has {num_classes} classes, the manifest beside it {said}"
-    )

@@ -47,6 +47,23 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   return resized.reshape(h, w, image.shape[2])
 
 
+def central_crop(
+  image: np.ndarray, size: tuple[int, int], share: float
+) -> np.ndarray:
+  """The middle of an image, resized to [h w c].
+
+  Args:
+    image: uint8 [H W c].
+    size: (h, w).
+    share: of the sides of the largest box of the aspect of `size`.
+  """
+  height, width = image.shape[:2]
+  scale = share * min(height / size[0], width / size[1])
+  h, w = (max(1, round(scale * side)) for side in size)
+  top, left = (height - h) // 2, (width - w) // 2
+  return resize(image[top : top + h, left : left + w], size)
+
+
 def sample_crop(
   height: int,
   width: int,

@@ -92,7 +92,7 @@ def find_checkpoints(variants: list[str]) -> list[public.Checkpoint]:
 
 
 def format_checkpoints(rows: list[public.Checkpoint]) -> str:
-  """The list of checkpoints for people."""
+  """The list of checkpoints for people, those of a source under its name."""
   columns = ("name", "format", "variant", "resolution", "classes", "trained_on")
   titles = ("name", "format", "model", "px", "classes", "trained on")
   cells = [titles]
@@ -102,11 +102,15 @@ def format_checkpoints(rows: list[public.Checkpoint]) -> str:
     cells.append([str(values[column]) for column in columns])
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
   signs = "<<<>><"  # Numbers to the right.
-  lines = [
+  titles, *lines = (
     "  ".join(map("{:{}{}}".format, line, signs, widths)).rstrip()
     for line in cells
-  ]
-  return "\n".join(lines)
+  )
+  groups: dict[str, list[str]] = {}
+  for row, line in zip(rows, lines, strict=True):
+    groups.setdefault(row.source, []).append(line)
+  parts = ("\n".join([source, *group]) for source, group in groups.items())
+  return "\n\n".join([titles, *parts])
 
 
 def fetch(name: str, directory: str) -> None:
@@ -154,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     "--to", metavar="DIR", help="where to (the current directory)"
   )
   parser.add_argument(
-    "--json", action="store_true", help="for programs; has every url and source"
+    "--json", action="store_true", help="for programs; has every url"
   )
   arguments = parser.parse_args(argv)
   with reported():

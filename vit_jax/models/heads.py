@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From tokens to a representation, and from that to logits."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -46,16 +48,18 @@ class MAPHead(nn.Module):
     return (x + mlp(y, False))[:, 0]
 
 
-def make_head(num_classes: int, bias: float) -> nn.Dense:
+def make_head(num_classes: int, bias: float) -> Callable:
   """The linear layer [B R] -> [B Y] that every model ends in, in float32.
 
   Its kernel starts at zero (ViT paper, section 3.2), so a new head says the
   same of every image: its bias.
 
   Args:
-    num_classes: Y.
+    num_classes: Y; for 0 the representation itself comes out.
     bias: initial value of every logit.
   """
+  if not num_classes:
+    return lambda x: x.astype(jnp.float32)
   return nn.Dense(
     num_classes,
     kernel_init=nn.initializers.zeros,

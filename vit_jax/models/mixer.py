@@ -48,7 +48,7 @@ class MlpMixer(nn.Module, kw_only=True):
   """Images in, logits out.
 
   Attributes:
-    num_classes: Y.
+    num_classes: Y; 0 is without a head, the representation comes out.
     patch_size: P, in pixels.
     width: D.
     depth: L.

@@ -264,7 +264,7 @@ class ResNet(nn.Module, kw_only=True):
   """A BiT ResNet: images in, logits out.
 
   Attributes:
-    num_classes: Y.
+    num_classes: Y; 0 is without a head, the representation comes out.
     stages: units of each of the four stages.
     width_factor: widens every layer, the x3 of R50x3.
     head_bias: initial bias of the head.

@@ -31,7 +31,7 @@ class ViT(nn.Module, kw_only=True):
   """Images in, logits out.
 
   Attributes:
-    num_classes: Y.
+    num_classes: Y; 0 is without a head, the representation comes out.
     patch_size: P, in pixels; with a stem, in cells of its feature map.
     stem: None, or the units of each stage of a hybrid's ResNet; () is its first
       convolution and pooling alone.
