@@ -33,9 +33,12 @@ def make_weights(
   params = {}
   for path, array in get_abstract_params(model, size, channels).items():
     x = rng.standard_normal(array.shape, np.float32)
-    if path.endswith("kernel"):
-      # A branch then changes a token by about as much as the token is.
-      x *= model.width**-0.5
+    if path.startswith(("conv_root/", "block")) and path.endswith("kernel"):
+      # Small enough in some channels for the epsilons of the stem to count.
+      x *= 10 ** rng.uniform(-6, -1, x.shape[-1]).astype(np.float32)
+    elif path.endswith("kernel"):
+      # Large enough for one GELU to differ from the other.
+      x *= 2 * model.width**-0.5
     else:
       x *= 0.2
     params[path] = 1 + x if path.endswith("scale") else x
@@ -55,7 +58,7 @@ def randomize(model):
   for name, parameter in model.named_parameters():
     x = rng.standard_normal(tuple(parameter.shape), np.float32)
     if parameter.ndim == 2 or parameter.ndim == 4:
-      x /= math.sqrt(math.prod(x.shape[1:]))
+      x *= 2 / math.sqrt(math.prod(x.shape[1:]))
     else:
       x *= 0.2
     one = parameter.ndim == 1 and name.endswith(("weight", "gamma"))

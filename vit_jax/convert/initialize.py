@@ -160,8 +160,9 @@ def initialize(
   why = _judge_head(weights, model, transfer, class_names)
   if why:
     for path in [p for p in source if p.startswith("head/")]:
-      report.dropped[path] = why
       del source[path]
+      if path not in wanted:
+        report.dropped[path] = why
   taken = {}
   for path, array in source.items():
     if path not in wanted:

@@ -31,7 +31,7 @@ from vit_jax.convert.records import make_preprocess
 from vit_jax.convert.table import Arrays, check, read_rows
 from vit_jax.sharding import get_path
 
-OURS = "vit_jax"
+OURS, SAID = "vit_jax", "what you say"
 LAYER_SCALE = 1e-5  # Only where training would start from.
 
 
@@ -267,8 +267,9 @@ def _load_file(
   rows = form.get_rows(arrays)
   found = read_rows(rows, arrays, settle_heads(arrays, form, known))
   kind, determined, num_classes, channels = get_fields(found)
-  said = record | {"model": record["model"] | overrides}
-  check_agreement(said, determined, num_classes, channels)
+  said = dict(model=overrides, num_classes=None, preprocess={}, source=SAID)
+  for source in (record, said):
+    check_agreement(source, determined, num_classes, channels)
   if determined.get("layer_scale"):
     determined["layer_scale"] = known.get("layer_scale") or LAYER_SCALE
   # What arrays show counts, but for what the caller says himself.
