@@ -22,7 +22,7 @@ test: $(INSTALLED)
 # The converters before timm and transformers, which come with torch.
 judges: $(INSTALLED)
 	$(VENV)/bin/pip install -q -e '.[dev,judges]'
-	$(VENV)/bin/pip install -q --no-deps 'timm>=1.0.20,<1.1'
+	$(VENV)/bin/pip install -q --no-deps 'timm>=1.0.31,<1.1'
 	$(RUN) -m pytest -m judges tests/judges
 
 lint: $(INSTALLED)

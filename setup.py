@@ -54,11 +54,11 @@ EXTRAS = {
   # And timm, which `make judges` installs without what it asks for: that is
   # torchvision, and its models do not use it.
   "judges": [
-    "huggingface_hub>=1.3,<3",
+    "huggingface_hub>=2.4,<3",
     "pillow>=11,<14",
-    "pyyaml>=6.0,<7",
+    "pyyaml>=6.0.1,<7",
     "torch==2.13.0",
-    "transformers>=5.0,<6",
+    "transformers>=5.20,<6",
   ],
 }
 

@@ -66,6 +66,18 @@ def test_weights_without_a_head_give_the_representation(tmp_path):
   np.testing.assert_array_equal(logits, found["pre_logits"])
 
 
+def test_a_head_can_be_left_out(path):
+  model, preprocess = vit_jax.load(path, num_classes=0)
+  assert "head" not in model.params and model.class_names == ()
+  assert model(preprocess(np.zeros((8, 8, 3), np.uint8))).shape == (1, 32)
+  assert len(repr(model)) < 2000
+
+
+def test_a_name_needs_a_directory():
+  with pytest.raises(ConfigError, match="directory=DIR"):
+    vit_jax.load("augreg:B/16")
+
+
 def test_another_size_and_patch(path):
   model, preprocess = vit_jax.load(path, size=(16, 12), resample="bicubic")
   assert preprocess.size == (16, 12)
@@ -122,6 +134,10 @@ def test_the_middle_is_cut_where_the_weights_want_it(tmp_path):
     (dict(pool="gap"), "what you say.*pool='gap', and the arrays show 'token'"),
     (dict(gelu="erf"), "gelu='erf'.*'tanh', 'exact'"),
     (dict(resample="cubic"), "resample='cubic'"),
+    (dict(antialias=True, size=16), "antialias.*resample='bilinear'"),
+    (dict(size="384"), "size='384' is neither H=W nor"),
+    (dict(size=(16,), patch_size=0), "size=.*\n.*patch_size=0"),
+    (dict(num_classes="9"), "num_classes='9'"),
   ],
 )
 def test_overrides_that_can_not_be(path, overrides, message):

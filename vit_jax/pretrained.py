@@ -5,6 +5,7 @@
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,17 +15,26 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from vit_jax.config import ConfigError, nearest
+from vit_jax import models
+from vit_jax.config import (
+  ConfigError,
+  Count,
+  Natural,
+  fits,
+  nearest,
+  raise_all,
+)
 from vit_jax.convert.initialize import Transfer, find_source, initialize
 from vit_jax.convert.resample import KERNELS
 from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data import transforms
+from vit_jax.models.public import parse_name
 
 # A path, an encoded image, or an array [H W c] of uint8, or several of them.
 Image = str | os.PathLike | bytes | np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Model:
   """A trained model: images in, logits out.
 
@@ -35,8 +45,8 @@ class Model:
   """
 
   module: nn.Module
-  params: Mapping[str, Any]
-  manifest: Mapping[str, Any]
+  params: Mapping[str, Any] = dataclasses.field(repr=False)
+  manifest: Mapping[str, Any] = dataclasses.field(repr=False)
 
   @functools.cached_property
   def _apply(self) -> Any:
@@ -140,10 +150,10 @@ class Preprocess:
 def load(
   path: str | os.PathLike,
   *,
-  size: int | tuple[int, int] | None = None,
+  size: Any = None,
   resample: str = "align_corners_bilinear",
   antialias: bool = False,
-  source_size: tuple[int, int] | None = None,
+  source_size: Any = None,
   directory: str | None = None,
   **overrides: Any,
 ) -> tuple[Model, Preprocess]:
@@ -157,10 +167,13 @@ def load(
       that the weights were trained at. Positions are resampled.
     resample: how, see `convert.initialize.Transfer`.
     antialias: likewise.
-    source_size: (H, W) that the positions were trained at, where nothing says.
+    source_size: (H, W) or one number that the positions were trained at, where
+      nothing says.
     directory: where the file of a model's name lies, beside an index.csv.
-    **overrides: fields of the model, as gelu="exact" or dtype="bfloat16";
-      patch_size resamples the patch kernel.
+    **overrides: fields of the model that arrays do not determine, as
+      gelu="exact" or dtype="bfloat16" (files of others compute in float32, runs
+      as they were trained); patch_size=P, to which the patch kernel is
+      resampled; num_classes=0, without the head.
 
   Returns:
     The model, and what makes its input from images.
@@ -169,24 +182,36 @@ def load(
     ConfigError: if the file can not be read or is of no model that we know, or
       an override is no field, or contradicts the file.
   """
+  patch_size, classes = (
+    overrides.pop(name, None) for name in ("patch_size", "num_classes")
+  )
+  size, source_size = _check_sizes(size, source_size, patch_size, classes)
   if resample not in KERNELS:
     raise ConfigError(f"resample={resample!r}: {nearest(resample, KERNELS)}")
-  given = dict(overrides)
-  patch_size = given.pop("patch_size", None)
-  classes = given.pop("num_classes", None)
+  if parse_name(os.fspath(path)) and directory is None:
+    raise ConfigError(
+      f"{path} is a model's name: say with directory=DIR where the files and "
+      f"their index.csv lie"
+    )
   weights = load_weights(
-    find_source(os.fspath(path), directory), source_size=source_size, **given
+    find_source(os.fspath(path), directory),
+    source_size=source_size,
+    **overrides,
   )
-  if classes not in (None, weights.num_classes):
+  if weights.is_size_guessed:
+    warnings.warn(weights.describe_size(), stacklevel=2)
+  if classes == 0:
+    weights = _drop_head(weights)
+  elif classes not in (None, weights.num_classes):
     raise ConfigError(
       f"{weights.source} has {weights.num_classes:,} classes, not {classes:,}; "
-      f"to train a new head, start a run with --config.init={weights.source}"
+      f"num_classes=0 loads it without its head, and a run that starts from "
+      f"it, with --config.init={weights.source}, trains a new one"
     )
-  if patch_size is not None:
-    adapted = {"patch_size": patch_size}
-    weights = _adapt(weights, adapted, size, resample, antialias)
-  elif size is not None:
-    weights = _adapt(weights, {}, size, resample, antialias)
+  fields = {"patch_size": patch_size} if patch_size else {}
+  if fields or size:
+    transfer = Transfer(resample=resample, antialias=antialias)
+    weights = _adapt(weights, fields, size or weights.size, transfer)
   preprocess = weights.preprocess
   return Model(
     module=weights.model,
@@ -201,31 +226,58 @@ def load(
   )
 
 
+def _check_sizes(
+  size: Any, source_size: Any, patch_size: Any, classes: Any
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+  """Sizes as (H, W).
+
+  Raises:
+    ConfigError: for what is none, with all such.
+  """
+  errors, pairs = [], []
+  for name, value in (("size", size), ("source_size", source_size)):
+    if isinstance(value, np.integer):
+      value = int(value)
+    if fits(value, Count):
+      value = (value, value)
+    if not fits(value, tuple[Count, Count] | None):
+      errors.append(f"{name}={value!r} is neither H=W nor (H, W) in pixels")
+    pairs.append(None if value is None else tuple(value))
+  if not fits(patch_size, Count | None):
+    errors.append(f"patch_size={patch_size!r} is no number of pixels")
+  if not fits(classes, Natural | None):
+    errors.append(f"num_classes={classes!r} is no number of classes")
+  raise_all(errors)
+  return pairs[0], pairs[1]
+
+
+def _drop_head(weights: Weights) -> Weights:
+  """The same weights, without what makes logits of the representation."""
+  params = {
+    path: array
+    for path, array in weights.params.items()
+    if not path.startswith("head/")
+  }
+  return dataclasses.replace(
+    weights, params=params, num_classes=0, class_names=()
+  )
+
+
 def _adapt(
   weights: Weights,
   fields: dict[str, Any],
-  size: int | tuple[int, int] | None,
-  resample: str,
-  antialias: bool,
+  size: tuple[int, int],
+  transfer: Transfer,
 ) -> Weights:
   """The same weights for another image or patch size."""
-  if size is None:
-    size = weights.size
-  height, width = (size, size) if isinstance(size, int) else size
-  channels = weights.preprocess["channels"]
+  if not fields.keys() <= models.parameters(weights.variant).keys():
+    raise ConfigError(f"{weights.source} has no patches to resize")
   target = dataclasses.replace(
     weights,
     fields=weights.fields | fields,
-    preprocess=weights.preprocess | {"height": height, "width": width},
+    preprocess=weights.preprocess | {"height": size[0], "width": size[1]},
   )
-  errors = target.model.get_errors(height, width)
-  if errors:
-    raise ConfigError("\n".join(errors))
-  params, _ = initialize(
-    weights,
-    target.model,
-    (height, width),
-    channels,
-    Transfer(resample=resample, antialias=antialias),
-  )
+  raise_all(target.model.get_errors(*size))
+  channels = weights.preprocess["channels"]
+  params, _ = initialize(weights, target.model, size, channels, transfer)
   return dataclasses.replace(target, params=params)

@@ -16,7 +16,8 @@ from vit_jax.convert.records import make_preprocess
 from vit_jax.convert.resample import resample_positions
 from vit_jax.convert.weights import get_abstract_params
 
-TOLERANCE = 1e-4  # float32 summed in another order, through 24 blocks.
+TOLERANCE = 3e-5  # float32 summed in another order, through 24 blocks.
+STEM_TOLERANCE = 1e-4  # And through convolutions of very uneven channels.
 CLASSES = 10
 
 # Not square, more patches down than 224 px have, fewer across.
@@ -106,4 +107,6 @@ def check(weights, images, judged):
   largest = np.abs(theirs).max()
   assert np.ptp(theirs, axis=0).max() > 0.05 * largest, "images hardly matter"
   difference = np.abs(ours - theirs).max() / largest
-  assert difference <= TOLERANCE, f"they differ by {difference:.1e}"
+  plain = weights.model.stem is None
+  tolerance = TOLERANCE if plain else STEM_TOLERANCE
+  assert difference <= tolerance, f"they differ by {difference:.1e}"

@@ -95,6 +95,12 @@ def test_stochastic_depth_rises_from_zero_to_its_rate():
   assert len(np.unique(second[:, 0, 0])) == 4
 
 
+def test_the_only_block_is_the_last():
+  model, params = make(depth=1, stochastic_depth=0.5)
+  _, found = run(model, params, jnp.broadcast_to(IMAGE[:1], (64, 8, 8, 3)))
+  assert len(np.unique(np.asarray(found["residual"])[0, :, 0, 0])) == 4
+
+
 def test_stochastic_depth_is_off_in_evaluation():
   model, params = make(stochastic_depth=0.5)
   plain, _ = make()

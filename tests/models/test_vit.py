@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vit_jax import models
+from vit_jax.config import ConfigError
 from vit_jax.sharding import get_path
 
 
@@ -323,6 +324,13 @@ def test_dropout_is_off_in_evaluation_and_on_in_training():
   np.testing.assert_array_equal(run(0, False), run(1, False))
   np.testing.assert_array_equal(run(0, True), run(0, True))
   assert np.abs(run(0, True) - run(1, True)).max() > 0.01
+
+
+def test_an_image_is_never_cropped_in_silence():
+  for variant in ("mu/4", "Mixer-B/4"):
+    model = models.get_model(3, variant=variant)
+    with pytest.raises(ConfigError, match="height=10 .* take 8 or 12"):
+      jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 10, 8, 3)))
 
 
 def test_sizes_that_do_not_divide_are_named():

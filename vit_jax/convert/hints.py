@@ -16,7 +16,7 @@ from vit_jax.convert.records import Record
 from vit_jax.convert.table import Arrays, read_rows
 from vit_jax.models.public import get_resolution
 
-GIVEN = "as you say"
+GIVEN, FITS = "as you say", "what fits"
 
 DEFAULT_SIZE = (224, 224)  # Where nothing depends on it.
 
@@ -118,4 +118,4 @@ def settle_positions(
     size, count = get_grid(counts, stride, size, SIDES)
   except CheckpointError as error:
     raise CheckpointError(f"{name}: {error}") from error
-  return rows - count, size, origin or f"what fits its {count} patches"
+  return rows - count, size, origin or f"{FITS} its {count} patches"

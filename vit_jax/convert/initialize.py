@@ -39,9 +39,14 @@ IMAGE = (
 )
 # What arrays do not show and logits depend on.
 SILENT = (
-  *("gelu", "layer_norm_eps", "group_norm_eps"),
+  *("position", "position_at", "gelu"),
+  *("layer_norm_eps", "group_norm_eps"),
   *("std_conv_eps", "std_conv_eps_in"),
 )
+# What decides which representation a head reads.
+REPRESENTATION = ("pool", "fc_norm", "representation_size")
+# The whole prediction head of pre-training (section 3.2).
+HEAD = ("head/", "pre_logits/")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class Report:
   Attributes:
     source: the file.
     loaded: our paths that were taken as they are.
-    resampled: path -> from what to what.
+    resampled: path -> what was done to it.
     new: path -> why it starts anew.
     dropped: path -> why it was not taken.
     warnings: where source and model differ in what no array shows.
@@ -151,15 +156,15 @@ def initialize(
   """
   if transfer.antialias and transfer.resample == resample.KERNELS[0]:
     raise ConfigError(
-      f"transfer.antialias is for half-pixel centres: set transfer.resample to "
-      f"'bilinear' or 'bicubic', it is {transfer.resample!r}"
+      f"antialias is for half-pixel centres, so for resample='bilinear' or "
+      f"'bicubic', not {transfer.resample!r}"
     )
   report = Report(weights.source)
   wanted = get_abstract_params(model, size, channels)
   source = dict(weights.params)
   why = _judge_head(weights, model, transfer, class_names)
   if why:
-    for path in [p for p in source if p.startswith("head/")]:
+    for path in [p for p in source if p.startswith(HEAD)]:
       del source[path]
       if path not in wanted:
         report.dropped[path] = why
@@ -180,23 +185,38 @@ def initialize(
       report.loaded.append(path)
   new = [p for p in wanted if p not in taken and OPTIONAL.fullmatch(p)]
   for path in new:
-    reason = why if path.startswith("head/") else None
+    reason = why if path.startswith(HEAD) else None
     report.new[path] = reason or "the source has none"
   expected = {p: tuple(x.shape) for p, x in wanted.items() if p not in new}
-  check(
-    taken,
-    expected,
-    f"{weights.source} ({weights.variant}) does not fit this model",
-  )
-  theirs = weights.model
+  what = f"{weights.source} ({weights.variant}) does not fit this model"
+  if any("relative/" in path for path in wanted):
+    what += " (relative positions hold at one resolution)"
+  if "stem/kernel" in wanted:
+    what += " (a Mixer holds at one resolution)"
+  check(taken, expected, what)
+  report.warnings = _compare(weights, model)
+  return taken, report
+
+
+def _compare(weights: Weights, model: nn.Module) -> list[str]:
+  """Where source and model differ in what no array shows."""
+  theirs, warnings = weights.model, []
   for name in SILENT:
     ours, other = getattr(model, name, None), getattr(theirs, name, None)
     if ours != other:
-      report.warnings.append(
+      warnings.append(
         f"model.{name}={ours!r}, and the source has {other!r}: set "
         f"--config.model.{name}={other} for its very logits"
       )
-  return taken, report
+  mean, std = weights.preprocess["mean"], weights.preprocess["std"]
+  if {*mean, *std} != {0.5}:
+    warnings.append(
+      f"the source saw images of mean {mean} and standard deviation {std}, and "
+      f"sees values in [-1, 1] here"
+    )
+  if weights.is_size_guessed:
+    warnings.append(weights.describe_size())
+  return warnings
 
 
 def _judge_head(
@@ -222,8 +242,9 @@ def _judge_head(
     and tuple(weights.class_names) != tuple(class_names)
   ):
     why = "other classes"
-  elif getattr(weights.model, "representation_size", None) != getattr(
-    model, "representation_size", None
+  elif any(
+    getattr(weights.model, name, None) != getattr(model, name, None)
+    for name in REPRESENTATION
   ):
     why = "it reads another representation"
   if transfer.head == "keep" and why:
@@ -261,17 +282,18 @@ def _fit(
   old = weights.model.get_layout(*weights.size)
   new = model.get_layout(*size)
   changed = resample.resample_positions(array, old.grid, new.grid, **how)
+  steps = []
+  if old.grid != new.grid:
+    grids = f"{_say(old.grid)} -> {_say(new.grid)} patches"
+    steps.append(f"{grids}, {transfer.resample}")
   if old.class_tokens > new.class_tokens:
     changed = changed[..., 1:, :]
+    steps.append("without the class token's row")
   elif old.class_tokens < new.class_tokens:
-    changed = np.concatenate(
-      [np.zeros_like(changed[..., :1, :]), changed], axis=-2
-    )
-  if old.grid == new.grid and changed.shape == array.shape:
-    return array, None
-  return changed, (
-    f"{_say(old.grid)} -> {_say(new.grid)} patches, {transfer.resample}"
-  )
+    row = np.zeros_like(changed[..., :1, :])
+    changed = np.concatenate([row, changed], axis=-2)
+    steps.append("a row of zeros for the class token")
+  return changed, ", ".join(steps) or None
 
 
 def _say(sizes: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ file that it is from; any may be missing.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,13 @@ GELU = {
   "gelu_new": "tanh",
   "gelu_fast": "tanh",
   "gelu_pytorch_tanh": "tanh",
+}
+# Of config.json -> our field; arrays must agree.
+SHAPES = {
+  "hidden_size": "width",
+  "num_hidden_layers": "depth",
+  "intermediate_size": "mlp_dim",
+  "patch_size": "patch_size",
 }
 HIDDEN_ACT = {"exact": "gelu", "tanh": "gelu_pytorch_tanh"}
 
@@ -94,14 +102,23 @@ def _from_hugging_face(config: dict, processor: dict) -> Record:
   height, width = size if isinstance(size, list) else (size, size)
   labels = config.get("id2label") or {}
   names = [labels[key] for key in sorted(labels, key=int)]
-  if all(name == f"LABEL_{i}" for i, name in enumerate(names)):
+  kinds = config.get("architectures") or []
+  classes = None
+  if labels and "ViTForImageClassification" in kinds:
+    classes = len(names)
+  if all(name == f"LABEL_{i}" for i, name in enumerate(names)) or not classes:
     names = []
+  shapes = {
+    field: int(config[key]) for key, field in SHAPES.items() if key in config
+  }
   return {
     "model": {
       "num_heads": int(config.get("num_attention_heads", 12)),
       "gelu": GELU[act],
       "layer_norm_eps": float(config.get("layer_norm_eps", 1e-12)),
+      **shapes,
     },
+    "num_classes": classes,
     "class_names": names,
     "preprocess": make_preprocess(
       (int(height), int(width)),
@@ -112,12 +129,31 @@ def _from_hugging_face(config: dict, processor: dict) -> Record:
   }
 
 
+# Architectures of timm's that compute GELU as tanh, by what their names say.
+_TANH = re.compile(
+  r"vit_(base_patch32|large_patch16(?=.*_512)|so400m_patch16|giantopt_patch16)"
+  r"_siglip.*"
+)
+# An architecture whose heads are not those of its width.
+_HEADS = {"vit_base_patch16_gap_224": 16}
+
+
 def _from_timm(config: dict) -> Record:
   """A record from the config.json of timm's hub."""
   cfg = config.get("pretrained_cfg", config)
-  record: Record = {"model": {}}
+  name = str(config.get("architecture", ""))
+  arguments = config.get("model_args") or {}
+  fields: dict[str, Any] = {}
+  record: Record = {"model": fields}
+  if config.get("num_classes"):
+    record["num_classes"] = int(config["num_classes"])
   if config.get("global_pool") == "avg":
-    record["model"]["pool"] = "gap"
+    fields["pool"] = "gap"
+  heads = arguments.get("num_heads", _HEADS.get(name))
+  if heads:
+    fields["num_heads"] = int(heads)
+  if arguments.get("act_layer") == "gelu_tanh" or _TANH.fullmatch(name):
+    fields["gelu"] = "tanh"
   if "input_size" in cfg:
     channels, height, width = map(int, cfg["input_size"])
     record["preprocess"] = make_preprocess(
@@ -127,8 +163,9 @@ def _from_timm(config: dict) -> Record:
       std=cfg.get("std"),
       crop=float(cfg.get("crop_pct", 1.0)),
     )
-  if cfg.get("label_names"):
-    record["class_names"] = [str(name) for name in cfg["label_names"]]
+  names = config.get("label_names") or cfg.get("label_names")
+  if isinstance(names, list):
+    record["class_names"] = [str(label) for label in names]
   return record
 
 

@@ -119,6 +119,9 @@ def normalize_hugging_face(arrays: Arrays) -> Arrays:
     for pattern, replacement in _RENAMED:
       name = re.sub(pattern, replacement, name)
     renamed[name] = array
+  if any(name.startswith("classifier.") for name in renamed):
+    # A classifier reads the class token, not what the pooler makes of it.
+    renamed = {n: x for n, x in renamed.items() if ".pooler." not in n}
   return renamed
 
 

@@ -21,6 +21,7 @@ from vit_jax.convert.fields import EXAMPLES, get_fields, get_kind, get_variant
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import sniff
 from vit_jax.convert.hints import (
+  FITS,
   GIVEN,
   settle_heads,
   settle_positions,
@@ -61,6 +62,20 @@ class Weights:
   source: str = ""
   form: str = OURS
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  @property
+  def is_size_guessed(self) -> bool:
+    """Whether nobody said at which size the positions were trained."""
+    return self.origins.get("size", "").startswith(FITS)
+
+  def describe_size(self) -> str:
+    """A warning, where the size is a guess."""
+    height, width = self.size
+    return (
+      f"nothing says at which size the positions of {self.source} were "
+      f"trained; {height}x{width} px fits their number: say another with "
+      f"source_size"
+    )
 
   @property
   def size(self) -> tuple[int, int]:

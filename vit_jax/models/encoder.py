@@ -196,7 +196,8 @@ class Encoder(nn.Module, kw_only=True):
     drop_rates = None
     if train and self.stochastic_depth:
       # From zero in the first block (Huang et al., 2016, arXiv 1603.09382).
-      drop_rates = jnp.linspace(0.0, self.stochastic_depth, self.depth)
+      first = 0.0 if self.depth > 1 else self.stochastic_depth
+      drop_rates = jnp.linspace(first, self.stochastic_depth, self.depth)
     own = self.position if self.position_at == "every_layer" else None
     x, layers = blocks(
       **self.block,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vit_jax.config import Count, Positive, check_image_size
+from vit_jax.config import Count, Positive, check_image_size, raise_all
 from vit_jax.models.heads import make_head
 from vit_jax.models.mlp import MlpBlock
 from vit_jax.sharding import constrain
@@ -114,7 +114,11 @@ class MlpMixer(nn.Module, kw_only=True):
       train: changes nothing.
       intermediates: whether to return, beside the logits, a dictionary of
         `residual` [L B N D], every block's output, and `pre_logits` [B R].
+
+    Raises:
+      ConfigError: as `get_errors`.
     """
+    raise_all(self.get_errors(*image.shape[1:3]))
     x = self.stem(image)  # [B h w D]
     batch, rows, columns, width = x.shape
     x = constrain(x.reshape(batch, rows * columns, width), "B N D")

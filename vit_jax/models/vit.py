@@ -19,6 +19,7 @@ from vit_jax.config import (
   Rate,
   check_image_size,
   check_multiple,
+  raise_all,
 )
 from vit_jax.models.encoder import Encoder
 from vit_jax.models.heads import MAPHead, make_head
@@ -272,7 +273,11 @@ class ViT(nn.Module, kw_only=True):
     Returns:
       The logits; if intermediates are asked for, beside a dictionary of those
       of `encode`, `encoded` [B N D] and `pre_logits` [B R].
+
+    Raises:
+      ConfigError: as `get_errors`.
     """
+    raise_all(self.get_errors(*image.shape[1:3]))
     layout = self.get_layout(*image.shape[1:3])
     encoded, found = self.encode(
       self.embed(image), layout, train=train, intermediates=intermediates
