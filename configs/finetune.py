@@ -14,10 +14,10 @@ CIFAR-10 98.95 %, CIFAR-100 91.67 %, Flowers 99.38 %, Pets 94.43 %.
 The paper's cost: not known.
 Ours, measured: nothing yet.
 
-Arguments: model; dataset, a row of ROWS or folder:PATH; res, in px, of which a
-patch of 14 px uses what it divides (378 of 384, as the authors' code); lr, which
-the paper chooses on a part of train that dev=1 holds out, of the four of its
-row: run dev=1 with each of them, then dev=0, on all of train, with the best.
+Arguments: model; dataset, a row of ROWS or folder:PATH; res, in px, less what a
+patch does not divide (14 px: 378 of 384); lr, which the paper chooses on a part
+of train that dev=1 holds out, of the four of its row: run dev=1 with each of
+them, then dev=0, on all of train, with the best.
 Three seeds (--config.train.seed=N) make a result of the paper.
 
 Linear warm-up, momentum in bfloat16 and the evaluation's plain resize are the
