@@ -17,7 +17,7 @@ from vit_jax import accelerators, command_line, config, experiment, study
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = [
-  *("main", "prepare", "doctor", "study"),
+  *("main", "predict", "prepare", "doctor", "study"),
   *("models.__main__", "convert.__main__"),
 ]
 

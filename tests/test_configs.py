@@ -8,6 +8,8 @@ import importlib
 import pathlib
 import re
 
+import cv2
+import numpy as np
 import pytest
 
 from configs import arguments
@@ -55,6 +57,19 @@ def test_a_recipe_opens_with_commands_that_exist(name):
     load_config(str(ROOT / command), [])
 
 
+def test_fine_tuning_on_a_folder_starts_from_a_file(tmp_path):
+  for name in ("cat", "dog"):
+    (tmp_path / name).mkdir()
+    for i in range(30):
+      image = np.full((8, 8, 3), 8 * i, np.uint8)
+      assert cv2.imwrite(str(tmp_path / name / f"{i}.png"), image)
+  argument = str(ROOT / f"configs/finetune.py:dataset=folder:{tmp_path},res=32")
+  exp = Experiment(load_config(argument, ["--config.init=B_16.npz"]))
+  assert exp.info.class_names == ("cat", "dog")
+  assert exp.image_shape == (32, 32, 3)
+  assert exp.config["init"] == "B_16.npz"
+
+
 # ViT paper, table 3 and appendix B.1.
 TABLE_3 = [
   ("vit_b16.py", "B/16", "imagenet21k", 90, 1e-3, 0.03, 0.1),
@@ -89,6 +104,44 @@ def test_table_3(card, variant, source, epochs, lr, decay, dropout, tmp_path):
   assert exp.steps == round(epochs * images / 4096)
   assert float(exp.schedule(10_000)) == pytest.approx(lr)
   assert float(exp.schedule(exp.steps)) == pytest.approx(1e-5)
+
+
+# ViT paper, table 4.
+TABLE_4 = [
+  ("imagenet", 1000, 20_000, 500, 1_281_167, 50_000),
+  ("cifar10", 10, 10_000, 500, 50_000, 10_000),
+  ("cifar100", 100, 10_000, 500, 50_000, 10_000),
+  ("pets", 37, 500, 100, 3680, 3669),
+  ("flowers", 102, 500, 100, 1020, 6149),
+]
+
+
+@pytest.mark.parametrize(
+  ("name", "classes", "steps", "warmup", "images", "tested"), TABLE_4
+)
+def test_table_4(name, classes, steps, warmup, images, tested, tmp_path):
+  argument = str(ROOT / f"configs/finetune.py:dataset={name}")
+
+  def make(argument):
+    return Experiment(load_config(argument, [f"--config.data.dir={tmp_path}"]))
+
+  exp = make(argument)
+  assert (exp.num_classes, exp.steps) == (classes, steps)
+  assert exp.data.shape == (384, 384)
+  assert exp.config["model"]["representation_size"] is None
+  optim = exp.optim
+  assert (optim.name, optim.b1, optim.schedule) == ("sgd", 0.9, "cosine")
+  assert (optim.weight_decay, optim.clip_norm) == (0.0, 1.0)
+  assert optim.warmup_steps == warmup
+  assert exp.train.batch_size == 512
+  assert exp.info.count(exp.data.train) == images
+  assert exp.info.count(exp.config["evals"]["test"]["split"]) == tested
+  # What the choice is made on was in train, and is not trained on.
+  dev = make(f"{argument},dev=1")
+  kept = dev.info.count(dev.data.train)
+  assert kept + dev.info.count(dev.config["evals"]["test"]["split"]) == images
+  share = {"imagenet": 1, "cifar10": 2, "cifar100": 2}.get(name, 10)
+  assert abs(kept - images * (1 - share / 100)) <= 1
 
 
 def test_arguments():

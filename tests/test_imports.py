@@ -23,7 +23,7 @@ LAYERS = [
   {"convert"},
   {"evaluators", "pretrained"},
   {"experiment"},
-  {"train", "prepare", "doctor"},
+  {"train", "predict", "prepare", "doctor"},
   {"main", "study"},
   {"__init__"},
 ]

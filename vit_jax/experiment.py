@@ -380,5 +380,6 @@ class Experiment:
       "model": self.config["model"],
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
+      "cross_entropy": self.config["objective"].get("cross_entropy", "softmax"),
       "preprocess": make_preprocess((height, width), channels),
     }

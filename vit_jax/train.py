@@ -202,6 +202,9 @@ def prepare_data(section: Mapping[str, Any], say: Say) -> None:
       sources.prepare_embedded(source, data_dir, say)
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f"data are prepared by {index}")
+  found = sources.describe_source(source)
+  if found:
+    say(found)
   sources.open_source(source, section["train"], data_dir)
 
 

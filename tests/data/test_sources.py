@@ -9,6 +9,7 @@ import pytest
 import sklearn.datasets
 
 from vit_jax import prepare
+from vit_jax.config import ConfigError
 from vit_jax.data import sources, transforms
 
 
@@ -73,8 +74,8 @@ def test_a_split_that_is_not_there_is_named(split, data_dir):
 @pytest.mark.parametrize(
   ("source", "message"),
   [
-    ("digits", "not of the form tfds:NAME"),
-    ("folder:/photos", "not of the form tfds:NAME"),
+    ("digits", "none of tfds:NAME"),
+    ("folder:/photos", "there is no folder /photos"),
     ("tfds:imagenet21k", "python -m vit_jax.prepare imagenet21k --manual_dir="),
     ("tfds:jft300m", "JFT-300M is not public"),
     ("tfds:cifar10", "python -m vit_jax.prepare cifar10"),
@@ -165,12 +166,12 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path):
   with pytest.raises(sources.DataError, match="--config.data.dir=DIR"):
     where = str(tmp_path / "file")
     sources.prepare_embedded("tfds:digits", where, lambda _: None)
-  with pytest.raises(sources.ConfigError, match="can not be prepared"):
+  with pytest.raises(ConfigError, match="can not be prepared"):
     prepare.prepare("digits", str(tmp_path / "file"), None)
 
 
 def test_imagenet21k_without_its_archives_says_what_to_download(tmp_path):
-  with pytest.raises(sources.ConfigError, match="image-net.org"):
+  with pytest.raises(ConfigError, match="image-net.org"):
     prepare.prepare("imagenet21k", str(tmp_path / "out"), str(tmp_path))
   # Nothing half-written looks whole.
   assert sources.find_directory("imagenet21k", str(tmp_path / "out")) is None

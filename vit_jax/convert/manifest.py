@@ -113,6 +113,10 @@ def check_record(record: Record, kind: str | None = None) -> Record:
       errors.append("model.variant is missing")
     else:
       checked[key] = check_fields(section, kind, errors)
+  loss = record.get("cross_entropy", "softmax")
+  if loss not in ("softmax", "sigmoid"):
+    errors.append(f"cross_entropy={loss!r} must be 'softmax' or 'sigmoid'")
+  checked["cross_entropy"] = loss
   classes, names = record.get("num_classes"), record.get("class_names") or ()
   if fits(classes, Natural) or (classes is None and kind is not None):
     checked["num_classes"] = classes

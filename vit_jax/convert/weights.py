@@ -48,6 +48,8 @@ class Weights:
     preprocess: from `records.make_preprocess`; height and width are those that
       the positions are of.
     class_names: one a class, or none.
+    cross_entropy: "softmax" or "sigmoid", the loss that makes logits
+      probabilities.
     source: where they come from, for messages.
     form: name of the format that they were read from.
     origins: field, or "size" -> who says so, where the arrays do not.
@@ -59,6 +61,7 @@ class Weights:
   num_classes: int
   preprocess: dict[str, Any]
   class_names: tuple[str, ...] = ()
+  cross_entropy: str = "softmax"
   source: str = ""
   form: str = OURS
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -112,6 +115,7 @@ class Weights:
       "model": {"variant": self.variant, **self.all_fields},
       "num_classes": self.num_classes,
       "class_names": list(self.class_names),
+      "cross_entropy": self.cross_entropy,
       "preprocess": self.preprocess,
     }
 
@@ -209,6 +213,7 @@ def _load_run(
     num_classes=record["num_classes"],
     preprocess=record["preprocess"],
     class_names=record["class_names"],
+    cross_entropy=record["cross_entropy"],
     source=str(location),
     origins={name: GIVEN for name in overrides},
   )
@@ -307,6 +312,7 @@ def _load_file(
     | record["preprocess"]
     | dict(height=size[0], width=size[1]),
     class_names=names if len(names) == num_classes else (),
+    cross_entropy=record["cross_entropy"],
     source=str(location),
     form=form.name,
     origins={name: x for name, x in origins.items() if name not in shown},

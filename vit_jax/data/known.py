@@ -38,6 +38,35 @@ KNOWN = {
     splits={"train": 1437, "test": 360},
     remedy=f"prepare it with: {_prepare('digits')}",
   ),
+  # Of the sets below, what their TFDS builders say.
+  **{
+    name: Known(
+      num_classes=num_classes,
+      channels=3,
+      splits=splits,
+      remedy=f"prepare it with: {_prepare(name)}",
+    )
+    for name, num_classes, splits in (
+      ("cifar10", 10, {"train": 50_000, "test": 10_000}),
+      ("cifar100", 100, {"train": 50_000, "test": 10_000}),
+      ("oxford_iiit_pet", 37, {"train": 3680, "test": 3669}),
+      (
+        "oxford_flowers102",
+        102,
+        {"train": 1020, "validation": 1020, "test": 6149},
+      ),
+    )
+  },
+  "imagenet2012": Known(
+    num_classes=1000,
+    channels=3,
+    splits={"train": 1_281_167, "validation": 50_000},
+    remedy=(
+      "download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "
+      "image-net.org and prepare it with: "
+      + _prepare("imagenet2012", "--manual_dir=DIR_OF_ARCHIVES")
+    ),
+  ),
   # ViT paper, section 4.1: 21k classes and 14M images; the authors' head has
   # 21,843 rows, of which two never occur.
   "imagenet21k": Known(

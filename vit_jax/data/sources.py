@@ -3,11 +3,11 @@
 """Sources: `len(source)` and `source[i] -> {"image": bytes, "label": int}`.
 
 A set lies on disk as TFDS writes it, in ArrayRecord, so that every example can
-be reached by its index without TensorFlow.
+be reached by its index without TensorFlow; or it is a folder of images, or
+made up.
 """
 
 import contextlib
-import dataclasses
 import importlib
 import io
 import re
@@ -17,7 +17,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
-from vit_jax.config import ConfigError, nearest
+from vit_jax.config import nearest
+from vit_jax.data import folder, synthetic
+from vit_jax.data.info import DataError, DatasetInfo, make_splits
 from vit_jax.data.known import KNOWN, get_remedy
 
 # Sets whose builders are ours; all others are built by TFDS.
@@ -26,70 +28,21 @@ BUILDERS = {
   "imagenet21k": "vit_jax.data.imagenet21k.imagenet21k_dataset_builder",
 }
 
+KINDS = ("tfds", "folder", "synthetic")
+
 # Sets that the package brings along.
 EMBEDDED = ("digits",)
 
 
-class DataError(ConfigError):
-  """Data that is not there or not as the config says (exit status 2)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetInfo:
-  """What a config needs to know of a data set.
-
-  Attributes:
-    name: of the set.
-    directory: where it is prepared, or None if it is not.
-    num_classes: Y.
-    class_names: one a class, or nothing if the set is not on disk.
-    channels: c.
-    splits: TFDS's record of each split, by name.
-  """
-
-  name: str
-  directory: epath.Path | None
-  num_classes: int
-  class_names: Sequence[str]
-  channels: int
-  splits: dict[str, Any]
-
-  def count(self, split: str) -> int:
-    """The number of examples of a split, as "train[:90%]".
-
-    Raises:
-      DataError: if the set has no such split.
-    """
-    try:
-      instruction = tfds.core.ReadInstruction.from_spec(split)
-      parts = instruction.to_absolute(self.splits)
-    except (ValueError, AssertionError) as error:
-      splits = ", ".join(
-        f"{name} ({record.num_examples:,})"
-        for name, record in self.splits.items()
-      )
-      raise DataError(
-        f"{self.name} has no split {split!r}: it has {splits}, of which parts "
-        f"can be taken as 'train[:90%]' ({str(error).splitlines()[0]})"
-      ) from error
-    total = 0
-    for part in parts:
-      size = self.splits[part.splitname].num_examples
-      stop = size if part.to is None else part.to
-      total += stop - (part.from_ or 0)
-    if total < 1:
-      raise DataError(f"{self.name} has no example in the split {split!r}")
-    return total
-
-
-def parse_source(source: str) -> str:
-  """The set's name in "tfds:NAME"."""
+def parse_source(source: str) -> tuple[str, str]:
+  """The kind and the name in "tfds:NAME", "folder:DIR", "synthetic:CLASSES"."""
   kind, _, name = source.partition(":")
-  if kind != "tfds" or not name:
+  if kind not in KINDS or not name:
     raise DataError(
-      f"data.source={source!r} is not of the form tfds:NAME, as 'tfds:digits'"
+      f"data.source={source!r} is none of tfds:NAME, as 'tfds:digits', "
+      f"folder:DIR, as 'folder:photos', and synthetic:CLASSES"
     )
-  return name
+  return kind, name
 
 
 def get_data_dir(data_dir: str | None) -> epath.Path:
@@ -136,24 +89,23 @@ def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
 
 def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
-  """Facts of a set: from its files, else from the table of known sets.
+  """Facts of a source: from its files, else from the table of known sets.
 
   Raises:
     DataError: if it is neither prepared nor known, or has no images with
       labels.
   """
-  name = parse_source(source)
+  kind, name = parse_source(source)
+  if kind == "folder":
+    return folder.load_folder(name).info
+  if kind == "synthetic":
+    return synthetic.load_info(name)
   directory = find_directory(name, data_dir)
   if directory is None:
     if name not in KNOWN:
       raise missing(source, data_dir)
     known = KNOWN[name]
-    splits = {
-      split: tfds.core.SplitInfo(
-        name=split, shard_lengths=[size], num_bytes=0, filename_template=None
-      )
-      for split, size in known.splits.items()
-    }
+    splits = make_splits(known.splits)
     return DatasetInfo(
       name, None, known.num_classes, (), known.channels, splits
     )
@@ -176,6 +128,12 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
   )
 
 
+def describe_source(source: str) -> str | None:
+  """What is worth knowing of a source before it is trained on, or None."""
+  kind, name = parse_source(source)
+  return folder.load_folder(name).describe() if kind == "folder" else None
+
+
 def prepare_embedded(
   source: str, data_dir: str | None, say: Callable[[str], None]
 ) -> None:
@@ -186,8 +144,10 @@ def prepare_embedded(
     data_dir: where prepared sets lie.
     say: told of what is written.
   """
-  name = parse_source(source)
-  if name not in EMBEDDED or find_directory(name, data_dir) is not None:
+  kind, name = parse_source(source)
+  if kind != "tfds" or name not in EMBEDDED:
+    return
+  if find_directory(name, data_dir) is not None:
     return
   say(f"writing the embedded set {name} to {get_data_dir(data_dir) / name}")
   tfds.disable_progress_bar()
@@ -205,7 +165,7 @@ def prepare_embedded(
 
 def missing(source: str, data_dir: str | None) -> DataError:
   """The error for a set that is not on disk, with its remedy."""
-  name = parse_source(source)
+  _, name = parse_source(source)
   choices = tfds.list_builders(with_community_datasets=False)
   hint = ""
   if name.partition("/")[0] not in (*KNOWN, *choices):
@@ -226,7 +186,11 @@ def open_source(
   Raises:
     DataError: if the set is not prepared, or not in ArrayRecord.
   """
-  name = parse_source(source)
+  kind, name = parse_source(source)
+  if kind == "folder":
+    return folder.load_folder(name).open(split)
+  if kind == "synthetic":
+    return synthetic.open_source(name, split)
   directory = find_directory(name, data_dir)
   if directory is None:
     raise missing(source, data_dir)

@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of images, and images that nobody took."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vit_jax.data import folder, sources, synthetic, transforms
+from vit_jax.experiment import Experiment
+from vit_jax.train import train
+
+
+def write(path, value, size=(10, 12)):
+  """An image of one colour."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  image = np.full((*size, 3), value, np.uint8)
+  assert cv2.imwrite(str(path), image)
+
+
+@pytest.fixture
+def photos(tmp_path):
+  """DIR/CLASS/: forty images each of two classes, and what else lies about."""
+  for label, name in enumerate(["cat", "Dog"]):
+    for i in range(40):
+      suffix = (".jpg", ".JPEG", ".png", ".WebP")[i % 4]
+      # OpenCV knows suffixes in small letters alone.
+      write(tmp_path / name / f"{i:02d}{suffix.lower()}", 100 * label + i)
+      path = tmp_path / name / f"{i:02d}{suffix.lower()}"
+      path.rename(path.with_suffix(suffix))
+  (tmp_path / "cat" / "readme.txt").write_text("hello")
+  (tmp_path / "cat" / ".hidden.jpg").write_text("hello")
+  (tmp_path / "cat" / "empty.png").write_bytes(b"")
+  (tmp_path / "cat" / "text.jpg").write_text("I am no picture")
+  (tmp_path / ".git" / "a").mkdir(parents=True)
+  return tmp_path
+
+
+def test_class_folders_with_a_tenth_for_testing(photos):
+  found = folder.load_folder(str(photos))
+  assert found.info.class_names == ("Dog", "cat")
+  assert found.info.channels == 3
+  sizes = {name: len(x) for name, x in found.splits.items()}
+  assert sum(sizes.values()) == 80 and set(sizes) == {"train", "test"}
+  assert 2 <= sizes["test"] <= 16
+  paths = [p for x in found.splits.values() for p in x.paths]
+  assert len(set(paths)) == 80
+  for examples in found.splits.values():
+    assert list(examples.paths) == sorted(examples.paths)
+    for i in range(len(examples)):
+      example = examples[i]
+      image = transforms.decode(example["image"], 3)
+      # The pixel says which image it is.
+      value, name = image.mean(), example["name"]
+      assert example["label"] == (0 if "/Dog/" in name else 1)
+      assert abs(value - int(name.split("/")[-1][:2])) % 100 < 3
+  assert {(p.rsplit("/", 1)[1], why) for p, why in found.bad} == {
+    ("empty.png", "empty"),
+    ("text.jpg", "not a JPEG, PNG or WebP"),
+  }
+  lines = found.describe().splitlines()
+  assert "2 classes, images: train " in lines[0]
+  assert lines[0].endswith(", a tenth for testing")
+  assert lines[1] == "  1 files of other kinds are left out"
+  assert lines[2] == "  2 files are no images, and left out:"
+
+
+def test_the_split_of_an_image_depends_on_its_name_alone(photos):
+  before = set(folder.load_folder(str(photos)).splits["test"].paths)
+  for i in range(40, 60):
+    write(photos / "cat" / f"{i}.jpg", i)
+  folder.load_folder.cache_clear()
+  after = set(folder.load_folder(str(photos)).splits["test"].paths)
+  assert before < after
+  assert {p for p in after if int(p.rsplit("/", 1)[1][:2]) < 40} == before
+  # Fixed for ever, on every machine.
+  names = [f"cat/{i:02d}.jpg" for i in range(40)]
+  chosen = [i for i, name in enumerate(names) if folder.is_for_testing(name)]
+  assert chosen == [5, 14, 17, 21, 25]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "test"])
+def test_folders_of_splits(tmp_path, name):
+  for split, count in (("train", 3), (name, 2)):
+    for label in ("a", "b"):
+      for i in range(count):
+        write(tmp_path / split / label / "deep" / f"{i}.png", i)
+  found = folder.load_folder(str(tmp_path))
+  sizes = {split: len(x) for split, x in found.splits.items()}
+  expected = {"train": 6, "test": 4}
+  if name != "test":
+    expected["validation"] = 4
+  assert sizes == expected
+  assert not found.hashed
+
+
+def test_parts_of_splits(photos):
+  info = sources.load_info(f"folder:{photos}")
+  whole = sources.open_source(f"folder:{photos}", "train")
+  part = sources.open_source(f"folder:{photos}", "train[10:20]")
+  assert list(part.paths) == list(whole.paths[10:20])
+  both = sources.open_source(f"folder:{photos}", "test+train[:50%]")
+  assert len(both) == info.count("test") + info.count("train[:50%]")
+  assert both[0]["name"] in folder.load_folder(str(photos)).splits["test"].paths
+
+
+def test_what_is_no_folder_of_classes_is_explained(tmp_path):
+  def load(path):
+    folder.load_folder.cache_clear()
+    return sources.load_info(f"folder:{path}")
+
+  with pytest.raises(sources.DataError, match="there is no folder .*nowhere"):
+    load(tmp_path / "nowhere")
+  with pytest.raises(sources.DataError, match="images of 0 classes.*CLASS"):
+    load(tmp_path)
+  write(tmp_path / "a" / "1.png", 1)
+  with pytest.raises(sources.DataError, match="images of 1 classes"):
+    load(tmp_path)
+  write(tmp_path / "loose.png", 1)
+  with pytest.raises(sources.DataError, match="outside of class.*loose.png"):
+    load(tmp_path)
+  (tmp_path / "loose.png").unlink()
+  write(tmp_path / "train" / "a" / "1.png", 1)
+  write(tmp_path / "train" / "b" / "1.png", 1)
+  write(tmp_path / "val" / "c" / "1.png", 1)
+  with pytest.raises(sources.DataError, match="training images lack: c"):
+    load(tmp_path)
+  with pytest.raises(sources.DataError, match="tfds:NAME.*folder:DIR"):
+    sources.load_info("photos:x")
+
+
+def test_synthetic_images_are_functions_of_their_index():
+  first = sources.open_source("synthetic:10", "train[100:200]")
+  again = sources.open_source("synthetic:10", "train")
+  assert len(first) == 100 and len(again) == 1_281_167
+  assert first[7] == again[107]
+  labels = [again[i]["label"] for i in range(2000)]
+  assert set(labels) == set(range(10))
+  assert np.bincount(labels).min() > 150
+  image = transforms.decode(first[0]["image"], 3)
+  assert image.shape == (256, 256, 3) and image.std() > 20
+  assert synthetic.load_info("imagenet21k").num_classes == 21843
+  with pytest.raises(sources.DataError, match="synthetic:1000"):
+    sources.load_info("synthetic:many")
+
+
+def test_a_run_on_a_folder(config, photos, tmp_path, capsys):
+  config["data"] |= dict(source=f"folder:{photos}", size=8)
+  config["train"] |= dict(steps=2)
+  config["evals"] = {"test": dict(split="test")}
+  result = train(config, str(tmp_path / "run"))
+  assert result["total"] == Experiment(config).info.count("test")
+  shown = capsys.readouterr().err
+  assert "2 classes, images: train " in shown and "text.jpg" in shown
+
+
+def test_a_run_on_synthetic_images(config, tmp_path):
+  config["data"] |= dict(source="synthetic:10", size=8)
+  config["train"] |= dict(steps=2)
+  assert train(config, str(tmp_path / "run"))["total"] == 40

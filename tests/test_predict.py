@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a run and photographs to what is on them."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import vit_jax
+from tests.convert.test_initialize import make_weights
+from vit_jax import predict
+from vit_jax.convert import save_weights
+from vit_jax.data import sources
+from vit_jax.train import train
+
+
+@pytest.fixture(scope="module")
+def digits(data_dir, tmp_path_factory):
+  """A run of a few steps, and nine digits as files."""
+  root = tmp_path_factory.mktemp("predict")
+  config = {
+    "model": dict(variant="mu/4", dtype="float32"),
+    "data": dict(source="tfds:digits", dir=data_dir, size=8, threads=1),
+    "optim": dict(lr=1e-3),
+    "train": dict(batch_size=16, steps=2, allow_cpu=True),
+    "evals": {"test": dict(split="test[:9]")},
+  }
+  result = train(config, str(root / "run"))
+  examples = sources.open_source("tfds:digits", "test[:9]", data_dir)
+  (root / "photos").mkdir()
+  for i, example in enumerate(examples):
+    (root / "photos" / f"{i}.png").write_bytes(example["image"])
+  return root, [example["label"] for example in examples], result
+
+
+def run(capsys, *arguments, status=0):
+  """What the command prints; its exit status is checked."""
+  if status:
+    with pytest.raises(SystemExit) as caught:
+      predict.main(list(map(str, arguments)))
+    assert caught.value.code == status
+  else:
+    predict.main(list(map(str, arguments)))
+  return capsys.readouterr()
+
+
+def test_the_run_alone_predicts_what_it_was_evaluated_on(digits, capsys):
+  root, labels, result = digits
+  shown = run(
+    capsys,
+    *(root / "run", root / "photos"),
+    *("--format=json", "--top=3", "--batch=4"),
+  )
+  images = json.loads(shown.out.splitlines()[-1])["images"]
+  names = [row["path"].rsplit("/", 1)[1] for row in images]
+  assert names == [f"{i}.png" for i in range(9)]
+  first = [row["predictions"][0]["index"] for row in images]
+  correct = sum(a == b for a, b in zip(first, labels, strict=True))
+  assert correct == result["correct"]
+  model, preprocess = vit_jax.load(root / "run")
+  logits = model(preprocess([row["path"] for row in images]))
+  expected = np.asarray(jax.nn.softmax(logits))
+  for row, scores in zip(images, expected, strict=True):
+    found = row["predictions"]
+    assert len(found) == 3
+    assert [p["class"] for p in found] == [str(p["index"]) for p in found]
+    order = np.sort(scores)[::-1][:3]
+    np.testing.assert_allclose(
+      [p["probability"] for p in found], order, rtol=1e-5
+    )
+
+
+def test_tables_for_people_and_for_programs(digits, capsys):
+  root, _, _ = digits
+  photo = root / "photos" / "3.png"
+  text = run(capsys, root / "run", photo, "--top=2").out.splitlines()
+  assert text[0] == str(photo) and len(text) == 3
+  assert text[1].split()[0].endswith("%")
+  text = run(capsys, root / "run", photo, "--format=csv", "--top=10").out
+  rows = list(csv.DictReader(io.StringIO(text)))
+  assert [row["rank"] for row in rows] == [str(i) for i in range(1, 11)]
+  assert {row["class"] for row in rows} == set("0123456789")
+  total = sum(float(row["probability"]) for row in rows)
+  assert abs(total - 1) < 1e-5
+
+
+def test_what_can_not_be_read_is_named_and_the_rest_is_done(digits, capsys):
+  root, _, _ = digits
+  bad = root / "bad.png"
+  bad.write_bytes((root / "photos" / "0.png").read_bytes()[:40])
+  arguments = (root / "run", bad, root / "photos" / "1.png", "--top=1")
+  shown = run(capsys, *arguments, "--format=json", status=1)
+  first, second = json.loads(shown.out)["images"]
+  assert "not a readable image" in first["error"]
+  assert len(second["predictions"]) == 1
+  assert f"{bad} can not be read" in shown.err
+  assert "can not be read" in run(capsys, *arguments, status=1).out
+
+
+def test_a_sigmoid_has_a_probability_a_class(tmp_path):
+  weights = make_weights((8, 8), names=tuple("abcde"))
+  probabilities = []
+  for loss in ("softmax", "sigmoid"):
+    path = tmp_path / f"{loss}.npz"
+    changed = dataclasses.replace(weights, cross_entropy=loss)
+    save_weights(changed, str(path), "authors")
+    (tmp_path / "a.png").write_bytes(PNG)
+    (found,) = predict.predict(str(path), [str(tmp_path / "a.png")])
+    probabilities.append(sum(p for _, _, p in found.classes))
+  assert abs(probabilities[0] - 1) < 1e-5
+  assert abs(probabilities[1] - 1) > 1e-3
+
+
+PNG = bytes.fromhex(
+  "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c"
+  "4944415408d763f8cfc000000301010018dd8db00000000049454e44ae426082"
+)
+
+
+@pytest.mark.parametrize(
+  "arguments, message",
+  [
+    (("nowhere.png",), "there is no file nowhere.png"),
+    (("{root}/run/checkpoints",), "has no image in it"),
+  ],
+)
+def test_mistakes_end_in_one_line(digits, capsys, arguments, message):
+  root, _, _ = digits
+  names = [a.format(root=root) for a in arguments]
+  shown = run(capsys, root / "run", *names, status=2)
+  assert message in shown.err and len(shown.err.splitlines()) == 1
+
+
+def test_a_run_without_a_checkpoint_is_named(capsys, tmp_path):
+  (tmp_path / "a.png").write_bytes(PNG)
+  shown = run(capsys, tmp_path / "none", tmp_path / "a.png", status=2)
+  assert str(tmp_path / "none") in shown.err

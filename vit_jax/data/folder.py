@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of images, one a class: data.source=folder:DIR.
+
+Either DIR/train/CLASS/, DIR/val/CLASS/ and DIR/test/CLASS/, of which only the
+first must be there, or DIR/CLASS/ alone. Of the latter a tenth is the test
+split: which images is a function of their class and name, so that it is the
+same on every machine, and other images change nothing about it.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+from collections.abc import Sequence
+from concurrent import futures
+from typing import Any
+
+from vit_jax.data.info import DataError, DatasetInfo, make_splits
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+# The first bytes of a file of one of them.
+STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
+
+# Folder -> split.
+SPLITS = {
+  "train": "train",
+  "val": "validation",
+  "valid": "validation",
+  "validation": "validation",
+  "test": "test",
+}
+
+TENTH = 10  # One image of so many is for testing, where no folder says which.
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(Sequence[dict[str, Any]]):
+  """Images by index, read when they are asked for.
+
+  Attributes:
+    paths: of the files.
+    labels: of each, an index of the class names.
+  """
+
+  paths: Sequence[str]
+  labels: Sequence[int]
+
+  def __len__(self) -> int:
+    return len(self.paths)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    path = self.paths[index]
+    with open(path, "rb") as file:
+      return {"image": file.read(), "label": self.labels[index], "name": path}
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+  """What a folder holds.
+
+  Attributes:
+    info: facts of it.
+    splits: name -> examples.
+    bad: files that have the name of an image and are none, with the reason.
+    other: how many files are of other kinds.
+    hashed: whether the test split was cut from all images.
+  """
+
+  info: DatasetInfo
+  splits: dict[str, Examples]
+  bad: tuple[tuple[str, str], ...]
+  other: int
+  hashed: bool
+
+  def open(self, split: str) -> Examples:
+    """The examples of a split, as "train[:90%]".
+
+    Raises:
+      DataError: if there is no such split, or no example in it.
+    """
+    paths: list[str] = []
+    labels: list[int] = []
+    for name, start, stop in self.info.get_ranges(split):
+      paths += self.splits[name].paths[start:stop]
+      labels += self.splits[name].labels[start:stop]
+    return Examples(paths, labels)
+
+  def describe(self) -> str:
+    """What was found, for people."""
+    splits = ", ".join(
+      f"{name} {len(examples):,}" for name, examples in self.splits.items()
+    )
+    how = ", a tenth for testing" if self.hashed else ""
+    lines = [
+      f"{self.info.name}: {self.info.num_classes:,} classes, images: "
+      f"{splits}{how}"
+    ]
+    if self.other:
+      lines.append(f"  {self.other:,} files of other kinds are left out")
+    if self.bad:
+      lines.append(f"  {len(self.bad):,} files are no images, and left out:")
+      lines += [f"    {path}: {why}" for path, why in self.bad[:5]]
+      lines += ["    ..."] if len(self.bad) > 5 else []
+    return "\n".join(lines)
+
+
+def find_files(root: pathlib.Path) -> tuple[list[str], int]:
+  """Names of images under a folder, sorted, and how many other files."""
+  found, other = [], 0
+  for parent, folders, names in os.walk(root, followlinks=True):
+    folders[:] = [name for name in folders if not name.startswith(".")]
+    for name in names:
+      if name.startswith("."):
+        continue
+      if name.lower().endswith(SUFFIXES):
+        path = pathlib.Path(parent, name)
+        found.append(path.relative_to(root).as_posix())
+      else:
+        other += 1
+  return sorted(found), other
+
+
+def find_fault(path: str) -> str | None:
+  """Why a file can not be an image, by its first bytes; None if it may."""
+  try:
+    with open(path, "rb") as file:
+      start = file.read(16)
+  except OSError as error:
+    return error.strerror or str(error)
+  if not start:
+    return "empty"
+  return None if start.startswith(STARTS) else "not a JPEG, PNG or WebP"
+
+
+def is_for_testing(name: str) -> bool:
+  """Whether CLASS/FILE is one of the tenth that is for testing."""
+  digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+  return int.from_bytes(digest, "big") % TENTH == 0
+
+
+@functools.lru_cache(maxsize=4)
+def load_folder(name: str) -> Folder:
+  """Reads what a folder holds: names, and the first bytes of each file.
+
+  Raises:
+    DataError: if it is no folder of classes, with how one looks.
+  """
+  root = pathlib.Path(name).expanduser()
+  if not root.is_dir():
+    raise DataError(f"data.source=folder:{name}: there is no folder {root}")
+  inside = sorted(
+    path for path in root.iterdir() if path.is_dir() and path.name[0] != "."
+  )
+  by_split = {
+    path: SPLITS[path.name.lower()]
+    for path in inside
+    if path.name.lower() in SPLITS
+  }
+  hashed = "train" not in by_split.values()
+  if hashed:
+    by_split = {root: "train"}
+  names: dict[str, list[tuple[pathlib.Path, str]]] = {}
+  other = 0
+  for folder, split in by_split.items():
+    files, more = find_files(folder)
+    other += more
+    names.setdefault(split, []).extend((folder, file) for file in files)
+  bad, good = _sort_out(names)
+  loose = [file for file in good["train"] if "/" not in file[1]]
+  if loose:
+    raise DataError(
+      f"folder:{name} has images outside of class folders, as {loose[0][1]}: "
+      f"put each in a folder that is named as its class"
+    )
+  classes = sorted({file.split("/")[0] for _, file in good["train"]})
+  if len(classes) < 2:
+    raise DataError(
+      f"folder:{name} has images of {len(classes)} classes, where two are the "
+      f"least: it should look like {root / 'CLASS' / 'photo.jpg'}, or "
+      f"{root / 'train' / 'CLASS' / 'photo.jpg'} with {root / 'test'} beside "
+      f"it; images end in {', '.join(SUFFIXES)}"
+    )
+  if hashed:
+    chosen = {file for _, file in good["train"] if is_for_testing(file)}
+    pairs = good["train"]
+    good["train"] = [pair for pair in pairs if pair[1] not in chosen]
+    good["test"] = [pair for pair in pairs if pair[1] in chosen]
+  elif "test" not in good and "validation" in good:
+    good["test"] = good["validation"]
+  splits = {
+    split: _label(pairs, classes, name) for split, pairs in good.items()
+  }
+  info = DatasetInfo(
+    name=f"folder:{name}",
+    directory=None,
+    num_classes=len(classes),
+    class_names=tuple(classes),
+    channels=3,
+    splits=make_splits({split: len(x) for split, x in splits.items()}),
+  )
+  return Folder(info, splits, bad, other, hashed)
+
+
+def _sort_out(
+  names: dict[str, list[tuple[pathlib.Path, str]]],
+) -> tuple[tuple, dict[str, list[tuple[pathlib.Path, str]]]]:
+  """Files that can not be images, with the reason, and the others."""
+  bad, good = [], {}
+  # Threads, for what takes time is the disk.
+  with futures.ThreadPoolExecutor(16) as pool:
+    for split, pairs in names.items():
+      paths = [os.fspath(folder / file) for folder, file in pairs]
+      faults = list(pool.map(find_fault, paths, chunksize=256))
+      good[split] = [
+        pair for pair, fault in zip(pairs, faults, strict=True) if not fault
+      ]
+      bad += [
+        (path, fault)
+        for path, fault in zip(paths, faults, strict=True)
+        if fault
+      ]
+  return tuple(bad), good
+
+
+def _label(
+  pairs: list[tuple[pathlib.Path, str]], classes: list[str], name: str
+) -> Examples:
+  """Examples of a split.
+
+  Raises:
+    DataError: for a class that the training split does not have.
+  """
+  index = {label: i for i, label in enumerate(classes)}
+  unknown = {file.split("/")[0] for _, file in pairs} - index.keys()
+  if unknown:
+    raise DataError(
+      f"folder:{name} has classes that its training images lack: "
+      f"{', '.join(sorted(unknown)[:5])}"
+    )
+  return Examples(
+    [os.fspath(folder / file) for folder, file in pairs],
+    [index[file.split("/")[0]] for _, file in pairs],
+  )
