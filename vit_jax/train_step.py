@@ -67,6 +67,7 @@ def make_train_step(
   *,
   seed: int,
   ema: float | None,
+  freeze: Callable[[Any], Any] = lambda params: params,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
   """The pure step (state, batch) -> (state, metrics).
 
@@ -80,16 +81,21 @@ def make_train_step(
     augment: (batch, key) -> batch with float images.
     seed: of the run.
     ema: decay of the parameter average, or None.
+    freeze: stops the gradient of the parameters that are not trained.
 
   Returns:
     A function whose metrics are (sum, count) pairs of float32 scalars.
   """
 
+  def loss(params, aux, batch, key):
+    return objective.loss(freeze(params), aux, batch, key)
+
+  gradient = jax.grad(loss, has_aux=True)
+
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
     key = jax.random.fold_in(get_key(seed, STEP), state.step)
     augment_key, loss_key = jax.random.split(key)
     batch = augment(batch, augment_key)
-    gradient = jax.grad(objective.loss, has_aux=True)
     grads, (metrics, aux) = gradient(state.params, state.aux, batch, loss_key)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
