@@ -57,6 +57,8 @@ class Train:
     steps: how long; wins over epochs.
     epochs: how long, in passes over the training split; wins over examples.
     examples: how long, in training examples seen.
+    accumulate: micro-batches that a batch is split into, one after another, to
+      save memory; their gradients are added up to that of the batch.
     seed: of parameters, order of examples, augmentation and dropout.
     log_every: steps between two reports.
     allow_cpu: whether a CPU may train this without --allow_cpu.
@@ -66,6 +68,7 @@ class Train:
   steps: Count | None = None
   epochs: Positive | None = None
   examples: Count | None = None
+  accumulate: Count = 1
   seed: Annotated[int, Interval("[0, 4294967296)")] = 0
   log_every: Count = 50
   allow_cpu: bool = False
@@ -226,11 +229,13 @@ class Experiment:
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
       self.info.count(section["split"])
     parts = sharding.get_data_parallelism(self.mesh)
+    micro = self.train.accumulate
     for name, batch in sizes.items():
+      divisor, what = parts, "the number of data-parallel devices"
+      if name == "train.batch_size" and micro > 1:
+        divisor, what = parts * micro, f"train.accumulate={micro} times {what}"
       if batch is not None:
-        errors += check_multiple(
-          name, batch, parts, "the number of data-parallel devices"
-        )
+        errors += check_multiple(name, batch, divisor, what)
     if self.num_classes < self.info.num_classes:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "
@@ -348,6 +353,7 @@ class Experiment:
       ),
       seed=self.train.seed,
       ema=self.optim.ema,
+      accumulate=self.train.accumulate,
       freeze=functools.partial(optim.stop_frozen, self.optim),
     )
     places = jax.tree.map(lambda x: x.sharding, self.abstract_state)

@@ -63,6 +63,18 @@ def test_pairs_come_from_lists_and_tuples(config):
       "train.batch_size=16",
     ),
     (
+      dict(accumulate=3),
+      {},
+      "train.batch_size=16 is not a multiple of 24, train.accumulate=3 times "
+      "the number of data-parallel devices: take 24",
+    ),
+    (
+      dict(accumulate=2, batch_size=40),
+      {},
+      "train.batch_size=40 is not a multiple of 16, train.accumulate=2 times "
+      "the number of data-parallel devices: take 32 or 48",
+    ),
+    (
       {},
       dict(warmup_steps=2, warmup_examples=8),
       "optim.warmup_steps=2 and optim.warmup_examples=8: give one of them",
@@ -109,8 +121,10 @@ def test_every_optimizer_lowers_on_a_mesh(config, name):
     layer_decay=0.75,
     multipliers=(("^embedding|encoderblock_0", 0.0),),
   )
+  config["train"]["accumulate"] = 4
   exp = Experiment(config)
-  assert exp.lower_train_step().as_text()
+  text = exp.lower_train_step().as_text()
+  assert "stablehlo.while" in text
   frozen = exp.abstract_state.params["embedding"]["kernel"].shape
   moments = jax.tree.leaves(exp.abstract_state.opt_state)
   assert not any(x.shape == frozen for x in moments)
