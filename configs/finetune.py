@@ -82,6 +82,7 @@ def get_config(text=""):
       name="sgd",
       lr=args.lr,
       b1=0.9,
+      momentum_dtype="bfloat16",
       schedule="cosine",
       warmup_steps=warmup,
       clip_norm=1.0,

@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 import jax
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -58,3 +59,26 @@ def config(data_dir):
     "train": dict(batch_size=16, steps=6, log_every=2, allow_cpu=True),
     "evals": {"test": dict(split="test[:40]", batch_size=24)},
   }
+
+
+@pytest.fixture
+def fill_state():
+  """A function Experiment -> state that compiles no initialisation.
+
+  Parameters are all random, the head's too, so each of them has a gradient.
+  """
+
+  def fill(exp):
+    rng = np.random.default_rng(0)
+    state = jax.tree.map(
+      lambda x: np.zeros(x.shape, x.dtype), exp.abstract_state
+    )
+    params = jax.tree.map(
+      lambda x: rng.normal(size=x.shape, scale=0.3).astype(x.dtype),
+      state.params,
+    )
+    places = jax.tree.map(lambda x: x.sharding, exp.abstract_state)
+    ema = None if state.ema is None else jax.tree.map(np.copy, params)
+    return jax.device_put(state.replace(params=params, ema=ema), places)
+
+  return fill

@@ -7,6 +7,7 @@ from etils import epath
 
 from vit_jax.checkpoint import Checkpoint, Checkpointer
 from vit_jax.experiment import Experiment
+from vit_jax.optim.options import OPTIMIZERS
 from vit_jax.train_state import get_digest
 
 
@@ -34,6 +35,28 @@ def test_a_state_is_restored_onto_any_mesh(config, directory, devices, mesh):
   ):
     np.testing.assert_array_equal(a, b)
   assert get_digest(restored.params) == get_digest(state.params)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_is_restored(config, directory, fill_state, name):
+  """With what is not there too: moments of frozen or unfactored arrays."""
+  config["model"] |= dict(width=64, mlp_dim=64)
+  config["optim"] |= dict(
+    name=name, momentum_dtype="bfloat16", multipliers=(("^embedding", 0.0),)
+  )
+  exp = Experiment(config)
+  state = fill_state(exp)
+  opt_state = jax.tree.map(lambda x: x + 1, state.opt_state)
+  state = state.replace(opt_state=opt_state)
+  with Checkpointer(directory, Checkpoint()) as checkpointer:
+    checkpointer.save(0, state, wait=True)
+    restored = checkpointer.restore(exp.abstract_state)
+  assert jax.tree.structure(restored) == jax.tree.structure(state)
+  for a, b in zip(
+    jax.tree.leaves(state), jax.tree.leaves(restored), strict=True
+  ):
+    assert a.dtype == b.dtype and a.sharding == b.sharding
+    np.testing.assert_array_equal(a, b)
 
 
 def test_the_newest_are_kept(config, directory):

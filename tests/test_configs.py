@@ -132,6 +132,7 @@ def test_table_4(name, classes, steps, warmup, images, tested, tmp_path):
   optim = exp.optim
   assert (optim.name, optim.b1, optim.schedule) == ("sgd", 0.9, "cosine")
   assert (optim.weight_decay, optim.clip_norm) == (0.0, 1.0)
+  assert optim.momentum_dtype == "bfloat16"
   assert optim.warmup_steps == warmup
   assert exp.train.batch_size == 512
   assert exp.info.count(exp.data.train) == images

@@ -203,7 +203,7 @@ def test_the_host_fetches_once_an_interval(config, tmp_path, monkeypatch):
     ),
     ({"evals": {"test": dict(split="tset")}}, r"no split 'tset'"),
     ({"data": dict(num_classes=9)}, "data.num_classes=9 is less than the 10"),
-    ({"train": dict(steps=None)}, "set train.steps or train.epochs"),
+    ({"train": dict(steps=None)}, "set train.steps, train.epochs or train.ex"),
     ({"mesh": dict(fsdp=3)}, "mesh.fsdp=3"),
     ({"train": dict(allow_cpu=False)}, "jax found no accelerator"),
   ],

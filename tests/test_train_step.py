@@ -4,12 +4,16 @@ import itertools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from vit_jax.data import pipeline
 from vit_jax.experiment import Experiment
-from vit_jax.train_state import get_digest
+from vit_jax.sharding import get_batch_sharding, make_mesh
+from vit_jax.train_state import TrainState, get_digest
+from vit_jax.train_step import make_train_step, split_batch
 
 
 def get_batches(exp):
@@ -134,3 +138,116 @@ def test_the_average_is_updated(config):
     expected = p0 + 0.9 * (p1 - p0)
     expected = expected + 9 / 11 * (p2 - expected)
     np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_accumulation_is_the_big_batch(config, fill_state):
+  """On a mesh, with padding that leaves micro-batches of several sizes."""
+  config["model"]["dropout"] = 0.0
+  config["data"] |= dict(augment={}, crop="none")
+  config["optim"] = dict(name="sgd", lr=0.1, schedule="constant")
+  config["objective"] = dict(label_smoothing=0.1)
+  mask = np.ones(16, bool)
+  mask[[1, 4, 5, 9, 13]] = False  # Of 1::4 all are padding.
+  found = []
+  for accumulate, devices in ((1, 1), (4, 4)):
+    config["train"]["accumulate"] = accumulate
+    config["mesh"] = dict(tensor=min(devices, 2))
+    exp = Experiment(config, jax.devices()[:devices])
+    step, state = exp.lower_train_step().compile(), fill_state(exp)
+    batch = next(get_batches(exp))
+    batch["mask"] = jax.device_put(mask, batch["mask"].sharding)
+    state, metrics = step(state, batch)
+    # From a momentum of zero, this is the gradient itself.
+    found.append(jax.device_get((state.opt_state[0].trace, metrics)))
+  (expected, reference), (gradient, metrics) = found
+  for name, (total, count) in reference.items():
+    np.testing.assert_allclose(metrics[name][0], total, rtol=1e-6)
+    assert metrics[name][1] == count
+  assert reference["loss"][1] == 11
+  pairs = zip(
+    jax.tree_util.tree_leaves_with_path(expected),
+    jax.tree.leaves(gradient),
+    strict=True,
+  )
+  for (keys, a), b in pairs:
+    norm = np.linalg.norm
+    # Keys' biases have no gradient but rounding, in either form.
+    assert norm(a - b) <= 1e-6 * max(1, norm(a)), keys
+
+
+class Drawing:
+  """An objective whose gradient is a number that it draws for its batch."""
+
+  def loss(self, params, aux, batch, key):
+    drawn = jax.random.uniform(key)
+    count = batch["mask"].sum(dtype=jnp.float32)
+    metrics = {"loss": (drawn * count, count)}
+    aux = {"seen": aux["seen"] + batch["image"]}
+    return params["kernel"] * drawn, (metrics, aux)
+
+
+def run_drawing(accumulate):
+  """One step on [0, 1, ... 7], which augmentation reverses and multiplies."""
+
+  def augment(batch, key):
+    factor = jax.random.uniform(key)
+    return batch | {"image": batch["image"][::-1] * factor}
+
+  tx = optax.sgd(1.0)
+  step = make_train_step(
+    Drawing(),
+    tx,
+    optax.constant_schedule(1.0),
+    augment,
+    seed=0,
+    ema=None,
+    accumulate=accumulate,
+  )
+  params = {"kernel": jnp.zeros(())}
+  aux = {"seen": jnp.zeros(8 // accumulate)}
+  state = TrainState(jnp.int32(0), params, tx.init(params), None, aux)
+  batch = {"image": jnp.arange(8.0), "mask": jnp.ones(8, bool)}
+  state, metrics = jax.jit(step)(state, batch)
+  return -float(state.params["kernel"]), metrics, np.asarray(state.aux["seen"])
+
+
+def test_a_micro_batch_has_its_own_key_and_a_batch_one_augmentation():
+  whole, _, seen = run_drawing(1)
+  mean, metrics, sums = run_drawing(2)
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
+  augment_key, loss_key = jax.random.split(key)
+  factor = float(jax.random.uniform(augment_key))
+  np.testing.assert_allclose(seen, factor * np.arange(8.0)[::-1], rtol=1e-6)
+  # Not split, the key is the step's, as it always was.
+  assert whole == pytest.approx(float(jax.random.uniform(loss_key)))
+  draws = [
+    float(jax.random.uniform(jax.random.fold_in(loss_key, i))) for i in (0, 1)
+  ]
+  assert draws[0] != draws[1]
+  assert mean == pytest.approx(np.mean(draws), rel=1e-6)
+  assert float(metrics["loss"][0]) == pytest.approx(4 * sum(draws), rel=1e-6)
+  # What an objective keeps goes from one to the next: 7+6, 5+4, 3+2, 1+0.
+  np.testing.assert_allclose(sums, factor * np.array([13, 9, 5, 1]), rtol=1e-6)
+
+
+def test_splitting_a_batch_moves_nothing():
+  mesh = make_mesh(fsdp=2, replica=2, tensor=2)
+  place = get_batch_sharding(mesh)
+  batch = {
+    "image": jnp.arange(24.0).reshape(24, 1, 1, 1),
+    "label": jnp.arange(24.0).reshape(24, 1),
+    "mask": jnp.ones(24, bool),
+  }
+  batch = jax.device_put(batch, place)
+  with jax.set_mesh(mesh):
+    split = jax.jit(lambda batch: split_batch(batch, 3))
+    compiled = split.lower(batch).compile()
+    parts = compiled(batch)
+  for name, x in parts.items():
+    assert x.shape == (3, 8, *batch[name].shape[1:])
+    assert x.sharding.shard_shape(x.shape)[:2] == (3, 2)
+  for i in range(3):
+    np.testing.assert_array_equal(parts["label"][i, :, 0], np.arange(i, 24, 3))
+  text = compiled.as_text()
+  for transfer in ("all-to-all", "all-gather", "all-reduce", "permute"):
+    assert transfer not in text, transfer

@@ -154,6 +154,8 @@ def describe(annotation: Any) -> str:
     return " or ".join(map(describe, args))
   if annotation in (None, type(None)):
     return "None"
+  if origin is tuple and args[-1] is Ellipsis:
+    return f"({describe(args[0])}, ...)"
   if origin is tuple:
     return f"({', '.join(map(describe, args))})"
   return getattr(annotation, "__name__", str(annotation))

@@ -55,7 +55,10 @@ class Train:
   Attributes:
     batch_size: B, over all devices and processes.
     steps: how long; wins over epochs.
-    epochs: how long, in passes over the training split.
+    epochs: how long, in passes over the training split; wins over examples.
+    examples: how long, in training examples seen.
+    accumulate: micro-batches that a batch is split into, one after another, to
+      save memory; their gradients are added up to that of the batch.
     seed: of parameters, order of examples, augmentation and dropout.
     log_every: steps between two reports.
     allow_cpu: whether a CPU may train this without --allow_cpu.
@@ -64,6 +67,8 @@ class Train:
   batch_size: Count
   steps: Count | None = None
   epochs: Positive | None = None
+  examples: Count | None = None
+  accumulate: Count = 1
   seed: Annotated[int, Interval("[0, 4294967296)")] = 0
   log_every: Count = 50
   allow_cpu: bool = False
@@ -109,7 +114,7 @@ SECTIONS = {
   "model": lambda given: models.parameters(given.get("variant")),
   "data": lambda given: parameters(Data),
   "objective": _choose(OBJECTIVES, "name", "objective"),
-  "optim": lambda given: parameters(optim.Optim),
+  "optim": optim.get_parameters,
   "train": lambda given: parameters(Train),
   "mesh": lambda given: parameters(sharding.make_mesh),
   "checkpoint": lambda given: parameters(Checkpoint),
@@ -207,11 +212,14 @@ class Experiment:
     self.num_classes = self.data.num_classes or self.info.num_classes
     self.model = models.get_model(self.num_classes, **config["model"])
     self._check()
-    self.steps = self._get_steps()
+    self.steps = self._set_durations()
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule)
     objective = dict(config["objective"])
     self.objective = OBJECTIVES[objective.pop("name")](self.model, **objective)
+    if self.optim.multipliers or self.optim.layer_decay:
+      # Patterns that fit no parameter are named here, before a workdir is made.
+      optim.check_rates(self.optim, self.abstract_state.params)
 
   def _check(self) -> None:
     """Raises one ConfigError for all that does not go together."""
@@ -221,11 +229,13 @@ class Experiment:
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
       self.info.count(section["split"])
     parts = sharding.get_data_parallelism(self.mesh)
+    micro = self.train.accumulate
     for name, batch in sizes.items():
+      divisor, what = parts, "the number of data-parallel devices"
+      if name == "train.batch_size" and micro > 1:
+        divisor, what = parts * micro, f"train.accumulate={micro} times {what}"
       if batch is not None:
-        errors += check_multiple(
-          name, batch, parts, "the number of data-parallel devices"
-        )
+        errors += check_multiple(name, batch, divisor, what)
     if self.num_classes < self.info.num_classes:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "
@@ -233,20 +243,21 @@ class Experiment:
       )
     raise_all(errors)
 
-  def _get_steps(self) -> int:
-    """The length of the run; steps win over epochs."""
-    train = self.train
-    examples = self.info.count(self.data.train)
-    steps = train.steps
+  def _set_durations(self) -> int:
+    """The length of the run in steps; those of its phases go to `optim`."""
+    batch, examples = self.train.batch_size, self.info.count(self.data.train)
+    lengths = {unit: getattr(self.train, unit) for unit in optim.LENGTHS}
+    steps = optim.count_steps(lengths, examples, batch)
     if steps is None:
-      if train.epochs is None:
-        raise ConfigError("set train.steps or train.epochs, neither is given")
-      steps = round(train.epochs * examples / train.batch_size)
+      *names, last = (f"train.{unit}" for unit in lengths)
+      raise ConfigError(f"set {', '.join(names)} or {last}, none is given")
     if steps < 1:
+      given = next(f"{unit}={x}" for unit, x in lengths.items() if x)
       raise ConfigError(
-        f"train.epochs={train.epochs} of {examples:,} examples make no step of "
-        f"train.batch_size={train.batch_size}"
+        f"train.{given} of {examples:,} examples an epoch makes no step of "
+        f"train.batch_size={batch}"
       )
+    self.optim = optim.set_phases(self.optim, examples, batch)
     return steps
 
   @property
@@ -342,6 +353,8 @@ class Experiment:
       ),
       seed=self.train.seed,
       ema=self.optim.ema,
+      accumulate=self.train.accumulate,
+      freeze=functools.partial(optim.stop_frozen, self.optim),
     )
     places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(places, None))

@@ -144,12 +144,16 @@ def get_path(keys: Sequence[Any]) -> str:
   return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
+def is_stacked(path: str) -> bool:
+  """Whether the array at a path has a leading L, one row a block."""
+  return any(name in path for name in STACKED)
+
+
 def get_letters(path: str) -> str | None:
   """The letters of the parameter at a path; None if no row of LETTERS fits."""
   for pattern, letters in LETTERS:
     if re.search(rf"(^|/)({pattern})$", path):
-      stacked = any(name in path for name in STACKED)
-      return f"L {letters}" if stacked else letters
+      return f"L {letters}" if is_stacked(path) else letters
   return None
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from vit_jax.optim import Schedule, update_ema
+from vit_jax.sharding import constrain, get_letters, get_path
 from vit_jax.train_state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -59,6 +60,69 @@ def make_init_state(
   return init_state
 
 
+def split_batch(batch: Batch, parts: int) -> Batch:
+  """[B ...] as [parts B/parts ...], each part every so many'th example.
+
+  A device that holds B/n neighbours of a batch holds B/n/parts of every part:
+  nothing moves, and every part is spread over all n devices.
+  """
+
+  def split(x):
+    x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])
+    return constrain(jnp.moveaxis(x, 1, 0), "_ B" + " _" * (x.ndim - 2))
+
+  return jax.tree.map(split, batch)
+
+
+def accumulate_gradient(
+  gradient: Callable,
+  params: Any,
+  aux: Any,
+  batch: Batch,
+  key: jax.Array,
+  *,
+  micro_batches: int,
+) -> tuple[Any, tuple[dict, Any]]:
+  """What `gradient` gives for a batch, in the memory of a micro-batch.
+
+  The loss of a batch is a mean over the examples that its mask keeps, so each
+  micro-batch weighs as many as it has of them.
+
+  Args:
+    gradient: (params, aux, batch, key) -> (gradient, (metrics, aux)).
+    params: of the model; the sum of gradients lies where they lie.
+    aux: handed from one micro-batch to the next.
+    batch: after augmentation.
+    key: each micro-batch has its own, folded from it.
+    micro_batches: how many.
+  """
+
+  def place(keys, x):
+    return constrain(x, get_letters(get_path(keys)) or " ".join("_" * x.ndim))
+
+  def add(carry, part):
+    total, sums, aux = carry
+    index, weight, micro = part
+    grads, (metrics, aux) = gradient(
+      params, aux, micro, jax.random.fold_in(key, index)
+    )
+    total = jax.tree.map(lambda t, g: t + weight * g, total, grads)
+    total = jax.tree_util.tree_map_with_path(place, total)
+    return (total, jax.tree.map(jnp.add, sums, metrics), aux), None
+
+  batch = split_batch(batch, micro_batches)
+  counts = batch["mask"].sum(axis=1, dtype=jnp.float32)
+  weights = counts / jnp.maximum(counts.sum(), 1)
+  first = jax.tree.map(lambda x: x[0], batch)
+  shapes, (metrics, _) = jax.eval_shape(gradient, params, aux, first, key)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes, metrics))
+  carry, _ = jax.lax.scan(
+    add, (*zeros, aux), (jnp.arange(micro_batches), weights, batch)
+  )
+  total, metrics, aux = carry
+  return total, (metrics, aux)
+
+
 def make_train_step(
   objective: Any,
   tx: optax.GradientTransformation,
@@ -67,6 +131,8 @@ def make_train_step(
   *,
   seed: int,
   ema: float | None,
+  accumulate: int = 1,
+  freeze: Callable[[Any], Any] = lambda params: params,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
   """The pure step (state, batch) -> (state, metrics).
 
@@ -80,17 +146,29 @@ def make_train_step(
     augment: (batch, key) -> batch with float images.
     seed: of the run.
     ema: decay of the parameter average, or None.
+    accumulate: micro-batches that the augmented batch is split into.
+    freeze: stops the gradient of the parameters that are not trained.
 
   Returns:
     A function whose metrics are (sum, count) pairs of float32 scalars.
   """
 
+  def loss(params, aux, batch, key):
+    return objective.loss(freeze(params), aux, batch, key)
+
+  gradient = jax.grad(loss, has_aux=True)
+
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
     key = jax.random.fold_in(get_key(seed, STEP), state.step)
     augment_key, loss_key = jax.random.split(key)
     batch = augment(batch, augment_key)
-    gradient = jax.grad(objective.loss, has_aux=True)
-    grads, (metrics, aux) = gradient(state.params, state.aux, batch, loss_key)
+    arguments = state.params, state.aux, batch, loss_key
+    if accumulate == 1:
+      grads, (metrics, aux) = gradient(*arguments)
+    else:
+      grads, (metrics, aux) = accumulate_gradient(
+        gradient, *arguments, micro_batches=accumulate
+      )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.ema

@@ -27,7 +27,7 @@ FREE = re.compile(
   r"|model\.(remat|unroll)"
 )
 # How long it is trained changes the learning rate, so it must be asked for.
-LENGTH = re.compile(r"train\.(steps|epochs)")
+LENGTH = re.compile(r"train\.(steps|epochs|examples)")
 
 
 def open_workdir(name: str, process_index: int) -> epath.Path:

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import scipy.special
 
 from vit_jax import models
 from vit_jax.objectives.supervised import Supervised, get_targets
+from vit_jax.sharding import get_batch_sharding, make_mesh
 
 LOGITS = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
 LABEL = np.array([0, 3, 1, 4], np.int32)
@@ -84,6 +87,60 @@ def test_targets_of_several_labels():
   label = jnp.asarray([[1, 3, -1], [-1, -1, -1], [2, 2, 0]])
   expected = [[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0]]
   np.testing.assert_array_equal(get_targets(label, 4), expected)
+
+
+def test_ids_that_are_no_class_are_no_label():
+  label = jnp.asarray([[-1, -7, 4, 3], [9, 0, -4, 2**31 - 1]])
+  expected = [[0, 0, 0, 1], [1, 0, 0, 0]]
+  np.testing.assert_array_equal(get_targets(label, 4), expected)
+
+
+@pytest.mark.parametrize("cross_entropy", ["softmax", "sigmoid"])
+def test_the_loss_of_several_labels_counts_an_id_once(cross_entropy):
+  label = np.array([[1, 3, -1], [-1, -1, -1], [2, 2, 0], [4, 4, 4]], np.int32)
+  targets = np.zeros((4, 5))
+  for row, ids in enumerate(label):
+    for i in set(ids) - {-1}:
+      targets[row, i] = 1
+  if cross_entropy == "softmax":
+    losses = -targets * scipy.special.log_softmax(LOGITS, axis=-1)
+  else:
+    p = scipy.special.expit(LOGITS.astype(np.float64))
+    losses = -targets * np.log(p) - (1 - targets) * np.log(1 - p)
+  total, count = get_metrics(label, cross_entropy=cross_entropy)["loss"]
+  assert count == 4
+  np.testing.assert_allclose(total, losses.sum(), rtol=1e-5)
+
+
+def get_shapes(jaxpr):
+  """Shapes of all that a program computes, at any depth."""
+  for equation in jaxpr.eqns:
+    yield from (variable.aval.shape for variable in equation.outvars)
+    for inner in jax.tree.leaves(equation.params):
+      if hasattr(inner, "jaxpr"):
+        yield from get_shapes(inner.jaxpr)
+
+
+def test_several_labels_are_never_one_hot_a_slot():
+  """4,096 images of 21,843 classes, 16 slots each: [B Y] and no [B s Y]."""
+  label = jax.ShapeDtypeStruct((4096, 16), jnp.int32)
+  jaxpr = jax.make_jaxpr(lambda y: get_targets(y, 21_843))(label)
+  sizes = [math.prod(shape) for shape in get_shapes(jaxpr.jaxpr)]
+  assert len(sizes) > 5 and max(sizes) == 4096 * 21_843
+
+
+def test_several_labels_stay_where_their_images_are():
+  """Every device scatters its own: no targets go from one to another."""
+  mesh = make_mesh(fsdp=4, tensor=2)
+  place = get_batch_sharding(mesh)
+  label = jax.ShapeDtypeStruct((16, 3), jnp.int32, sharding=place)
+  with jax.set_mesh(mesh):
+    compiled = jax.jit(lambda y: get_targets(y, 10)).lower(label).compile()
+  (place,) = jax.tree.leaves(compiled.output_shardings)
+  assert place.shard_shape((16, 10)) == (4, 5)
+  text = compiled.as_text()
+  for transfer in ("all-to-all", "all-gather", "all-reduce", "permute"):
+    assert transfer not in text, transfer
 
 
 def test_an_image_without_a_label_is_never_right():

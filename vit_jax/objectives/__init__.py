@@ -4,7 +4,8 @@
 
 An objective has `init_aux(params, key) -> aux`, the arrays it keeps beside the
 parameters, and `loss(params, aux, batch, key) -> (loss, (metrics, aux))` with
-metrics as (sum, count) pairs.
+metrics as (sum, count) pairs. The loss is a mean over the examples that the
+batch's mask keeps: accumulation weighs micro-batches by how many they have.
 """
 
 from vit_jax.objectives.supervised import Supervised

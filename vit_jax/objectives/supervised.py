@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vit_jax.config import Rate
+from vit_jax.sharding import constrain
 
 
 def get_targets(
@@ -20,12 +21,21 @@ def get_targets(
 ) -> Float[Array, "B Y"]:
   """Any form of label as one row of targets an example.
 
-  An id is a one-hot row, several ids a many-hot one; -1 is no label.
+  An id is a one-hot row, several ids a many-hot one, in which an id that is
+  there twice counts once; -1 is no label.
   """
   if jnp.issubdtype(label.dtype, jnp.floating):
     return label
-  hot = jax.nn.one_hot(label, num_classes)
-  return hot if label.ndim == 1 else hot.max(axis=1)
+  if label.ndim == 1:
+    return jax.nn.one_hot(label, num_classes)
+  # Scattered, for a one-hot row a slot would be [B s Y]. What is no class goes
+  # beyond the last and is dropped; a negative index would count from the end.
+  ids = jnp.where((label >= 0) & (label < num_classes), label, num_classes)
+
+  def scatter(ids):
+    return jnp.zeros(num_classes).at[ids].set(1.0, mode="drop")
+
+  return constrain(jax.vmap(scatter)(ids), "B Y")
 
 
 def softmax_loss(

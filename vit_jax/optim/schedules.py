@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""How long, and how fast: durations in steps, and the learning rate at each."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vit_jax.config import raise_all
+from vit_jax.optim.options import Optim
+
+Schedule = Callable[[Any], jax.Array]
+
+# The units of a duration; where several may be given, the first wins.
+LENGTHS = ("steps", "epochs", "examples")
+
+
+def count_steps(
+  lengths: Mapping[str, int | float | None], examples: int, batch_size: int
+) -> int | None:
+  """A duration in steps, rounded to the nearest; None if none is given.
+
+  Args:
+    lengths: of LENGTHS, what is given; the first wins.
+    examples: of an epoch.
+    batch_size: examples a step.
+  """
+  in_examples = {"steps": batch_size, "epochs": examples, "examples": 1}
+  for unit in LENGTHS:
+    if lengths[unit]:
+      return round(lengths[unit] * in_examples[unit] / batch_size)
+  return None
+
+
+def set_phases(optim: Optim, examples: int, batch_size: int) -> Optim:
+  """The same with the lengths of warm-up and cool-down in steps.
+
+  Raises:
+    ConfigError: if one is given in more than one unit.
+  """
+  errors, steps = [], {}
+  for phase in ("warmup", "cooldown"):
+    lengths = {unit: getattr(optim, f"{phase}_{unit}") for unit in LENGTHS}
+    given = [f"optim.{phase}_{unit}={x}" for unit, x in lengths.items() if x]
+    if len(given) > 1:
+      errors.append(f"{' and '.join(given)}: give one of them")
+    steps |= {f"{phase}_{unit}": None for unit in LENGTHS}
+    steps[f"{phase}_steps"] = count_steps(lengths, examples, batch_size) or 0
+  raise_all(errors)
+  return dataclasses.replace(optim, **steps)
+
+
+def make_schedule(optim: Optim, steps: int) -> Schedule:
+  """The learning rate at each of `steps` steps.
+
+  A run shorter than its warm-up, as one that is cut short to try it out, does
+  the warm-up's first steps; a cool-down has what the warm-up leaves it.
+
+  Args:
+    optim: with its durations in steps.
+    steps: of the run.
+  """
+  warmup = optim.warmup_steps
+  rest = max(1, steps - warmup)
+  after = {
+    "cosine": lambda: optax.cosine_decay_schedule(
+      optim.lr, rest, alpha=optim.end_lr / optim.lr
+    ),
+    "linear": lambda: optax.linear_schedule(optim.lr, optim.end_lr, rest),
+    "constant": lambda: optax.constant_schedule(optim.lr),
+    "rsqrt": lambda: make_rsqrt(optim.lr, optim.timescale, warmup),
+  }[optim.schedule]()
+  schedule = after
+  if warmup:
+    peak = optim.lr
+    if optim.schedule == "rsqrt":
+      peak *= min(1.0, math.sqrt(optim.timescale / warmup))
+    up = optax.linear_schedule(0.0, peak, warmup)
+    schedule = optax.join_schedules([up, after], [warmup])
+  cooldown = min(optim.cooldown_steps, steps - warmup)
+  if cooldown > 0:
+    schedule = cool_down(schedule, steps - cooldown, cooldown, optim.end_lr)
+  return schedule
+
+
+def make_rsqrt(lr: float, timescale: int, warmup: int) -> Schedule:
+  """The reciprocal square root of "Scaling Vision Transformers", 3.5.
+
+  Its length need not be known before its end, as it is the same for any: one
+  run, cooled down from several points, stands for runs of several lengths.
+
+  Args:
+    lr: up to the timescale.
+    timescale: steps from the start of the run.
+    warmup: at which of these steps the schedule's count begins.
+  """
+
+  def schedule(count):
+    step = jnp.asarray(count + warmup, jnp.float32)
+    return lr * jnp.sqrt(timescale / jnp.maximum(step, timescale))
+
+  return schedule
+
+
+def cool_down(
+  schedule: Schedule, start: int, length: int, end_lr: float
+) -> Schedule:
+  """A schedule that from step `start` on goes straight down to `end_lr`."""
+
+  def down(count):
+    return schedule(start) + (end_lr - schedule(start)) * (count / length)
+
+  return optax.join_schedules([schedule, down], [start])
