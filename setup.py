@@ -32,6 +32,7 @@ REQUIREMENTS = [
   "opencv-python-headless>=4.11.0.86,<6",
   "optax>=0.2.6,<0.3",
   "orbax-checkpoint>=0.12,<0.13",
+  "pillow>=11.0,<14",
   "safetensors>=0.4.2,<0.9",
   "scikit-learn>=1.5,<2",  # Holds the images of the digits.
   "tensorboardX>=2.6.4,<3",
@@ -55,7 +56,6 @@ EXTRAS = {
   # torchvision, and its models do not use it.
   "judges": [
     "huggingface_hub>=1.3,<3",
-    "pillow>=11,<14",
     "pyyaml>=6.0,<7",
     "torch==2.13.0",
     "transformers>=5.0,<6",

@@ -380,5 +380,7 @@ class Experiment:
       "model": self.config["model"],
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
-      "preprocess": make_preprocess((height, width), channels),
+      "preprocess": make_preprocess(
+        (height, width), channels, crop=self.data.eval_crop
+      ),
     }
