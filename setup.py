@@ -22,7 +22,7 @@ REQUIREMENTS = [
   "array_record>=0.8.1,<0.9",
   "clu>=0.0.12,<0.1",
   "etils[epath,epy]>=1.12,<2",
-  "flax>=0.12.4,<0.13",
+  "flax>=0.12.6,<0.13",
   "grain>=0.2.15,<0.3",
   "importlib_resources>=6,<8",  # TFDS imports it and does not ask for it.
   "jax>=0.9.1,<0.13",
@@ -32,6 +32,7 @@ REQUIREMENTS = [
   "opencv-python-headless>=4.11.0.86,<6",
   "optax>=0.2.8,<0.3",
   "orbax-checkpoint>=0.12,<0.13",
+  "pillow>=11.0,<14",
   "safetensors>=0.4.2,<0.9",
   "scikit-learn>=1.5,<2",  # Holds the images of the digits.
   "tensorboardX>=2.6.4,<3",
@@ -55,7 +56,6 @@ EXTRAS = {
   # torchvision, and its models do not use it.
   "judges": [
     "huggingface_hub>=2.4,<3",
-    "pillow>=11,<14",
     "pyyaml>=6.0.1,<7",
     "torch==2.13.0",
     "transformers>=5.20,<6",

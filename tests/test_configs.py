@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 import pytest
 
-from configs import arguments
+from configs import arguments, augmentation
 from vit_jax.command_line import load_config
+from vit_jax.config import check, parameters
+from vit_jax.data.augment import Augment
 from vit_jax.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).parent.parent
-HELPERS = {"__init__", "arguments", "pretraining"}
+HELPERS = {"__init__", "arguments", "augmentation", "pretraining"}
 NAMES = sorted(
   path.stem
   for path in (ROOT / "configs").glob("*.py")
@@ -143,6 +145,43 @@ def test_table_4(name, classes, steps, warmup, images, tested, tmp_path):
   assert kept + dev.info.count(dev.config["evals"]["test"]["split"]) == images
   share = {"imagenet": 1, "cifar10": 2, "cifar100": 2}.get(name, 10)
   assert abs(kept - images * (1 - share / 100)) <= 1
+
+
+# "How to train your ViT?", section 3.3: layers, magnitude, mixup's alpha.
+AUGREG = {
+  "none": (0, 0, 0),
+  "light1": (2, 0, 0),
+  "light2": (2, 10, 0.2),
+  "medium1": (2, 15, 0.2),
+  "medium2": (2, 15, 0.5),
+  "strong1": (2, 20, 0.5),
+  "strong2": (2, 20, 0.8),
+}
+
+
+def test_augreg():
+  assert augmentation.AUGREG.keys() == AUGREG.keys()
+  for name, (layers, magnitude, alpha) in AUGREG.items():
+    errors = []
+    keys = parameters(Augment)
+    section = check("data.augment", augmentation.AUGREG[name], keys, errors)
+    assert not errors
+    assert section["flip"] and section["mixup"] == alpha
+    found = section["randaugment"] or (0, 0)
+    assert found == (layers, magnitude)
+
+
+@pytest.mark.parametrize("value", ["(2, 15)", "[2, 15.5]"])
+def test_randaugment_is_set_on_the_command_line(value, tmp_path):
+  overrides = [
+    f"--config.data.dir={tmp_path}",
+    f"--config.data.augment.randaugment={value}",
+    "--config.data.augment.cutmix=1.0",
+  ]
+  exp = Experiment(load_config(str(ROOT / "configs/digits.py"), overrides))
+  layers, magnitude = exp.data.augment.randaugment
+  assert layers == 2 and magnitude in (15.0, 15.5)
+  assert "stablehlo.gather" in exp.lower_train_step().as_text()
 
 
 def test_arguments():

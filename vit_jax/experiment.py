@@ -394,5 +394,7 @@ class Experiment:
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
       "cross_entropy": self.config["objective"].get("cross_entropy", "softmax"),
-      "preprocess": make_preprocess((height, width), channels),
+      "preprocess": make_preprocess(
+        (height, width), channels, crop=self.data.eval_crop
+      ),
     }

@@ -92,8 +92,8 @@ class Preprocess:
     channels: c.
     mean: subtracted from values in [0, 1], a channel.
     std: divided by then, a channel.
-    crop: None resizes the whole image, whatever its aspect; a share takes that
-      much of the middle.
+    crop: None resizes the whole image, whatever its aspect; a share resizes the
+      small side to size / crop and cuts out the middle.
   """
 
   size: tuple[int, int]
@@ -142,9 +142,7 @@ class Preprocess:
         f"an image is {image.dtype} {image.shape}, where uint8 (H, W, "
         f"{self.channels}) is wanted"
       )
-    if self.crop is None:
-      return transforms.resize(image, self.size)
-    return transforms.central_crop(image, self.size, self.crop)
+    return transforms.fit(image, self.size, self.crop)
 
 
 def load(

@@ -3,12 +3,15 @@
 import dataclasses
 import itertools
 
+import cv2
 import jax
 import numpy as np
 import pytest
 
 from vit_jax import sharding
+from vit_jax.convert.records import make_preprocess
 from vit_jax.data import pipeline, sources, transforms
+from vit_jax.pretrained import Preprocess
 
 BATCH = 96
 
@@ -61,6 +64,33 @@ def test_evaluation_is_of_any_height_and_width(data, source):
   whole = transforms.decode(source[0]["image"], 1)
   np.testing.assert_array_equal(image[0], transforms.resize(whole, (16, 12)))
   assert not image[1].any()  # Padding.
+
+
+@pytest.mark.parametrize("crop", [None, 0.875, 0.3])
+def test_the_library_sees_what_evaluation_sees(data, crop):
+  """A run's manifest makes of a file the pixels that the run was scored on."""
+  data = dataclasses.replace(data, size=(24, 16), eval_crop=crop)
+  rng = np.random.default_rng(0)
+  examples = []
+  for i, shape in enumerate([(31, 44, 3), (90, 20, 3), (8, 8, 3)]):
+    image = rng.integers(0, 256, shape, np.uint8)
+    file = cv2.imencode(".jpg", image)[1].tobytes()
+    examples.append({"image": file, "label": i})
+  dataset = pipeline.make_eval_dataset(
+    data, 3, examples, batch_size=3, rows=range(3)
+  )
+  manifest = make_preprocess(data.shape, 3, crop=data.eval_crop)
+  preprocess = Preprocess(
+    size=(manifest["height"], manifest["width"]),
+    channels=manifest["channels"],
+    mean=tuple(manifest["mean"]),
+    std=tuple(manifest["std"]),
+    crop=manifest["crop"],
+  )
+  values = preprocess([example["image"] for example in examples])
+  # Whole numbers again, exactly: a value is off by 1e-7 at most.
+  pixels = np.rint((values + 1) * 127.5).astype(np.uint8)
+  np.testing.assert_array_equal(pixels, dataset[0]["image"])
 
 
 def test_every_epoch_holds_every_example_once_in_another_order(data, source):

@@ -99,3 +99,52 @@ def test_crops_stay_inside_and_cover_the_asked_area():
 def test_a_crop_that_never_fits_is_the_whole_image():
   rng = np.random.default_rng(0)
   assert transforms.sample_crop(2, 1000, rng, (0.9, 1.0)) == (0, 0, 2, 1000)
+
+
+@pytest.mark.parametrize(
+  "shape, size, expected",
+  [
+    ((375, 500), (256, 256), (256, 341)),
+    ((500, 375), (256, 256), (341, 256)),
+    ((100, 100), (32, 48), (48, 48)),
+    ((30, 90), (60, 60), (60, 180)),
+  ],
+)
+def test_the_small_side_is_resized_and_the_aspect_kept(shape, size, expected):
+  image = np.zeros((*shape, 3), np.uint8)
+  found = transforms.resize_small_side(image, size)
+  assert found.shape == (*expected, 3)
+
+
+def test_a_central_crop_is_cut_from_the_resized_image():
+  """The authors' few-shot protocol: 256 px, then 224 of them."""
+  image = cv2.resize(IMAGE, (500, 375), interpolation=cv2.INTER_CUBIC)
+  resized = cv2.resize(image, (341, 256), interpolation=cv2.INTER_AREA)
+  found = transforms.central_crop(image, (224, 224), 224 / 256)
+  np.testing.assert_array_equal(found, resized[16:240, 58:282])
+
+
+@pytest.mark.parametrize("shape", [(20, 3000), (3000, 20), (1, 900), (7, 7)])
+@pytest.mark.parametrize("share", [0.1, 0.875, 1.0])
+@pytest.mark.parametrize("size", [(8, 8), (6, 20), (30, 9)])
+def test_a_central_crop_is_of_the_asked_size_and_of_the_middle(
+  shape, share, size
+):
+  """Of a panorama too, of which no more than that is made larger."""
+  image = np.zeros((*shape, 1), np.uint8)
+  image[(shape[0] - 1) // 2 : shape[0] // 2 + 1] += 100
+  image[:, (shape[1] - 1) // 2 : shape[1] // 2 + 1] += 100
+  found = transforms.central_crop(image, size, share)
+  assert found.shape == (*size, 1)
+  # Even where a crop of even sides is from an image of odd ones.
+  heavy = np.unravel_index(found[..., 0].argmax(), size)
+  offset = np.abs(np.array(heavy) - (np.array(size) - 1) / 2)
+  scale = max(s / n for s, n in zip(size, shape, strict=True)) / share
+  assert (offset <= 1.5 * max(scale, 1)).all()
+
+
+def test_all_or_the_middle_is_shown():
+  whole = transforms.fit(IMAGE, (4, 4), None)
+  np.testing.assert_array_equal(whole, transforms.resize(IMAGE, (4, 4)))
+  middle = transforms.fit(IMAGE, (4, 4), 0.5)
+  np.testing.assert_array_equal(middle, IMAGE[4:8, 2:6])

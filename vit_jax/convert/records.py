@@ -185,7 +185,7 @@ def make_preprocess(
     mean: subtracted from values in [0, 1], a channel; None is 0.5.
     std: divided by then; None is 0.5, so that values end in [-1, 1].
     crop: None resizes the whole image, whatever its aspect, as the authors do;
-      a share cuts that much of the largest central box of the input's aspect.
+      a share resizes the small side to size / crop and cuts out the middle.
   """
   half = [0.5] * channels
   return {

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the device does to images: value range, flip, mixup.
+"""What the device does to images: flip, RandAugment, value range, random
+erasing, mixup and cutmix, in this order.
 
 Each example has a key of its own, so the result does not depend on how a batch
 is spread over devices.
@@ -8,15 +9,22 @@ is spread over devices.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, Num, UInt8
 
-from vit_jax.config import NotNegative
+from vit_jax.config import ConfigError, Count, Interval, NotNegative, Share
+from vit_jax.data.randaugment import make_randaugment
 from vit_jax.sharding import constrain
 
 Batch = dict[str, jax.Array]
+
+# What an example's key is folded with; 0 and 1 are what splitting it gives.
+RANDAUGMENT, CUTMIX, ERASING, COIN = 2, 3, 4, 5
+
+ATTEMPTS = 10  # At a box that fits, before an image is not erased.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,13 +33,35 @@ class Augment:
 
   Attributes:
     flip: mirror left and right, every second image.
+    randaugment: (layers, magnitude) of RandAugment, see `randaugment`; None is
+      off. AugReg's are (2, 0) to (2, 20).
     mixup: alpha of mixup (Zhang et al., 2018): each example is mixed with the
       next of the batch, weights from Beta(alpha, alpha), the larger for
       itself. 0 is off.
+    cutmix: alpha of cutmix (Yun et al., 2019): a box of each example is that of
+      the next of the batch, of a share of the area from Beta(alpha, alpha)
+      before the rim cuts it off; labels are mixed by the area that it has. 0 is
+      off. With mixup, a fair coin an example says which of the two.
+    erasing: how many of the images lose a box (Zhong et al., 2020); 0 is off.
+    erasing_area: range of the box's share of the image.
+    erasing_fill: "noise" is uniform over the value range, anew at every pixel;
+      "grey" its middle.
   """
 
   flip: bool = False
+  randaugment: tuple[Count, Annotated[float, Interval("[0, 30]")]] | None = None
   mixup: NotNegative = 0.0
+  cutmix: NotNegative = 0.0
+  erasing: Annotated[float, Interval("[0, 1]")] = 0.0
+  erasing_area: tuple[Share, Share] = (0.02, 0.4)
+  erasing_fill: Literal["noise", "grey"] = "noise"
+
+  def __post_init__(self):
+    least, most = self.erasing_area
+    if least > most:
+      raise ConfigError(
+        f"data.augment.erasing_area={self.erasing_area}: the first is the least"
+      )
 
 
 def scale_values(image: UInt8[Array, "B H W c"]) -> Float[Array, "B H W c"]:
@@ -45,6 +75,121 @@ def normalize(batch: Batch) -> Batch:
   return batch | {"image": image}
 
 
+def flip(image: Num[Array, "H W c"], key: jax.Array) -> Num[Array, "H W c"]:
+  """Mirrors left and right, or not."""
+  return jnp.where(jax.random.bernoulli(key), image[:, ::-1, :], image)
+
+
+def get_box(
+  height: int,
+  width: int,
+  corner: tuple[Array, Array],
+  size: tuple[Array, Array],
+) -> Bool[Array, "H W 1"]:
+  """Where the box (top, left), (h, w) is, as far as in the image."""
+  y, x = jnp.arange(height), jnp.arange(width)
+  y = (corner[0] <= y) & (y < corner[0] + size[0])
+  x = (corner[1] <= x) & (x < corner[1] + size[1])
+  return y[:, None, None] & x[None, :, None]
+
+
+def sample_cutmix(
+  key: jax.Array, height: int, width: int, alpha: float
+) -> Bool[Array, "H W 1"]:
+  """The box of cutmix, of the image's aspect, about a uniform centre."""
+  share_key, centre_key = jax.random.split(key)
+  side = jnp.sqrt(jax.random.beta(share_key, alpha, alpha))
+  centre = jax.random.uniform(centre_key, (2,))
+  h, w, y, x = (
+    jnp.floor(share * length).astype(jnp.int32)
+    for share, length in (
+      *((side, height), (side, width)),
+      *((centre[0], height), (centre[1], width)),
+    )
+  )
+  return get_box(height, width, (y - h // 2, x - w // 2), (h, w))
+
+
+def sample_erasing(
+  key: jax.Array,
+  height: int,
+  width: int,
+  probability: float,
+  area: tuple[float, float],
+) -> Bool[Array, "H W 1"]:
+  """The box of random erasing, all of it in the image; or nothing.
+
+  Args:
+    key: of the example.
+    height: H.
+    width: W.
+    probability: of a box.
+    area: range of its share of the image, uniform; the aspect is uniform in the
+      logarithm from 0.3 to its inverse.
+  """
+  draws = jax.random.uniform(key, (2 * ATTEMPTS + 3,))
+  areas, ratios, (coin, y, x) = jnp.split(draws, (ATTEMPTS, 2 * ATTEMPTS))
+  pixels = height * width * (area[0] + (area[1] - area[0]) * areas)
+  ratio = jnp.exp((2 * ratios - 1) * jnp.log(0.3))
+  h = jnp.round(jnp.sqrt(pixels * ratio)).astype(jnp.int32)
+  w = jnp.round(jnp.sqrt(pixels / ratio)).astype(jnp.int32)
+  fits = (h <= height) & (w <= width)
+  first = jnp.argmax(fits)
+  done = fits[first] & (coin < probability)
+  h, w = jnp.where(done, h[first], 0), jnp.where(done, w[first], 0)
+  top = jnp.floor(y * (height - h + 1)).astype(jnp.int32)
+  left = jnp.floor(x * (width - w + 1)).astype(jnp.int32)
+  return get_box(height, width, (top, left), (h, w))
+
+
+def erase(
+  image: Float[Array, "H W c"], key: jax.Array, augment: Augment
+) -> Float[Array, "H W c"]:
+  """Fills a box of an image of values in [-1, 1], or does not."""
+  box_key, noise_key = jax.random.split(key)
+  height, width, _ = image.shape
+  box = sample_erasing(
+    box_key, height, width, augment.erasing, augment.erasing_area
+  )
+  fill = jnp.zeros_like(image)
+  if augment.erasing_fill == "noise":
+    fill = jax.random.uniform(noise_key, image.shape, minval=-1.0, maxval=1.0)
+  return jnp.where(box, fill, image)
+
+
+def sample_weights(
+  mixup_key: jax.Array,
+  key: jax.Array,
+  height: int,
+  width: int,
+  augment: Augment,
+) -> tuple[Float[Array, "h w 1"], Float[Array, ""]]:
+  """An example's own share of its pixels and of its label, by mixup or cutmix.
+
+  Args:
+    mixup_key: of mixup.
+    key: of the example, for the rest.
+    height: H.
+    width: W.
+    augment: which of the two.
+  """
+  if augment.mixup:
+    weight = jax.random.beta(mixup_key, augment.mixup, augment.mixup)
+    mixed = jnp.maximum(weight, 1 - weight)
+    if not augment.cutmix:
+      return mixed.reshape(1, 1, 1), mixed
+  box = sample_cutmix(
+    jax.random.fold_in(key, CUTMIX), height, width, augment.cutmix
+  )
+  pixels = 1.0 - box.astype(jnp.float32)
+  label = jnp.mean(pixels)
+  if augment.mixup:
+    coin = jax.random.bernoulli(jax.random.fold_in(key, COIN))
+    pixels = jnp.where(coin, pixels, mixed)
+    label = jnp.where(coin, label, mixed)
+  return pixels, label
+
+
 def make_augment(
   augment: Augment, get_targets: Callable[[jax.Array], jax.Array]
 ) -> Callable[[Batch, jax.Array], Batch]:
@@ -55,30 +200,35 @@ def make_augment(
     get_targets: label -> float [B Y]; called only if labels are mixed.
   """
 
-  def flip(image, key):
-    coin = jax.random.bernoulli(key)
-    return jnp.where(coin, image[:, ::-1, :], image)
-
   def mix(x, y, weight):
-    weight = weight.reshape(-1, *(1,) * (x.ndim - 1))
+    weight = weight.reshape(*weight.shape, *(1,) * (x.ndim - weight.ndim))
     return weight * x + (1 - weight) * y
 
   def apply(batch: Batch, key: jax.Array) -> Batch:
-    batch = normalize(batch)
-    keys = jax.random.split(key, batch["image"].shape[0])
-    keys = jax.vmap(jax.random.split)(keys)  # [B 2]: flip, mixup
+    size, height, width, _ = batch["image"].shape
+    keys = jax.random.split(key, size)
+    pairs = jax.vmap(jax.random.split)(keys)  # [B 2]: flip, mixup
+    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+    image = batch["image"]
     if augment.flip:
-      batch |= {"image": jax.vmap(flip)(batch["image"], keys[:, 0])}
-    if augment.mixup:
-      draw = jax.vmap(
-        lambda k: jax.random.beta(k, augment.mixup, augment.mixup)
+      image = jax.vmap(flip)(image, pairs[:, 0])
+    if augment.randaugment is not None:
+      randaugment = make_randaugment(*augment.randaugment)
+      image = jax.vmap(randaugment)(image, fold(keys, RANDAUGMENT))
+    batch = normalize(batch | {"image": image})
+    if augment.erasing:
+      erased = jax.vmap(lambda x, k: erase(x, k, augment))(
+        batch["image"], fold(keys, ERASING)
       )
-      weight = draw(keys[:, 1])
-      weight = jnp.maximum(weight, 1 - weight)
-      mixed = {"image": batch["image"], "label": get_targets(batch["label"])}
+      batch |= {"image": erased}
+    if augment.mixup or augment.cutmix:
+      pixels, weight = jax.vmap(
+        lambda m, k: sample_weights(m, k, height, width, augment)
+      )(pairs[:, 1], keys)
+      image, label = batch["image"], get_targets(batch["label"])
       batch |= {
-        name: mix(x, jnp.roll(x, -1, axis=0), weight)
-        for name, x in mixed.items()
+        "image": mix(image, jnp.roll(image, -1, axis=0), pixels),
+        "label": mix(label, jnp.roll(label, -1, axis=0), weight),
       }
     return batch | {"image": constrain(batch["image"], "B H W c")}
 

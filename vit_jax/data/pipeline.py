@@ -41,8 +41,12 @@ class Data:
     size: H and W that images are resized to, whatever their aspect: one number
       is a square, a pair is (height, width).
     crop: "inception" trains on random boxes of an image (Szegedy et al., 2015),
-      "none" on the whole of it. Evaluation always takes the whole.
+      "none" on the whole of it.
     crop_area: range of the box's share of the image.
+    eval_crop: what evaluation is shown. None resizes the whole image, whatever
+      its aspect, as the paper's authors fine-tune; a share resizes the small
+      side to size / share and cuts out the middle, as they do for few shots:
+      at 224 px, 0.875 is 256 px and a crop of 224. The manifest has it too.
     augment: what the device does.
     workers: processes that read and decode; 0 is threads of this one.
     threads: how many batches each process reads and decodes at a time.
@@ -55,6 +59,7 @@ class Data:
   size: Count | tuple[Count, Count] = 224
   crop: Literal["inception", "none"] = "inception"
   crop_area: tuple[Share, Share] = (0.05, 1.0)
+  eval_crop: Share | None = None
   augment: Augment = Augment()
   workers: Natural = 0
   threads: Count = 16
@@ -96,12 +101,14 @@ class EvalSource:
     length: examples with padding.
     size: (H, W).
     channels: c.
+    crop: the share of a central crop; None is the whole image.
   """
 
   source: Sequence[dict[str, Any]]
   length: int
   size: tuple[int, int]
   channels: int
+  crop: float | None
 
   def __len__(self) -> int:
     return self.length
@@ -112,7 +119,7 @@ class EvalSource:
       return make_example(np.zeros(shape, np.uint8), -1, False)
     example = self.source[index]
     image = transforms.decode(example["image"], self.channels)
-    image = transforms.resize(image, self.size)
+    image = transforms.fit(image, self.size, self.crop)
     return make_example(image, example["label"], True)
 
 
@@ -185,7 +192,7 @@ def make_eval_dataset(
 ) -> grain.MapDataset:
   """One process's rows of every example once, the last batch padded."""
   padded = -(-len(source) // batch_size) * batch_size
-  examples = EvalSource(source, padded, data.shape, channels)
+  examples = EvalSource(source, padded, data.shape, channels, data.eval_crop)
   mine = grain.MapDataset.source(Rows(examples, batch_size, rows))
   return mine.batch(len(rows))
 

@@ -23,7 +23,7 @@ class Classification:
 
   Attributes:
     objective: gives the metrics of a batch.
-    data: the config's section; images are resized whole.
+    data: the config's section.
     mesh: where to run.
     channels: c.
     default_batch_size: that of training.

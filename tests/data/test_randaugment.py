@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every operation of RandAugment before Pillow's, or NumPy's where Pillow has
+none."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from vit_jax.data import randaugment
+from vit_jax.data.randaugment import NUMBER, OPS, Choice
+
+RNG = np.random.default_rng(0)
+# Also narrow and odd, dark, bright, of few values, and of one.
+NOISE = RNG.integers(0, 256, (31, 44, 3), np.uint8)
+IMAGES = {
+  "noise": NOISE,
+  "soft": (100 + NOISE // 4).astype(np.uint8),
+  "few": (NOISE // 64 * 60).astype(np.uint8),
+  "ramp": np.tile(np.arange(44, dtype=np.uint8)[None, :, None], (31, 1, 3)),
+  "constant": np.full((31, 44, 3), (7, 130, 255), np.uint8),
+  "black": np.zeros((31, 44, 3), np.uint8),
+}
+MAGNITUDES = (0.0, 3.5, 10.0, 15.0, 20.0)
+
+
+@functools.cache
+def get_compiled(magnitude):
+  return jax.jit(lambda *args: randaugment.distort(*args, magnitude))
+
+
+def distort(image, op, magnitude, negative=False, centre=(0, 0)):
+  """One operation, as NumPy."""
+  choice = Choice(
+    jnp.asarray(NUMBER[op]), jnp.asarray(negative), jnp.asarray(centre)
+  )
+  found = get_compiled(magnitude)(jnp.asarray(image), choice)
+  assert found.dtype == jnp.uint8
+  return np.asarray(found)
+
+
+# What the released code makes of a level, of which 10 was once the largest.
+def get_factor(level):
+  return level / 10 * 1.8 + 0.1
+
+
+def get_threshold(level):
+  return int(level / 10 * 256) % 256
+
+
+PILLOW = {
+  "Equalize": lambda x, level: ImageOps.equalize(x),
+  "Invert": lambda x, level: ImageOps.invert(x),
+  "Posterize": lambda x, level: ImageOps.posterize(
+    x, min(max(int(level / 10 * 4), 1), 8)
+  ),
+  "Solarize": lambda x, level: ImageOps.solarize(x, get_threshold(level)),
+  "Color": lambda x, level: ImageEnhance.Color(x).enhance(get_factor(level)),
+  "Contrast": lambda x, level: ImageEnhance.Contrast(x).enhance(
+    get_factor(level)
+  ),
+  "Brightness": lambda x, level: ImageEnhance.Brightness(x).enhance(
+    get_factor(level)
+  ),
+  "Sharpness": lambda x, level: ImageEnhance.Sharpness(x).enhance(
+    get_factor(level)
+  ),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("magnitude", MAGNITUDES)
+@pytest.mark.parametrize("op", PILLOW)
+def test_colours_are_pillows(op, magnitude, name):
+  image = IMAGES[name]
+  expected = PILLOW[op](Image.fromarray(image), magnitude)
+  found = distort(image, op, magnitude)
+  np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("op", PILLOW)
+def test_greys_are_pillows(op):
+  image = IMAGES["soft"][..., 0]
+  expected = PILLOW[op](Image.fromarray(image), 15.0)
+  found = distort(image[..., None], op, 15.0)
+  np.testing.assert_array_equal(found[..., 0], np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_autocontrast(name):
+  image = IMAGES[name]
+  found = distort(image, "AutoContrast", 15.0).astype(int)
+  pillow = np.asarray(ImageOps.autocontrast(Image.fromarray(image)))
+  # Pillow's float64 falls just short of some whole numbers and drops the rest.
+  np.testing.assert_allclose(found, pillow, atol=1)
+  for channel in range(3):
+    values, new = image[..., channel].astype(int), found[..., channel]
+    low, high = values.min(), values.max()
+    if low < high:
+      np.testing.assert_array_equal(new, (values - low) * 255 // (high - low))
+    else:
+      np.testing.assert_array_equal(new, values)
+
+
+@pytest.mark.parametrize("magnitude", MAGNITUDES)
+def test_solarize_add(magnitude):
+  expected = NOISE.astype(int)
+  added = np.minimum(expected + int(11 * magnitude), 255)
+  expected = np.where(expected < 128, added, expected)
+  found = distort(NOISE, "SolarizeAdd", magnitude)
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("centre", [(0, 0), (16, 20), (30, 43)])
+@pytest.mark.parametrize("magnitude", MAGNITUDES)
+def test_cutout(magnitude, centre):
+  h, w = int(4 * magnitude * 31 / 224), int(4 * magnitude * 44 / 224)
+  expected = NOISE.copy()
+  for y in range(31):
+    for x in range(44):
+      inside = centre[0] - h <= y < centre[0] + h
+      if inside and centre[1] - w <= x < centre[1] + w:
+        expected[y, x] = 128
+  found = distort(NOISE, "Cutout", magnitude, centre=centre)
+  np.testing.assert_array_equal(found, expected)
+
+
+def get_source(op, level, y, x):
+  """Where the pixel (y, x) comes from, as the released code says."""
+  if op == "ShearX":
+    return y, x + 0.3 * level / 10 * y
+  if op == "ShearY":
+    return y + 0.3 * level / 10 * x, x
+  if op == "TranslateX":
+    return y, x + 100 * level / 10 * 44 / 224
+  if op == "TranslateY":
+    return y + 100 * level / 10 * 31 / 224, x
+  angle = math.radians(30 * level / 10)
+  sine, cosine, y, x = math.sin(angle), math.cos(angle), y - 15, x - 21.5
+  return 15 + sine * x + cosine * y, 21.5 + cosine * x - sine * y
+
+
+def get_places(op, level):
+  """(y, x) [2 31 44] of where pixels come from, and whether that is no tie."""
+  grid = [[get_source(op, level, y, x) for x in range(44)] for y in range(31)]
+  places = np.moveaxis(np.array(grid), -1, 0)
+  # Where two pixels are equally near, rounding decides.
+  return places, (np.abs(places % 1 - 0.5) > 1e-3).all(axis=0)
+
+
+GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
+
+
+@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("magnitude", MAGNITUDES)
+@pytest.mark.parametrize("op", GEOMETRIC)
+def test_pixels_come_from_where_they_should(op, magnitude, negative):
+  found = distort(NOISE, op, magnitude, negative)
+  places, sure = get_places(op, -magnitude if negative else magnitude)
+  expected = np.full_like(NOISE, 128)
+  for y, x in np.argwhere(sure):
+    v, u = (math.floor(p + 0.5) for p in places[:, y, x])
+    if 0 <= v < 31 and 0 <= u < 44:
+      expected[y, x] = NOISE[v, u]
+  assert sure.mean() > 0.9
+  np.testing.assert_array_equal(found[sure], expected[sure])
+
+
+@pytest.mark.parametrize("magnitude", MAGNITUDES)
+@pytest.mark.parametrize("op", GEOMETRIC)
+def test_pixels_come_from_where_pillow_takes_them(op, magnitude):
+  (v, u), sure = get_places(op, magnitude)
+  # Pillow counts from the corner of a pixel, and has x first.
+  rows = []
+  for p in (u, v):
+    by_x, by_y = p[0, 1] - p[0, 0], p[1, 0] - p[0, 0]
+    rows += [by_x, by_y, p[0, 0] + 0.5 - 0.5 * by_x - 0.5 * by_y]
+  expected = Image.fromarray(NOISE).transform(
+    (44, 31), Image.Transform.AFFINE, rows, fillcolor=(128,) * 3
+  )
+  found = distort(NOISE, op, magnitude)
+  np.testing.assert_array_equal(found[sure], np.asarray(expected)[sure])
+
+
+def test_products_are_the_gather_and_the_scatter():
+  """A TPU computes the former, everything else the latter."""
+  rng = np.random.default_rng(1)
+  for channels in (1, 3):
+    image = jnp.asarray(NOISE[..., :channels], jnp.int32)
+    maps = jnp.asarray(rng.integers(0, 256, (channels, 256), np.int32))
+    np.testing.assert_array_equal(
+      randaugment.count_by_product(image), randaugment.count_by_scatter(image)
+    )
+    np.testing.assert_array_equal(
+      randaugment.count_by_product(image).sum(axis=1), [31 * 44] * channels
+    )
+    np.testing.assert_array_equal(
+      randaugment.map_by_product(image, maps),
+      randaugment.map_by_gather(image, maps),
+    )
+
+
+def test_an_operation_is_drawn_uniformly():
+  keys = jax.random.split(jax.random.key(0), 3200)
+  choice = jax.vmap(lambda key: randaugment.choose(key, 20, 30))(keys)
+  counts = np.bincount(np.asarray(choice.op), minlength=16)
+  assert counts.size == len(OPS) == 16
+  assert 140 < counts.min() and counts.max() < 260
+  assert 0.45 < np.asarray(choice.negative).mean() < 0.55
+  centre = np.asarray(choice.centre)
+  assert (centre.min(axis=0) == 0).all()
+  assert (centre.max(axis=0) == (19, 29)).all()
+
+
+def test_layers_follow_one_another():
+  key = jax.random.key(5)
+  image = jnp.asarray(NOISE)
+  found = jax.jit(randaugment.make_randaugment(3, 10.0))(image, key)
+  for layer_key in jax.random.split(key, 3):
+    choice = randaugment.choose(layer_key, 31, 44)
+    image = get_compiled(10.0)(image, choice)
+  np.testing.assert_array_equal(found, image)

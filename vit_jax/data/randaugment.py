@@ -1,0 +1,303 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""RandAugment (Cubuk et al., 2020) on the device: uint8 in, uint8 out.
+
+The sixteen operations, and what a magnitude makes of each, are those of the
+authors' released code (the RandAugment of big_vision, from that of EfficientNet
+in tensorflow/tpu), on whose scale AugReg's 10, 15 and 20 lie; level 10 was once
+the largest. There too 0 is not weak: all colours of Color, Contrast, Brightness
+and Sharpness but a tenth are gone. Where that code differs from Pillow in what
+an operation is, we are with Pillow: Contrast is about the mean of the image,
+not about a constant of its size, and averages are rounded. Lengths in pixels
+are for images of 224 px there, and a share of the side here.
+
+Under vmap every branch of a switch is computed. So there is none: each image
+passes through one gather, one map of 256 values, one blend and one box, which
+are the identity where the chosen operation has no use for them. All is done in
+integers, so that every device and every program agree to the bit.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, UInt8
+
+OPS = (
+  *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize"),
+  *("Color", "Contrast", "Brightness", "Sharpness", "ShearX", "ShearY"),
+  *("TranslateX", "TranslateY", "Cutout", "SolarizeAdd"),
+)
+NUMBER = {name: i for i, name in enumerate(OPS)}
+
+FILL = 128  # Of what comes from outside of the image, and of Cutout.
+SIDE = 224  # Of the images that the released code's pixels are meant for.
+UNIT = 10_000  # Blending weights are whole numbers of its inverse.
+FRACTION = 16  # Bits of a coordinate after the point.
+
+Image = UInt8[Array, "H W c"]
+Values = Int[Array, "H W c"]
+Maps = Int[Array, "c 256"]
+
+
+class Choice(NamedTuple):
+  """What chance decides of one layer for one image.
+
+  Attributes:
+    op: its place in OPS.
+    negative: whether to rotate, shear or shift the other way.
+    centre: (y, x) of Cutout's box.
+  """
+
+  op: Int[Array, ""]
+  negative: Bool[Array, ""]
+  centre: Int[Array, "2"]
+
+
+def choose(key: jax.Array, height: int, width: int) -> Choice:
+  """Draws a layer's operation, uniformly."""
+  draws = jax.random.uniform(key, (4,))
+  sides = jnp.asarray([len(OPS), height, width])
+  op, y, x = jnp.floor(draws[:3] * sides).astype(jnp.int32)
+  return Choice(op=op, negative=draws[3] < 0.5, centre=jnp.stack([y, x]))
+
+
+def get_factor(magnitude: float) -> int:
+  """The weight of the image in a blend, in units; above one is more of it."""
+  return round((0.18 * magnitude + 0.1) * UNIT)
+
+
+def get_matrices(
+  magnitude: float, height: int, width: int
+) -> Int[np.ndarray, "2 16 2 3"]:
+  """(y, x, 1) of a pixel -> where it comes from, by sign and operation.
+
+  In fixed point, of FRACTION bits.
+  """
+  shear = 0.03 * magnitude
+  shift = 10 * magnitude / SIDE
+  matrices = np.tile(np.eye(2, 3), (2, len(OPS), 1, 1))
+  for matrix, sign in zip(matrices, (1, -1), strict=True):
+    angle = sign * np.deg2rad(3 * magnitude)
+    sine, cosine = np.sin(angle), np.cos(angle)
+    rotation = np.array([[cosine, sine], [-sine, cosine]])
+    middle = np.array([height - 1, width - 1]) / 2
+    matrix[NUMBER["Rotate"], :, :2] = rotation
+    matrix[NUMBER["Rotate"], :, 2] = middle - rotation @ middle
+    matrix[NUMBER["ShearX"], 1, 0] = sign * shear
+    matrix[NUMBER["ShearY"], 0, 1] = sign * shear
+    matrix[NUMBER["TranslateX"], 1, 2] = sign * shift * width
+    matrix[NUMBER["TranslateY"], 0, 2] = sign * shift * height
+  return np.rint(matrices * 2**FRACTION).astype(np.int32)
+
+
+def get_fixed_maps(magnitude: float) -> Int[np.ndarray, "16 256"]:
+  """Value -> value of what does not look at the image, by operation."""
+  value = np.arange(256)
+  maps = np.tile(value, (len(OPS), 1))
+  # What TensorFlow makes of the released code: the threshold is taken modulo
+  # 256, so that magnitudes 10 and 20 solarize all; and one bit always stays.
+  threshold = int(25.6 * magnitude) % 256
+  bits = min(max(int(0.4 * magnitude), 1), 8)
+  added = np.minimum(value + int(11 * magnitude), 255)
+  maps[NUMBER["Invert"]] = 255 - value
+  maps[NUMBER["Posterize"]] = value >> (8 - bits) << (8 - bits)
+  maps[NUMBER["Solarize"]] = np.where(value < threshold, value, 255 - value)
+  maps[NUMBER["SolarizeAdd"]] = np.where(value < 128, added, value)
+  bright = value * get_factor(magnitude) // UNIT
+  maps[NUMBER["Brightness"]] = np.minimum(bright, 255)
+  return maps.astype(np.int32)
+
+
+def blend(
+  away: Int[Array, "*s"], image: Int[Array, "*s"], factor: int
+) -> Int[Array, "*s"]:
+  """From `away` (0) through `image` (1) and on, cut off to [0, 255]."""
+  units = UNIT * away + factor * (image - away)
+  return jnp.clip(units, 0, 255 * UNIT) // UNIT
+
+
+def get_grey(image: Values) -> Int[Array, "H W 1"]:
+  """Luma of ITU-R 601, rounded as Pillow does."""
+  if image.shape[-1] == 1:
+    return image
+  weights = jnp.asarray([19595, 38470, 7471])[None, None]
+  total = jnp.sum(image * weights, axis=-1, keepdims=True)
+  return (total + 0x8000) >> 16
+
+
+def smooth(image: Values) -> Values:
+  """The mean of nine pixels, the middle counted five times; not at the rim."""
+  height, width, _ = image.shape
+  padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
+  rows = padded[:-2] + padded[1:-1] + padded[2:]
+  total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * image
+  y, x = jnp.arange(height), jnp.arange(width)
+  y, x = (0 < y) & (y < height - 1), (0 < x) & (x < width - 1)
+  inside = y[:, None, None] & x[None, :, None]
+  return jnp.where(inside, (2 * total + 13) // 26, image)
+
+
+def warp(image: Values, matrix: Int[Array, "2 3"]) -> Values:
+  """Each pixel from the nearest to where the matrix says it comes from."""
+  height, width, channels = image.shape
+  y, x = jnp.arange(height)[:, None], jnp.arange(width)[None]
+  half = 1 << (FRACTION - 1)
+  row, column = (
+    (m[0] * y + m[1] * x + m[2] + half) >> FRACTION for m in matrix
+  )
+  inside = (0 <= row) & (row < height) & (0 <= column) & (column < width)
+  place = jnp.where(inside, row * width + column, 0)
+  # A pixel is one number: a gather costs by how many it fetches.
+  shifts = 8 * jnp.arange(channels)
+  packed = jnp.sum(image << shifts[None, None], axis=-1)
+  found = jnp.take(packed.reshape(-1), place, mode="clip")
+  values = (found[..., None] >> shifts[None, None]) & 255
+  return jnp.where(inside[..., None], values, FILL)
+
+
+def split_value(image: Values) -> tuple[Array, Array]:
+  """One-hot float32 [H W c 16] of the upper and of the lower four bits."""
+  return jax.nn.one_hot(image >> 4, 16), jax.nn.one_hot(image & 15, 16)
+
+
+def count_by_product(image: Values) -> Maps:
+  """`count_values` as a matrix product, for a TPU, which scatters slowly.
+
+  Factors are 0 or 1 and sums float32: exact up to 16 million pixels.
+  """
+  high, low = split_value(image)
+  counts = jnp.einsum("HWci,HWcj->cij", high, low)
+  return counts.reshape(-1, 256).astype(jnp.int32)
+
+
+def count_by_scatter(image: Values) -> Maps:
+  """`count_values` where memory can be added to."""
+  channel = jnp.arange(image.shape[-1])[None, None]
+  counts = jnp.zeros((image.shape[-1], 256), jnp.int32)
+  return counts.at[channel, image].add(1)
+
+
+def count_values(image: Values) -> Maps:
+  """The histogram of each channel."""
+  return jax.lax.platform_dependent(
+    image, tpu=count_by_product, default=count_by_scatter
+  )
+
+
+def map_by_product(image: Values, maps: Maps) -> Values:
+  """`apply_maps` as a matrix product, for a TPU, which gathers slowly.
+
+  Values to 255 are exact in bfloat16, which is what it multiplies.
+  """
+  high, low = split_value(image)
+  table = maps.reshape(-1, 16, 16).astype(jnp.float32)
+  rows = jnp.einsum("HWci,cij->HWcj", high, table)
+  return jnp.sum(rows * low, axis=-1).astype(jnp.int32)
+
+
+def map_by_gather(image: Values, maps: Maps) -> Values:
+  """`apply_maps` where memory can be looked up."""
+  channel = jnp.arange(image.shape[-1])[None, None]
+  return jnp.take(maps.reshape(-1), image + 256 * channel, mode="clip")
+
+
+def apply_maps(image: Values, maps: Maps) -> Values:
+  """maps[c, image[H, W, c]]."""
+  return jax.lax.platform_dependent(
+    image, maps, tpu=map_by_product, default=map_by_gather
+  )
+
+
+def get_autocontrast_maps(counts: Maps) -> Maps:
+  """Stretches what occurs to [0, 255], a channel."""
+  low = jnp.argmax(counts > 0, axis=-1)[:, None]
+  high = 255 - jnp.argmax(counts[:, ::-1] > 0, axis=-1)[:, None]
+  value = jnp.arange(256)[None]
+  stretched = (value - low) * 255 // jnp.maximum(high - low, 1)
+  return jnp.where(high > low, jnp.clip(stretched, 0, 255), value)
+
+
+def get_equalize_maps(counts: Maps) -> Maps:
+  """Makes the histogram of each channel as flat as a map can."""
+  high = 255 - jnp.argmax(counts[:, ::-1] > 0, axis=-1)[:, None]
+  last = jnp.take_along_axis(counts, high, axis=-1)
+  step = (jnp.sum(counts, axis=-1, keepdims=True) - last) // 255
+  below = jnp.cumsum(counts, axis=-1) - counts
+  flat = (below + step // 2) // jnp.maximum(step, 1)
+  value = jnp.arange(256)[None]
+  return jnp.where(step > 0, jnp.minimum(flat, 255), value)
+
+
+def get_contrast_map(grey: Int[Array, "H W 1"], factor: int) -> Maps:
+  """Away from, or towards, the mean of the grey image."""
+  mean = (2 * jnp.sum(grey) + grey.size) // (2 * grey.size)
+  return blend(jnp.broadcast_to(mean, (256,)), jnp.arange(256), factor)[None]
+
+
+def distort(image: Image, choice: Choice, magnitude: float) -> Image:
+  """One layer of one image.
+
+  Args:
+    image: of 1 or 3 channels.
+    choice: from `choose`.
+    magnitude: of any operation, in [0, 30].
+  """
+  height, width, channels = image.shape
+  op, factor = choice.op, get_factor(magnitude)
+  values = image.astype(jnp.int32)
+
+  matrices = jnp.asarray(get_matrices(magnitude, height, width))
+  values = warp(values, matrices[choice.negative.astype(jnp.int32), op])
+
+  counts, grey = count_values(values), get_grey(values)
+  shape = (channels, 256)
+  fixed = jnp.asarray(get_fixed_maps(magnitude))[op]
+  maps = jnp.broadcast_to(fixed[None], shape)
+  for name, found in (
+    ("AutoContrast", get_autocontrast_maps(counts)),
+    ("Equalize", get_equalize_maps(counts)),
+    ("Contrast", get_contrast_map(grey, factor)),
+  ):
+    maps = jnp.where(op == NUMBER[name], jnp.broadcast_to(found, shape), maps)
+  values = apply_maps(values, maps)
+
+  away = values
+  for name, found in (("Color", grey), ("Sharpness", smooth(values))):
+    away = jnp.where(op == NUMBER[name], found, away)
+  values = blend(away, values, factor)
+
+  y, x = jnp.arange(height), jnp.arange(width)
+  y, x = (
+    jnp.where(
+      (p >= centre - half) & (p < centre + half), op == NUMBER["Cutout"], False
+    )
+    for p, centre, half in (
+      (y, choice.centre[0], int(4 * magnitude * height / SIDE)),
+      (x, choice.centre[1], int(4 * magnitude * width / SIDE)),
+    )
+  )
+  box = y[:, None, None] & x[None, :, None]
+  return jnp.where(box, FILL, values).astype(jnp.uint8)
+
+
+def make_randaugment(
+  layers: int, magnitude: float
+) -> Callable[[Image, jax.Array], Image]:
+  """A pure function (image, key) -> image for one example.
+
+  Args:
+    layers: how many operations, one after another.
+    magnitude: of each, in [0, 30].
+  """
+
+  def randaugment(image: Image, key: jax.Array) -> Image:
+    def step(image, layer_key):
+      choice = choose(layer_key, *image.shape[:2])
+      return distort(image, choice, magnitude), None
+
+    return jax.lax.scan(step, image, jax.random.split(key, layers))[0]
+
+  return randaugment
