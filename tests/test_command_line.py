@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from vit_jax import accelerators, command_line, config, experiment, study
+from vit_jax import accelerators, command_line, config, sections, study
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = [
@@ -152,7 +152,7 @@ def test_one_number_becomes_a_height_and_a_width(text):
   path = str(ROOT / "configs/digits.py")
   assert command_line.load_config(path, [])["data"]["size"] == 16
   loaded = command_line.load_config(path, [f"--config.data.size={text}"])
-  assert experiment.resolve(loaded)["data"]["size"] == (8, 12)
+  assert sections.resolve(loaded)["data"]["size"] == (8, 12)
 
 
 def test_what_is_no_recipe_says_so(tmp_path):

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from vit_jax import config
-from vit_jax.experiment import resolve
+from vit_jax.sections import resolve
 
 GOOD = {
   "model": dict(variant="mu/4"),

@@ -22,6 +22,7 @@ LAYERS = [
   {"train_step", "checkpoint"},
   {"convert"},
   {"evaluators", "pretrained"},
+  {"sections"},
   {"experiment"},
   {"train", "predict", "prepare", "doctor"},
   {"main", "study"},

@@ -37,8 +37,8 @@ def main(argv: list[str] | None = None) -> None:
   with command_line.reported():
     command_line.check_flags(parser, arguments, overrides)
     config = command_line.load_config(arguments.config, overrides)
-    from vit_jax.experiment import resolve
     from vit_jax.preemption import Preempted
+    from vit_jax.sections import resolve
     from vit_jax.train import train
 
     config = resolve(config)

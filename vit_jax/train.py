@@ -16,7 +16,7 @@ from vit_jax.accelerators import start_backend
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources
-from vit_jax.experiment import Experiment, resolve
+from vit_jax.experiment import Experiment
 from vit_jax.metrics import (
   MetricWriter,
   Progress,
@@ -25,6 +25,7 @@ from vit_jax.metrics import (
   write_json,
 )
 from vit_jax.preemption import Preempted, Preemption
+from vit_jax.sections import resolve
 from vit_jax.sharding import get_indivisible
 from vit_jax.train_state import TrainState, get_digest
 from vit_jax.workdir import (
@@ -47,7 +48,7 @@ def train(
   """Trains a config from its last checkpoint, or from the start, to its end.
 
   Args:
-    config: sections of keys; see `experiment.SECTIONS`.
+    config: sections of keys; see `sections.SECTIONS`.
     workdir: of the run, local or gs://.
     allow_cpu: train on a CPU what is meant for an accelerator.
     extend: go on with a run whose length was another.

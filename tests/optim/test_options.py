@@ -5,7 +5,8 @@ import pytest
 
 from vit_jax import optim
 from vit_jax.config import ConfigError
-from vit_jax.experiment import Experiment, resolve
+from vit_jax.experiment import Experiment
+from vit_jax.sections import resolve
 
 
 def test_defaults_are_those_of_the_optimizer(config):
