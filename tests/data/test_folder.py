@@ -46,7 +46,8 @@ def test_class_folders_with_a_tenth_for_testing(photos):
   paths = [p for x in found.splits.values() for p in x.paths]
   assert len(set(paths)) == 80
   for examples in found.splits.values():
-    assert list(examples.paths) == sorted(examples.paths)
+    names = [path.removeprefix(f"{photos}/") for path in examples.paths]
+    assert names == sorted(names, key=folder.get_digest)
     for i in range(len(examples)):
       example = examples[i]
       image = transforms.decode(example["image"], 3)
@@ -102,6 +103,37 @@ def test_parts_of_splits(photos):
   both = sources.open_source(f"folder:{photos}", "test+train[:50%]")
   assert len(both) == info.count("test") + info.count("train[:50%]")
   assert both[0]["name"] in folder.load_folder(str(photos)).splits["test"].paths
+
+
+def test_a_part_of_a_split_has_some_of_each_class(photos):
+  part = sources.open_source(f"folder:{photos}", "train[:25%]")
+  counts = np.bincount(part.labels)
+  assert len(part) == 18 and counts.min() >= 5
+
+
+def test_some_of_the_classes(tmp_path):
+  for split in ("train", "test"):
+    for value, label in enumerate("abc"):
+      for i in range(3):
+        write(tmp_path / split / label / f"{i}.png", value)
+  source = f"folder:{tmp_path}#c+a"
+  info = sources.load_info(source)
+  assert info.class_names == ("a", "c") and info.count("train+test") == 12
+  for split in ("train", "test"):
+    examples = sources.open_source(source, split)
+    assert {(x["label"], x["name"].split("/")[-2]) for x in examples} == {
+      (0, "a"),
+      (1, "c"),
+    }
+  with pytest.raises(sources.DataError, match="no class 'd'"):
+    sources.load_info(f"folder:{tmp_path}#a+d")
+  with pytest.raises(sources.DataError, match="images of 1 classes"):
+    sources.load_info(f"folder:{tmp_path}#a")
+  # A folder whose name has that sign.
+  sign = tmp_path / "one#two"
+  (tmp_path / "train").rename(sign)
+  assert sources.load_info(f"folder:{sign}").num_classes == 3
+  assert sources.load_info(f"folder:{sign}#a+b").num_classes == 2
 
 
 def test_what_is_no_folder_of_classes_is_explained(tmp_path):

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of images, one a class: data.source=folder:DIR.
+"""Folders of images, one a class: data.source=folder:DIR[#CLASS+CLASS...].
 
 Either DIR/train/CLASS/, DIR/val/CLASS/ and DIR/test/CLASS/, of which only the
 first must be there, or DIR/CLASS/ alone. Of the latter a tenth is the test
 split: which images is a function of their class and name, so that it is the
-same on every machine, and other images change nothing about it.
+same on every machine, and other images change nothing about it. Classes named
+after # are taken alone.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
 
+from vit_jax.config import nearest
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -63,7 +65,8 @@ class Folder:
 
   Attributes:
     info: facts of it.
-    splits: name -> examples.
+    splits: name -> examples, in an order that is a function of their names and
+      mixes the classes, so that a part of a split has some of each.
     bad: files that have the name of an image and are none, with the reason.
     other: how many files are of other kinds.
     hashed: whether the test split was cut from all images.
@@ -123,6 +126,25 @@ def find_files(root: pathlib.Path) -> tuple[list[str], int]:
   return sorted(found), other
 
 
+def get_class(file: str) -> str:
+  """The class of CLASS/FILE."""
+  return file.split("/")[0]
+
+
+def _choose(classes: list[str], wanted: Sequence[str], name: str) -> list[str]:
+  """The classes that were asked for, sorted.
+
+  Raises:
+    DataError: for one that is not there.
+  """
+  for label in wanted:
+    if label not in classes:
+      raise DataError(
+        f"folder:{name} has no class {label!r}: {nearest(label, classes)}"
+      )
+  return sorted(set(wanted))
+
+
 def find_fault(path: str) -> str | None:
   """Why a file can not be an image, by its first bytes; None if it may."""
   try:
@@ -135,10 +157,30 @@ def find_fault(path: str) -> str | None:
   return None if start.startswith(STARTS) else "not a JPEG, PNG or WebP"
 
 
+def get_digest(name: str) -> int:
+  """A number below 2^64 that depends on CLASS/FILE alone."""
+  digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+  return int.from_bytes(digest, "big")
+
+
 def is_for_testing(name: str) -> bool:
   """Whether CLASS/FILE is one of the tenth that is for testing."""
-  digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-  return int.from_bytes(digest, "big") % TENTH == 0
+  return get_digest(name) % TENTH == 0
+
+
+def parse_name(name: str) -> tuple[pathlib.Path, tuple[str, ...]]:
+  """The folder and the classes in "DIR" and "DIR#CLASS+CLASS".
+
+  Raises:
+    DataError: if there is no such folder.
+  """
+  path, classes = name, ""
+  if not pathlib.Path(name).expanduser().exists() and "#" in name:
+    path, _, classes = name.rpartition("#")
+  root = pathlib.Path(path).expanduser()
+  if not root.is_dir():
+    raise DataError(f"data.source=folder:{name}: there is no folder {root}")
+  return root, tuple(classes.split("+")) if classes else ()
 
 
 @functools.lru_cache(maxsize=4)
@@ -148,9 +190,7 @@ def load_folder(name: str) -> Folder:
   Raises:
     DataError: if it is no folder of classes, with how one looks.
   """
-  root = pathlib.Path(name).expanduser()
-  if not root.is_dir():
-    raise DataError(f"data.source=folder:{name}: there is no folder {root}")
+  root, wanted = parse_name(name)
   inside = sorted(
     path for path in root.iterdir() if path.is_dir() and path.name[0] != "."
   )
@@ -175,7 +215,13 @@ def load_folder(name: str) -> Folder:
       f"folder:{name} has images outside of class folders, as {loose[0][1]}: "
       f"put each in a folder that is named as its class"
     )
-  classes = sorted({file.split("/")[0] for _, file in good["train"]})
+  classes = sorted({get_class(file) for _, file in good["train"]})
+  if wanted:
+    classes = _choose(classes, wanted, name)
+    good = {
+      split: [pair for pair in pairs if get_class(pair[1]) in classes]
+      for split, pairs in good.items()
+    }
   if len(classes) < 2:
     raise DataError(
       f"folder:{name} has images of {len(classes)} classes, where two are the "
@@ -234,13 +280,14 @@ def _label(
     DataError: for a class that the training split does not have.
   """
   index = {label: i for i, label in enumerate(classes)}
-  unknown = {file.split("/")[0] for _, file in pairs} - index.keys()
+  unknown = {get_class(file) for _, file in pairs} - index.keys()
   if unknown:
     raise DataError(
       f"folder:{name} has classes that its training images lack: "
       f"{', '.join(sorted(unknown)[:5])}"
     )
+  pairs = sorted(pairs, key=lambda pair: (get_digest(pair[1]), pair))
   return Examples(
     [os.fspath(folder / file) for folder, file in pairs],
-    [index[file.split("/")[0]] for _, file in pairs],
+    [index[get_class(file)] for _, file in pairs],
   )
