@@ -3,13 +3,16 @@
 import io
 import json
 import threading
+import types
 
 import numpy as np
-import pytest
 from etils import epath
 from tensorboardX.proto import event_pb2
 
 from vit_jax import metrics
+from vit_jax.progress import Progress
+
+SIX_STEPS = dict(start_step=0, steps=6, batch_size=4)
 
 
 def read_events(directory):
@@ -91,21 +94,16 @@ def test_results_are_awaited_one_interval_late(tmp_path, monkeypatch):
   finished = threading.Event()
   fetch = metrics.TrainLog._fetch
 
-  def wait_for_the_device(step, interval):
+  def wait_for_the_device(*arguments):
     assert finished.wait(timeout=60)
-    return fetch(step, interval)
+    return fetch(*arguments)
 
   monkeypatch.setattr(
     metrics.TrainLog, "_fetch", staticmethod(wait_for_the_device)
   )
   writer = metrics.MetricWriter(epath.Path(tmp_path), 0)
   log = metrics.TrainLog(
-    writer,
-    metrics.Progress(stream=io.StringIO()),
-    start_step=0,
-    steps=6,
-    batch_size=4,
-    log_every=2,
+    writer, Progress(stream=io.StringIO()), **SIX_STEPS, log_every=2
   )
   for step in (1, 2, 3):
     log.add(step, {"loss": (float(step), 1.0)})
@@ -121,47 +119,28 @@ def test_results_are_awaited_one_interval_late(tmp_path, monkeypatch):
   assert [(r["step"], r["loss"]) for r in rows] == [(2, 1.5), (4, 3.5), (5, 5)]
 
 
-@pytest.mark.parametrize(
-  ("seconds", "text"),
-  [
-    (0.4, "0s"),
-    (59.6, "1m00s"),
-    (185.0, "3m05s"),
-    (7620.0, "2h07m"),
-    (2 * 86400.0, "2d00h"),
-    (3 * 86400.0 + 4 * 3600, "3d04h"),
-  ],
-)
-def test_durations(seconds, text):
-  assert metrics.format_duration(seconds) == text
-
-
-class Terminal(io.StringIO):
-  def isatty(self):
-    return True
-
-
-def test_a_terminal_sees_one_line_that_changes():
-  stream = Terminal()
-  progress = metrics.Progress(stream=stream)
-  for step in (5, 10):
-    progress.show(
-      step, 10, loss=0.5, images_per_second=1234.5, seconds_left=61.0
-    )
-  progress.say("done")
-  progress.end()
-  line = "step {:2}/10 {:4.0%}  loss 0.5000  1,234 images/s  1m01s left"
-  expected = "".join("\r\x1b[2K" + line.format(s, s / 10) for s in (5, 10))
-  assert stream.getvalue() == expected + "\ndone\n"
-  progress.show(10, 10, loss=0.5, images_per_second=1.0, seconds_left=0.0)
-  progress.end()
-  assert stream.getvalue().endswith("left\n")
-
-
-def test_a_log_file_sees_a_line_a_report():
+def test_a_log_knows_how_long_no_batch_was_ready(tmp_path, monkeypatch):
+  clock = types.SimpleNamespace(now=0.0)
+  clock.monotonic = lambda: clock.now
+  monkeypatch.setattr(metrics, "time", clock)
   stream = io.StringIO()
-  progress = metrics.Progress(stream=stream)
-  progress.show(5, 10, loss=0.5, images_per_second=1.0, seconds_left=1.0)
-  progress.say("done")
-  assert stream.getvalue().splitlines()[1] == "done"
-  assert "\x1b" not in stream.getvalue()
+  writer = metrics.MetricWriter(epath.Path(tmp_path), 0)
+  log = metrics.TrainLog(
+    writer, Progress(stream=stream), **SIX_STEPS, log_every=1
+  )
+  # Seconds that a step waits for its batch, of ten.
+  for step, seconds in enumerate((5.0, 0.25, 1.0, 2.0), start=1):
+    with log.waiting_for_data():
+      clock.now += seconds
+    clock.now += 10 - seconds
+    log.add(step, {"loss": (1.0, 1.0)})
+    log.flush(step)
+  writer.close()
+  rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  shares = [json.loads(row)["data_wait"] for row in rows]
+  assert shares == [0.5, 0.025, 0.1, 0.2]
+  lines = stream.getvalue().splitlines()
+  assert "data 50%" in lines[0] and "data 2%" in lines[1]
+  # The first interval fills the queues; one warning is enough.
+  warnings = [i for i, line in enumerate(lines) if "benchmark input" in line]
+  assert warnings == [3] and lines[3].startswith("10% of the time no batch")

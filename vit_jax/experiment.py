@@ -6,6 +6,7 @@ Nothing here touches a disk but to read the facts of a data set, and nothing is
 compiled, so a bad config ends in a message within seconds.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,6 +77,8 @@ class Experiment:
     self.transfer = Transfer(**config["transfer"])
     self.mesh = sharding.make_mesh(devices, **config["mesh"])
     self.info = load_info(self.data.source, self.data.dir)
+    slots = self.data.label_slots or self.info.label_slots
+    self.data = dataclasses.replace(self.data, label_slots=slots or None)
     self.num_classes = self.data.num_classes or self.info.num_classes
     self.model = models.get_model(self.num_classes, **config["model"])
     self._check()
@@ -107,6 +110,11 @@ class Experiment:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "
         f"{self.info.num_classes} classes of {self.data.source}"
+      )
+    if self.info.label_slots is not None and not self.data.label_slots:
+      errors.append(
+        f"images of {self.data.source} have several labels, and nobody says "
+        f"how many at most: set --config.data.label_slots"
       )
     raise_all(errors)
 
@@ -153,10 +161,10 @@ class Experiment:
   def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, dtypes and shardings of a training batch."""
     place = sharding.get_batch_sharding(self.mesh)
-    batch = self.train.batch_size
+    batch, slots = self.train.batch_size, self.data.label_slots
     shapes = {
       "image": ((batch, *self.image_shape), jnp.uint8),
-      "label": ((batch,), jnp.int32),
+      "label": ((batch, slots) if slots else (batch,), jnp.int32),
       "mask": ((batch,), jnp.bool_),
     }
     return {

@@ -1,19 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics: folded from sums and counts, written for programs, shown to people.
+"""Metrics: folded from sums and counts, and written for programs.
 
 Everything in a workdir is written whole, so that an object store that can
 neither append nor rename will do.
 """
 
 import concurrent.futures
-import io
+import contextlib
 import json
 import math
 import os
-import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import clu.metrics
@@ -24,6 +23,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.record_writer import register_writer_factory
 
 from vit_jax.config import ConfigError
+from vit_jax.progress import Progress
 
 
 def merge(
@@ -189,77 +189,14 @@ class MetricWriter:
       self._events.close()
 
 
-def format_duration(seconds: float) -> str:
-  """Seconds as people say them: 42s, 3m05s, 2h07m, 3d04h."""
-  seconds = round(seconds)
-  if seconds < 60:
-    return f"{seconds}s"
-  minutes, seconds = divmod(seconds, 60)
-  if minutes < 60:
-    return f"{minutes}m{seconds:02d}s"
-  hours, minutes = divmod(minutes, 60)
-  if hours < 48:
-    return f"{hours}h{minutes:02d}m"
-  days, hours = divmod(hours, 24)
-  return f"{days}d{hours:02d}h"
-
-
-class Progress:
-  """One line that a person watches; one line a report where nobody can.
-
-  On a terminal the line is rewritten in place, elsewhere (a file, a pod's log)
-  each report is a line of its own.
-  """
-
-  def __init__(self, enabled: bool = True, stream: io.TextIOBase | None = None):
-    self._enabled = enabled
-    self._stream = stream or sys.stderr
-    self._live = self._stream.isatty()
-    self._open = False
-
-  def show(
-    self,
-    step: int,
-    steps: int,
-    *,
-    loss: float,
-    images_per_second: float,
-    seconds_left: float,
-  ) -> None:
-    """Rewrites the line."""
-    line = (
-      f"step {step:{len(str(steps))}d}/{steps} {step / steps:4.0%}  "
-      f"loss {loss:.4f}  {images_per_second:,.0f} images/s  "
-      f"{format_duration(seconds_left)} left"
-    )
-    if self._live:
-      self._print(f"\r\x1b[2K{line}", end="")
-      self._open = True
-    else:
-      self._print(line)
-
-  def say(self, text: str) -> None:
-    """Prints a line that stays."""
-    self._print(("\n" if self._open else "") + text)
-    self._open = False
-
-  def end(self) -> None:
-    """Leaves the line as it stands; what comes next starts on its own."""
-    if self._open:
-      self._print("")
-    self._open = False
-
-  def _print(self, text: str, end: str = "\n") -> None:
-    if self._enabled:
-      print(text, end=end, file=self._stream, flush=True)
-
-
 class TrainLog:
   """Folds the metrics of every `log_every` steps into a row and a line.
 
   The device's results are awaited by a thread and reported one interval late,
   so neither the step nor its dispatch ever waits for a number.
   """
+
+  MAX_DATA_WAIT = 0.05  # A share of the time.
 
   def __init__(
     self,
@@ -288,9 +225,19 @@ class TrainLog:
     self._log_every = log_every
     self._interval = []
     self._late = None
+    self._waited = 0.0
+    self._intervals = 0
+    self._warned = False
     self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
     self._step = start_step
     self._clock = time.monotonic()
+
+  @contextlib.contextmanager
+  def waiting_for_data(self) -> Iterator[None]:
+    """Around what waits for a batch."""
+    began = time.monotonic()
+    yield
+    self._waited += time.monotonic() - began
 
   def add(self, step: int, step_metrics: Mapping[str, Any]) -> None:
     """Takes the results of a step; they may still be on their way."""
@@ -308,30 +255,52 @@ class TrainLog:
   def restart_clock(self) -> None:
     """What was done since the last flush is not training."""
     self._clock = time.monotonic()
+    self._waited = 0.0
 
   def _close_interval(self, step: int) -> None:
     self._report()
     interval, self._interval = self._interval, []
-    self._late = self._thread.submit(self._fetch, step, interval)
+    waited, self._waited = self._waited, 0.0
+    self._late = self._thread.submit(self._fetch, step, interval, waited)
 
   @staticmethod
-  def _fetch(step, interval):
-    return step, jax.device_get(interval), time.monotonic()
+  def _fetch(step, interval, waited):
+    return step, jax.device_get(interval), waited, time.monotonic()
 
   def _report(self) -> None:
     if self._late is None:
       return
-    step, results, now = self._late.result()
+    step, results, waited, now = self._late.result()
     self._late = None
     seconds_a_step = (now - self._clock) / (step - self._step)
-    images_per_second = self._batch_size / seconds_a_step
+    # The device may lag behind the host, by more than an interval at its ends.
+    data_wait = min(1.0, waited / (now - self._clock))
+    speed = {
+      "images_per_second": self._batch_size / seconds_a_step,
+      "data_wait": data_wait,
+    }
     self._step, self._clock = step, now
     values = compute(results)
-    self._writer.write(step, values | {"images_per_second": images_per_second})
+    self._writer.write(step, values | speed)
     self._progress.show(
       step,
       self._steps,
       loss=values["loss"],
-      images_per_second=images_per_second,
       seconds_left=(self._steps - step) * seconds_a_step,
+      **speed,
+    )
+    self._intervals += 1
+    # The first interval waits for the first batches.
+    if data_wait > self.MAX_DATA_WAIT and self._intervals > 1:
+      self._warn(data_wait)
+
+  def _warn(self, data_wait: float) -> None:
+    """Says once that the data are slower than the device."""
+    if self._warned:
+      return
+    self._warned = True
+    self._progress.say(
+      f"{data_wait:.0%} of the time no batch was ready: `python -m "
+      f"vit_jax.benchmark input --config=...` says what bounds the input; "
+      f"--config.data.workers=N reads in N processes"
     )

@@ -17,14 +17,9 @@ from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources
 from vit_jax.experiment import Experiment
-from vit_jax.metrics import (
-  MetricWriter,
-  Progress,
-  TrainLog,
-  format_duration,
-  write_json,
-)
+from vit_jax.metrics import MetricWriter, TrainLog, write_json
 from vit_jax.preemption import Preempted, Preemption
+from vit_jax.progress import Progress, format_duration
 from vit_jax.sections import resolve
 from vit_jax.sharding import get_indivisible
 from vit_jax.train_state import TrainState, get_digest
@@ -76,6 +71,8 @@ def train(
 
   with contextlib.ExitStack() as stack:
     stack.callback(progress.end)
+    if first:  # The others' warnings go to standard error as they are.
+      stack.enter_context(progress.show_warnings())
     preemption = stack.enter_context(Preemption())
     checkpointer = stack.enter_context(
       Checkpointer(workdir / "checkpoints", exp.checkpoint)
@@ -136,7 +133,8 @@ def train(
     # Step, log, save, evaluate. Rows are on disk before the checkpoint that
     # makes them final, and the checkpoint before an evaluation that may fail.
     for step in range(start + 1, exp.steps + 1):
-      batch = next(batches)
+      with log.waiting_for_data():
+        batch = next(batches)
       with jax.transfer_guard("disallow"):
         state, step_metrics = train_step(state, batch)
       log.add(step, step_metrics)

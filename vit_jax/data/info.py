@@ -27,6 +27,9 @@ class DatasetInfo:
     class_names: one a class, or nothing if the set is not on disk.
     channels: c.
     splits: TFDS's record of each split, by name.
+    label_slots: s, the most labels of an image, where it may have several; 0 if
+      that is not known.
+    parts: of a mixture, its sources.
   """
 
   name: str
@@ -35,6 +38,8 @@ class DatasetInfo:
   class_names: Sequence[str]
   channels: int
   splits: Mapping[str, Any]
+  label_slots: int | None = None
+  parts: tuple["DatasetInfo", ...] = ()
 
   def get_ranges(self, split: str) -> list[tuple[str, int, int]]:
     """The parts of a split, as "train[:90%]+test": (name, start, stop).
@@ -65,6 +70,8 @@ class DatasetInfo:
 
   def count(self, split: str) -> int:
     """The number of examples of a split; raises DataError as `get_ranges`."""
+    if self.parts:
+      return sum(part.count(split) for part in self.parts)
     return sum(stop - start for _, start, stop in self.get_ranges(split))
 
 

@@ -10,9 +10,12 @@ iterator state to save, and a run goes on exactly on another number of hosts.
 import bisect
 import collections
 import dataclasses
+import functools
 import itertools
+import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from concurrent import futures
+from typing import Annotated, Any, Literal
 
 import grain
 import jax
@@ -20,12 +23,19 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from vit_jax.config import Count, Natural, Share
-from vit_jax.data import sources, transforms
+from vit_jax.config import Count, Interval, Natural, Share
+from vit_jax.data import sources
 from vit_jax.data.augment import Augment
+from vit_jax.data.examples import Decoded, EvalExamples, TrainTransform
+from vit_jax.data.mixture import Mixture
+from vit_jax.data.unreadable import Unreadable
 from vit_jax.sharding import get_batch_sharding
 
 Batch = dict[str, jax.Array]
+
+# Batches in the making on the host, and those that wait on the device. Two let
+# the last images of one overlap with the first of the next; more take memory.
+AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,11 +43,14 @@ class Data:
   """What the data section of a config sets.
 
   Attributes:
-    source: "tfds:NAME".
+    source: "tfds:NAME", "folder:DIR", "synthetic:CLASSES", or a mixture,
+      "mix:WEIGHT*SOURCE,WEIGHT*SOURCE".
     dir: where prepared sets lie; None is TFDS's directory
       (~/tensorflow_datasets, or $TFDS_DATA_DIR).
     train: the split to train on, as "train" or "train[:90%]".
     num_classes: rows of the head; None is what the set has.
+    label_slots: s, the most labels of an image, where it may have several; None
+      is what the set says.
     size: H and W that images are resized to, whatever their aspect: one number
       is a square, a pair is (height, width).
     crop: "inception" trains on random boxes of an image (Szegedy et al., 2015),
@@ -49,20 +62,25 @@ class Data:
       at 224 px, 0.875 is 256 px and a crop of 224. The manifest has it too.
     augment: what the device does.
     workers: processes that read and decode; 0 is threads of this one.
-    threads: how many batches each process reads and decodes at a time.
+    threads: that read and decode in each of them; None is one a core.
+    max_unreadable: the share of a split's images that may turn out unreadable:
+      each is logged, and the next takes its place; one more, and the run stops.
+      0 stops at the first.
   """
 
   source: str
   dir: str | None = None
   train: str = "train"
   num_classes: Count | None = None
+  label_slots: Count | None = None
   size: Count | tuple[Count, Count] = 224
   crop: Literal["inception", "none"] = "inception"
   crop_area: tuple[Share, Share] = (0.05, 1.0)
   eval_crop: Share | None = None
   augment: Augment = Augment()
   workers: Natural = 0
-  threads: Count = 16
+  threads: Count | None = None
+  max_unreadable: Annotated[float, Interval("[0, 1]")] = 0.001
 
   @property
   def shape(self) -> tuple[int, int]:
@@ -71,85 +89,54 @@ class Data:
       return self.size, self.size
     return self.size
 
+  def get_threads(self) -> int:
+    """How many threads each process that decodes has."""
+    return self.threads or max(1, get_cores() // max(1, self.workers))
 
-@dataclasses.dataclass(frozen=True)
-class TrainTransform:
-  """Example -> image uint8 [H W c], label, mask; random by index."""
 
-  size: tuple[int, int]
-  channels: int
-  crop: str
-  crop_area: tuple[float, float]
+def get_cores() -> int:
+  """How many cores this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
-  def __call__(
-    self, example: dict[str, Any], rng: np.random.Generator
-  ) -> dict[str, np.ndarray]:
-    image = transforms.decode(example["image"], self.channels)
-    if self.crop == "inception":
-      image = transforms.inception_crop(image, self.size, rng, self.crop_area)
-    else:
-      image = transforms.resize(image, self.size)
-    return make_example(image, example["label"], True)
+
+@functools.cache
+def get_pool(threads: int) -> futures.ThreadPoolExecutor:
+  """The threads of this process that read and decode."""
+  return futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalSource:
-  """A source, decoded and resized, and padded with masked examples.
-
-  Attributes:
-    source: what to evaluate on.
-    length: examples with padding.
-    size: (H, W).
-    channels: c.
-    crop: the share of a central crop; None is the whole image.
-  """
-
-  source: Sequence[dict[str, Any]]
-  length: int
-  size: tuple[int, int]
-  channels: int
-  crop: float | None
-
-  def __len__(self) -> int:
-    return self.length
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    if index >= len(self.source):
-      shape = (*self.size, self.channels)
-      return make_example(np.zeros(shape, np.uint8), -1, False)
-    example = self.source[index]
-    image = transforms.decode(example["image"], self.channels)
-    image = transforms.fit(image, self.size, self.crop)
-    return make_example(image, example["label"], True)
-
-
-def make_example(
-  image: np.ndarray, label: int, mask: bool
-) -> dict[str, np.ndarray]:
-  """An example as batches hold it."""
-  return dict(image=image, label=np.int32(label), mask=np.bool_(mask))
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-  """The rows of every batch that a process holds, one after another.
+class Batches(Sequence[dict[str, np.ndarray]]):
+  """The rows of every batch that a process holds.
 
   Attributes:
     examples: of all batches, by index.
     batch_size: B.
     rows: which of each batch, sorted.
+    threads: that read and decode them.
+    start_step: how many batches are left out.
   """
 
   examples: Any
   batch_size: int
   rows: Sequence[int]
+  threads: int
+  start_step: int = 0
 
   def __len__(self) -> int:
-    return len(self.examples) // self.batch_size * len(self.rows)
+    return len(self.examples) // self.batch_size - self.start_step
 
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    step, row = divmod(index, len(self.rows))
-    return self.examples[step * self.batch_size + self.rows[row]]
+  def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+    first = (self.start_step + step) * self.batch_size
+    indices = [first + row for row in self.rows]
+    pool = get_pool(self.threads)
+    examples = list(pool.map(self.examples.__getitem__, indices))
+    return {
+      name: np.stack([example[name] for example in examples])
+      for name in examples[0]
+    }
 
 
 def make_train_dataset(
@@ -173,13 +160,26 @@ def make_train_dataset(
     seed: of the order and of the crops.
     start_step: how many batches are done.
   """
-  transform = TrainTransform(data.shape, channels, data.crop, data.crop_area)
-  # As many epochs as Grain can count.
-  epochs = 2**62 // len(source)
-  examples = grain.MapDataset.source(source).seed(seed).shuffle()
-  examples = examples.repeat(epochs).random_map(transform)
-  mine = grain.MapDataset.source(Rows(examples, batch_size, rows))
-  return mine.batch(len(rows))[start_step:]
+  parts, weights = [source], [1.0]
+  if isinstance(source, Mixture):
+    parts, weights = source.parts, source.weights
+  streams, start = [], 0
+  for number, part in enumerate(parts):
+    decoded = Decoded(part, channels, data.label_slots, start)
+    stream = grain.MapDataset.source(decoded).seed((seed + number) % 2**32)
+    # As many epochs as Grain can count.
+    streams.append(stream.shuffle().repeat(2**62 // len(part)))
+    start += len(part)
+  examples = streams[0]
+  if len(streams) > 1:
+    examples = grain.MapDataset.mix(streams, weights)
+  examples = examples.random_map(
+    TrainTransform(data.shape, data.crop, data.crop_area)
+  )
+  threads = data.get_threads()
+  return grain.MapDataset.source(
+    Batches(examples, batch_size, rows, threads, start_step)
+  )
 
 
 def make_eval_dataset(
@@ -192,16 +192,17 @@ def make_eval_dataset(
 ) -> grain.MapDataset:
   """One process's rows of every example once, the last batch padded."""
   padded = -(-len(source) // batch_size) * batch_size
-  examples = EvalSource(source, padded, data.shape, channels, data.eval_crop)
-  mine = grain.MapDataset.source(Rows(examples, batch_size, rows))
-  return mine.batch(len(rows))
+  examples = EvalExamples(
+    source, padded, data.shape, channels, data.label_slots, data.eval_crop
+  )
+  return grain.MapDataset.source(
+    Batches(examples, batch_size, rows, data.get_threads())
+  )
 
 
 def read(dataset: grain.MapDataset, data: Data) -> grain.IterDataset:
   """Reads ahead, in threads or in worker processes."""
-  options = grain.ReadOptions(
-    num_threads=data.threads, prefetch_buffer_size=data.threads
-  )
+  options = grain.ReadOptions(num_threads=AHEAD, prefetch_buffer_size=AHEAD)
   stream = dataset.to_iter_dataset(options)
   if data.workers:
     # Grain reads absl's flags, which are at their defaults.
@@ -227,7 +228,7 @@ def to_device(
   batches: Iterator[dict[str, np.ndarray]],
   mesh: Mesh,
   batch_size: int,
-  ahead: int = 2,
+  ahead: int = AHEAD,
 ) -> Iterator[Batch]:
   """Puts this process's rows where the mesh wants them, `ahead` in advance."""
   sharding = get_batch_sharding(mesh)
@@ -261,27 +262,40 @@ def make_train_batches(
   seed: int,
   start_step: int,
 ) -> Iterator[Batch]:
-  """Batches for training from `start_step` on, without end, on the mesh."""
+  """Batches for training from `start_step` on, without end, on the mesh.
+
+  Raises:
+    DataError: if the data are not there; and where a batch is taken, if too
+      many images are unreadable.
+  """
+  source = sources.open_source(data.source, data.train, data.dir)
   dataset = make_train_dataset(
     data,
     channels,
-    sources.open_source(data.source, data.train, data.dir),
+    source,
     batch_size=batch_size,
     rows=get_rows(mesh, batch_size),
     seed=seed,
     start_step=start_step,
   )
-  return to_device(iter(read(dataset, data)), mesh, batch_size)
+  unreadable = Unreadable(source, data.max_unreadable)
+  batches = unreadable.watch(iter(read(dataset, data)))
+  return to_device(batches, mesh, batch_size)
 
 
 def make_eval_batches(
   data: Data, mesh: Mesh, channels: int, *, split: str, batch_size: int
 ) -> tuple[Iterator[Batch], int]:
-  """Batches that hold every example of a split once, and their number."""
+  """Batches that hold every example of a split once, and their number.
+
+  Raises:
+    DataError: as `make_train_batches`.
+  """
   source = sources.open_source(data.source, split, data.dir)
   rows = get_rows(mesh, batch_size)
   dataset = make_eval_dataset(
     data, channels, source, batch_size=batch_size, rows=rows
   )
-  batches = to_device(iter(read(dataset, data)), mesh, batch_size)
-  return batches, len(source)
+  unreadable = Unreadable(source, data.max_unreadable, "shown as black")
+  batches = unreadable.watch(iter(read(dataset, data)))
+  return to_device(batches, mesh, batch_size), len(source)

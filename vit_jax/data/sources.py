@@ -4,7 +4,7 @@
 
 A set lies on disk as TFDS writes it, in ArrayRecord, so that every example can
 be reached by its index without TensorFlow; or it is a folder of images, or
-made up.
+made up; or several of these, mixed.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from vit_jax.config import nearest
-from vit_jax.data import folder, synthetic
+from vit_jax.data import folder, mixture, records, synthetic
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
 from vit_jax.data.known import KNOWN, get_remedy
 
@@ -28,7 +28,7 @@ BUILDERS = {
   "imagenet21k": "vit_jax.data.imagenet21k.imagenet21k_dataset_builder",
 }
 
-KINDS = ("tfds", "folder", "synthetic")
+KINDS = ("tfds", "folder", "synthetic", "mix")
 
 # Sets that the package brings along.
 EMBEDDED = ("digits",)
@@ -40,7 +40,8 @@ def parse_source(source: str) -> tuple[str, str]:
   if kind not in KINDS or not name:
     raise DataError(
       f"data.source={source!r} is none of tfds:NAME, as 'tfds:digits', "
-      f"folder:DIR, as 'folder:photos', and synthetic:CLASSES"
+      f"folder:DIR, as 'folder:photos', synthetic:CLASSES and "
+      f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE"
     )
   return kind, name
 
@@ -100,6 +101,8 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
     return folder.load_folder(name).info
   if kind == "synthetic":
     return synthetic.load_info(name)
+  if kind == "mix":
+    return mixture.load_info(name, lambda part: load_info(part, data_dir))
   directory = find_directory(name, data_dir)
   if directory is None:
     if name not in KNOWN:
@@ -113,10 +116,13 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
   features = dict(info.features)
   image, label = features.get("image"), features.get("label")
   images = isinstance(image, tfds.features.Image)
+  several = isinstance(label, tfds.features.Sequence)
+  slots = (label.get_tensor_info().shape[0] or 0) if several else None
+  label = label.feature if several else label
   if not images or not isinstance(label, tfds.features.ClassLabel):
     raise DataError(
-      f"{source} has the features {features}, where an Image named "
-      f"'image' and a ClassLabel named 'label' are needed"
+      f"{source} has the features {features}, where an Image named 'image' and "
+      f"a ClassLabel, or a Sequence of them, named 'label' are needed"
     )
   return DatasetInfo(
     name=name,
@@ -125,12 +131,16 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
     class_names=tuple(label.names),
     channels=1 if image.shape[-1] == 1 else 3,
     splits=dict(info.splits),
+    label_slots=slots,
   )
 
 
 def describe_source(source: str) -> str | None:
   """What is worth knowing of a source before it is trained on, or None."""
   kind, name = parse_source(source)
+  if kind == "mix":
+    found = map(describe_source, mixture.parse_mixture(name))
+    return "\n".join(filter(None, found)) or None
   return folder.load_folder(name).describe() if kind == "folder" else None
 
 
@@ -145,6 +155,9 @@ def prepare_embedded(
     say: told of what is written.
   """
   kind, name = parse_source(source)
+  if kind == "mix":
+    for part in mixture.parse_mixture(name):
+      prepare_embedded(part, data_dir, say)
   if kind != "tfds" or name not in EMBEDDED:
     return
   if find_directory(name, data_dir) is not None:
@@ -191,6 +204,12 @@ def open_source(
     return folder.load_folder(name).open(split)
   if kind == "synthetic":
     return synthetic.open_source(name, split)
+  if kind == "mix":
+    return mixture.open_mixture(
+      name,
+      lambda part: load_info(part, data_dir),
+      lambda part: open_source(part, split, data_dir),
+    )
   directory = find_directory(name, data_dir)
   if directory is None:
     raise missing(source, data_dir)
@@ -208,4 +227,4 @@ def open_source(
     for feature, kind in builder.info.features.items()
     if isinstance(kind, tfds.features.Image)
   }
-  return builder.as_data_source(split, decoders=decoders)
+  return records.open_examples(builder.info, split, decoders)

@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+import logging
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+
+from vit_jax.data import examples, pipeline, sources, unreadable
+from vit_jax.train import train
+
+GREY = cv2.imencode(".png", np.full((8, 8), 9, np.uint8))[1].tobytes()
+
+
+def write(path, count=40):
+  """Two classes of JPEGs, some of them cut off in the middle of the file."""
+  rng = np.random.default_rng(0)
+  for label in ("a", "b"):
+    (path / label).mkdir(parents=True)
+    for i in range(count):
+      image = rng.integers(0, 256, (16, 16, 3), np.uint8)
+      data = cv2.imencode(".jpg", image)[1].tobytes()
+      (path / label / f"{i:02d}.jpg").write_bytes(data)
+
+
+def cut(path):
+  path.write_bytes(path.read_bytes()[:-60])
+
+
+@pytest.fixture
+def photos(tmp_path):
+  write(tmp_path / "photos")
+  return tmp_path / "photos"
+
+
+def make(source, **options):
+  data = pipeline.Data(source="folder:x", size=8, crop="none", threads=2)
+  return pipeline.make_train_dataset(
+    data, 3, source, batch_size=20, rows=range(20), seed=0, **options
+  )
+
+
+def test_the_next_takes_the_place_of_an_unreadable_image(photos):
+  source = sources.open_source(f"folder:{photos}", "train")
+  before = make(source)
+  decoded = examples.Decoded(source, 3)
+  expected = decoded[11]
+  for index in (9, 10, len(source) - 1):
+    cut(pathlib.Path(source.paths[index]))
+  for index in (9, 10):
+    found = decoded[index]
+    assert found["unreadable"] == index
+    np.testing.assert_array_equal(found["image"], expected["image"])
+    assert found["label"] == expected["label"]
+  # After the last comes the first.
+  np.testing.assert_array_equal(
+    decoded[len(source) - 1]["image"], decoded[0]["image"]
+  )
+  assert decoded[0]["unreadable"] == -1
+  # Nothing else of any batch changes.
+  changed, met = 0, set()
+  after = make(source)
+  for step in range(8):
+    a, b = before[step], after[step]
+    whole = b["unreadable"] < 0
+    np.testing.assert_array_equal(a["image"][whole], b["image"][whole])
+    changed += (~whole).sum()
+    met |= set(b["unreadable"][~whole].tolist())
+  assert met == {9, 10, len(source) - 1} and changed >= 5
+
+
+def test_each_is_counted_and_logged_once_with_its_path(photos, caplog):
+  source = sources.open_source(f"folder:{photos}", "train")
+  for index in (3, 5):
+    cut(pathlib.Path(source.paths[index]))
+  found = unreadable.Unreadable(source, 0.05)
+  with caplog.at_level(logging.WARNING):
+    for _ in range(3):
+      found.add(np.array([-1, 5, -1, 3, 5]))
+  assert found.found == {3, 5}
+  lines = [record.getMessage() for record in caplog.records]
+  allowed = int(0.05 * len(source))
+  assert len(lines) == 2
+  for line, index, number in zip(lines, (3, 5), (1, 2), strict=True):
+    assert line.startswith(f"unreadable image {number} of {allowed} allowed")
+    assert source.paths[index] in line and "truncated or broken JPEG" in line
+
+
+def test_one_more_than_the_share_stops(photos):
+  source = sources.open_source(f"folder:{photos}", "train")
+  for index in range(3):
+    cut(pathlib.Path(source.paths[index]))
+  found = unreadable.Unreadable(source, 2 / len(source))
+  found.add(np.array([0, 1]))
+  with pytest.raises(sources.DataError) as caught:
+    found.add(np.array([2]))
+  text = str(caught.value)
+  assert source.paths[2] in text
+  assert f"3 of {len(source)} images" in text and "allows 2" in text
+  with pytest.raises(sources.DataError, match="allows 0"):
+    unreadable.Unreadable(source, 0.0).add(np.array([1]))
+
+
+def test_a_source_of_nothing_readable_ends():
+  bad = [dict(image=b"?", label=0, name=b"some/path")] * 3
+  with pytest.raises(sources.DataError, match="no image of 3.*some/path"):
+    examples.Decoded(bad, 3)[1]
+
+
+def test_evaluation_counts_what_it_can_not_read(photos, caplog):
+  source = sources.open_source(f"folder:{photos}", "train")
+  cut(pathlib.Path(source.paths[4]))
+  found = examples.EvalExamples(source, len(source) + 2, (8, 8), 3, None, None)
+  example = found[4]
+  assert not example["image"].any() and example["mask"]
+  assert example["label"] == source.labels[4] and example["unreadable"] == 4
+  assert not found[len(source)]["mask"]
+
+
+def test_runs_go_on_or_stop_as_the_user_chooses(
+  config, photos, tmp_path, capsys
+):
+  config["data"] |= dict(source=f"folder:{photos}", size=8, max_unreadable=1.0)
+  config["train"] |= dict(steps=6)
+  config["evals"] = {"test": dict(split="test")}
+  bad = {
+    split: sources.open_source(f"folder:{photos}", split).paths[1]
+    for split in ("train", "test")
+  }
+  for path in bad.values():
+    cut(pathlib.Path(path))
+  first = train(config, str(tmp_path / "first"))
+  shown = capsys.readouterr().err
+  for split, path in bad.items():
+    instead = "the next" if split == "train" else "shown as black"
+    (line,) = [line for line in shown.splitlines() if path in line]
+    assert line.startswith("unreadable image 1 of ") and instead in line
+  assert first["total"] == len(sources.open_source(f"folder:{photos}", "test"))
+  again = train(config, str(tmp_path / "again"))
+  assert again["params_sha256"] == first["params_sha256"]
+  # The default: one of 70 is more than a thousandth.
+  del config["data"]["max_unreadable"]
+  with pytest.raises(sources.DataError, match="allows 0"):
+    train(config, str(tmp_path / "stopped"))
+
+
+@pytest.mark.parametrize(
+  ("label", "slots", "expected"),
+  [
+    (3, None, 3),
+    (3, 2, [3, -1]),
+    ([3, 1], 2, [3, 1]),
+    (np.array([4, -1, 2]), 4, [4, 2, -1, -1]),
+    (-1, 2, [-1, -1]),
+    ([], 1, [-1]),
+  ],
+)
+def test_labels_are_padded(label, slots, expected):
+  found = examples.pad_labels(label, slots)
+  assert found.dtype == np.int32
+  np.testing.assert_array_equal(found, expected)
+
+
+def test_more_labels_than_slots_are_an_error():
+  with pytest.raises(sources.DataError, match="3 labels.*label_slots=2"):
+    examples.pad_labels([1, 2, 3], 2)

@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Examples in ArrayRecord files, by index, in bounded memory.
+
+The library's own source keeps every file open once it was read, with an index
+of its records in memory: 13 bytes a record and a file handle a file, which for
+300 million images are 4 GB and more files than a system lets a process open.
+"""
+
+import bisect
+import collections
+import dataclasses
+import itertools
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from array_record.python.array_record_module import ArrayRecordReader
+
+# Open at a time. A file of 4,000 records takes 50 KiB; opening one again takes
+# about a millisecond, a fraction of what decoding an image does.
+MAX_OPEN = 500
+
+# Reading ahead is of no use when the next record is anywhere.
+OPTIONS = "readahead_buffer_size:0"
+BUFFER_BYTES = 32_768
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """Neighbouring records of a file.
+
+  Attributes:
+    path: of the file.
+    skip: records before the first.
+    take: how many.
+  """
+
+  path: str
+  skip: int
+  take: int
+
+
+class Records(Sequence[bytes]):
+  """Records of many files, by index; for any number of threads."""
+
+  def __init__(self, parts: Sequence[Part], max_open: int = MAX_OPEN):
+    """Nothing is opened yet.
+
+    Args:
+      parts: in order.
+      max_open: files at a time.
+    """
+    self._parts = list(parts)
+    self._max_open = max_open
+    self._stops = list(itertools.accumulate(part.take for part in parts))
+    self._forget()
+
+  def _forget(self) -> None:
+    # Least recently used first. A reader that is dropped while another thread
+    # reads from it is closed when that is done.
+    self._readers: collections.OrderedDict[str, ArrayRecordReader] = (
+      collections.OrderedDict()
+    )
+    self._lock = threading.Lock()
+
+  def __getstate__(self) -> dict[str, Any]:
+    # A worker process opens its own files.
+    state = self.__dict__.copy()
+    del state["_readers"], state["_lock"]
+    return state
+
+  def __setstate__(self, state: Mapping[str, Any]) -> None:
+    self.__dict__.update(state)
+    self._forget()
+
+  def __len__(self) -> int:
+    return self._stops[-1] if self._stops else 0
+
+  def __getitem__(self, index: int) -> bytes:
+    if not 0 <= index < len(self):
+      raise IndexError(index)
+    number = bisect.bisect_right(self._stops, index)
+    part = self._parts[number]
+    place = part.skip + index - (self._stops[number] - part.take)
+    return self._open(part.path).read([place])[0]
+
+  def _open(self, path: str) -> ArrayRecordReader:
+    with self._lock:
+      if path in self._readers:
+        self._readers.move_to_end(path)
+        return self._readers[path]
+    # Outside of the lock: on a slow disk others go on.
+    reader = ArrayRecordReader(
+      path, options=OPTIONS, file_reader_buffer_size=BUFFER_BYTES
+    )
+    with self._lock:
+      self._readers[path] = reader
+      self._readers.move_to_end(path)
+      while len(self._readers) > self._max_open:
+        self._readers.popitem(last=False)
+    return reader
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(Sequence[dict[str, Any]]):
+  """Examples that TFDS wrote, by index; images stay encoded.
+
+  Attributes:
+    records: of the files.
+    features: TFDS's, which know how an example is written.
+    decoders: feature -> TFDS's decoder, where it is not the usual one.
+  """
+
+  records: Records
+  features: Any
+  decoders: Mapping[str, Any]
+
+  def __len__(self) -> int:
+    return len(self.records)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    record = self.records[index]
+    return self.features.deserialize_example_np(record, decoders=self.decoders)
+
+
+def open_examples(info: Any, split: str, decoders: Mapping) -> Examples:
+  """The examples of a split, as "train[:90%]", of TFDS's `DatasetInfo`."""
+  parts = [
+    Part(str(file.filename), file.skip, file.take)
+    for file in info.splits[split].file_instructions
+  ]
+  return Examples(Records(parts), info.features, decoders)

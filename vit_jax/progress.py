@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a person sees of a program that runs for long."""
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator
+
+
+def format_duration(seconds: float) -> str:
+  """Seconds as people say them: 42s, 3m05s, 2h07m, 3d04h."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f"{seconds}s"
+  minutes, seconds = divmod(seconds, 60)
+  if minutes < 60:
+    return f"{minutes}m{seconds:02d}s"
+  hours, minutes = divmod(minutes, 60)
+  if hours < 48:
+    return f"{hours}h{minutes:02d}m"
+  days, hours = divmod(hours, 24)
+  return f"{days}d{hours:02d}h"
+
+
+class Progress:
+  """One line that a person watches; one line a report where nobody can.
+
+  On a terminal the line is rewritten in place, elsewhere (a file, a pod's log)
+  each report is a line of its own.
+  """
+
+  def __init__(self, enabled: bool = True, stream: io.TextIOBase | None = None):
+    self._enabled = enabled
+    self._stream = stream or sys.stderr
+    self._live = self._stream.isatty()
+    self._open = False
+
+  def show(
+    self,
+    step: int,
+    steps: int,
+    *,
+    loss: float,
+    images_per_second: float,
+    data_wait: float,
+    seconds_left: float,
+  ) -> None:
+    """Rewrites the line.
+
+    Args:
+      step: done.
+      steps: of the run.
+      loss: mean since the last line.
+      images_per_second: since the last line.
+      data_wait: the share of that time in which no batch was ready.
+      seconds_left: until the run is done, at this speed.
+    """
+    line = (
+      f"step {step:{len(str(steps))}d}/{steps} {step / steps:4.0%}  "
+      f"loss {loss:.4f}  {images_per_second:,.0f} images/s  "
+      f"data {data_wait:.0%}  "
+      f"{format_duration(seconds_left)} left"
+    )
+    if self._live:
+      self._print(f"\r\x1b[2K{line}", end="")
+      self._open = True
+    else:
+      self._print(line)
+
+  def say(self, text: str) -> None:
+    """Prints a line that stays."""
+    self._print(("\n" if self._open else "") + text)
+    self._open = False
+
+  @contextlib.contextmanager
+  def show_warnings(self) -> Iterator[None]:
+    """Says what the package warns of, in place of Python's own way."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: self.say(record.getMessage())
+    logger = logging.getLogger("vit_jax")
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+      yield
+    finally:
+      logger.removeHandler(handler)
+      logger.propagate = propagate
+
+  def end(self) -> None:
+    """Leaves the line as it stands; what comes next starts on its own."""
+    if self._open:
+      self._print("")
+    self._open = False
+
+  def _print(self, text: str, end: str = "\n") -> None:
+    if self._enabled:
+      print(text, end=end, file=self._stream, flush=True)
