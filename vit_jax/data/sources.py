@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from vit_jax.config import nearest
-from vit_jax.data import folder, synthetic
+from vit_jax.data import folder, synthetic, vtab
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
 from vit_jax.data.known import KNOWN, get_remedy
 
@@ -28,7 +28,7 @@ BUILDERS = {
   "imagenet21k": "vit_jax.data.imagenet21k.imagenet21k_dataset_builder",
 }
 
-KINDS = ("tfds", "folder", "synthetic")
+KINDS = ("tfds", "folder", "synthetic", "vtab")
 
 # Sets that the package brings along.
 EMBEDDED = ("digits",)
@@ -40,9 +40,15 @@ def parse_source(source: str) -> tuple[str, str]:
   if kind not in KINDS or not name:
     raise DataError(
       f"data.source={source!r} is none of tfds:NAME, as 'tfds:digits', "
-      f"folder:DIR, as 'folder:photos', and synthetic:CLASSES"
+      f"folder:DIR, as 'folder:photos', vtab:TASK and synthetic:CLASSES"
     )
   return kind, name
+
+
+def get_dataset(source: str) -> str:
+  """TFDS's name of the set that tfds:NAME or vtab:TASK reads."""
+  kind, name = parse_source(source)
+  return vtab.get_task(name).dataset if kind == "vtab" else name
 
 
 def get_data_dir(data_dir: str | None) -> epath.Path:
@@ -100,7 +106,9 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
     return folder.load_folder(name).info
   if kind == "synthetic":
     return synthetic.load_info(name)
-  directory = find_directory(name, data_dir)
+  directory = find_directory(get_dataset(source), data_dir)
+  if kind == "vtab":
+    return vtab.load_info(name, directory)
   if directory is None:
     if name not in KNOWN:
       raise missing(source, data_dir)
@@ -165,7 +173,7 @@ def prepare_embedded(
 
 def missing(source: str, data_dir: str | None) -> DataError:
   """The error for a set that is not on disk, with its remedy."""
-  _, name = parse_source(source)
+  name = get_dataset(source)
   choices = tfds.list_builders(with_community_datasets=False)
   hint = ""
   if name.partition("/")[0] not in (*KNOWN, *choices):
@@ -191,7 +199,8 @@ def open_source(
     return folder.load_folder(name).open(split)
   if kind == "synthetic":
     return synthetic.open_source(name, split)
-  directory = find_directory(name, data_dir)
+  dataset = get_dataset(source)
+  directory = find_directory(dataset, data_dir)
   if directory is None:
     raise missing(source, data_dir)
   builder = tfds.builder_from_directory(str(directory))
@@ -199,9 +208,11 @@ def open_source(
   if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
     raise DataError(
       f"{directory} is stored as {file_format.value}, which can not be read by "
-      f"index; delete it and {get_remedy(name)}"
+      f"index; delete it and {get_remedy(dataset)}"
     )
   load_info(source, data_dir).count(split)  # Raises if there is none such.
+  if kind == "vtab":
+    return vtab.open_source(name, split, builder)
   # Other pictures of an example are not decoded either: nobody looks at them.
   decoders = {
     feature: tfds.decode.SkipDecoding()
