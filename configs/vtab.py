@@ -14,9 +14,9 @@ All of them, and the score, which is the mean of the 19 accuracies:
     python -m vit_jax.main --config configs/vtab.py:model=L/16,task=$task \
         --workdir runs/vtab/$task --config.init L_16.npz || break
   done
-  python -c "import glob, json
-  found = [json.load(open(x)) for x in glob.glob('runs/vtab/*/result.json')]
-  print(len(found), sum(x['accuracy'] for x in found) / len(found))"
+  python -c "import glob, json; found = [json.load(open(x))['accuracy'] \
+      for x in glob.glob('runs/vtab/*/result.json')]; \
+      print(len(found), 'tasks, mean', sum(found) / len(found))"
 
 The paper's (table 2): H/14-JFT 77.63 %, L/16-JFT 76.28 %, L/16-I21k 72.72 %,
 BiT-L 76.29 %; the mean of three runs (--config.train.seed=N).
@@ -30,10 +30,9 @@ one learning rate and one schedule for all tasks on them, which are these.
 From the paper: the rate, steps, batch, clipping and 384 px (at 14 px a patch
 378) of table 4, for every task. From BiT (Kolesnikov et al., 2020), whose
 pre-processing the paper follows: random crops of 384 of 448 px and flips, but
-none that would change the label (BiT's supplement F). From AugReg's runs of
-2,500 steps (Steiner et al., 2022): 200 steps of warm-up. From the released code:
-momentum in bfloat16. Ours: the boxes have that share of the image, and vary in
-aspect.
+none that would change the label (BiT's supplement F). Ours: the crops have that
+share of an image, and vary in aspect. From AugReg (Steiner et al., 2022), of as
+many steps: 200 of warm-up. From the released code: momentum in bfloat16.
 """
 
 from ml_collections import ConfigDict
