@@ -85,5 +85,7 @@ def test_choosing_is_apart_from_testing(tmp_path):
 
 
 def test_an_unknown_task_is_refused():
-  with pytest.raises(ConfigError, match="'task=clevr' must be one of caltech101"):
+  with pytest.raises(
+    ConfigError, match="'task=clevr' must be one of caltech101"
+  ):
     load_config(str(ROOT / "configs/vtab.py:task=clevr"), [])

@@ -262,6 +262,27 @@ def test_images_labels_and_splits(name, write, few):
       assert error <= (0 if dataset in LOSSLESS else 2)
 
 
+def test_every_bin():
+  """Also those that no example above is in."""
+  tasks = vtab.TASKS
+  for depth, label in DEPTHS.items():
+    places = [[9.0, 1.0, depth + 3], [9.0, 9.0, depth], [0.0, 0.0, 99.0]]
+    assert tasks["clevr_dist"].label({"pixel_coords": places}) == label
+  kinds = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "Tram", "Misc")
+  for street, label in STREETS:
+    objects = {
+      "type": [kinds.index(kind) for kind, _ in street],
+      "location": [[0.0, 0.0, z] for _, z in street],
+    }
+    assert tasks["kitti_dist"].label(objects) == label
+  for i in range(32):
+    assert tasks["dspr_loc"].label(i) == int(i / 2)
+  for i in range(40):
+    assert tasks["dspr_ori"].label(i) == int(i / 2.5)
+  for i in range(3, 11):
+    assert tasks["clevr_count"].label({"size": [0] * i}) == i - 3
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_real_sizes_and_classes(name, tmp_path):
   """Of sets that are not on this disk."""

@@ -9,7 +9,8 @@ those of TFDS's catalogue. The splits have the names of that code:
   train800         the first 800 examples of TFDS's train
   val200           200 others, which hyper-parameters may be chosen on
   train800val200   both, which a score is trained on
-  test             all test images, which it is measured on
+  test             all test images, which it is measured on; where TFDS has
+                   none with labels, another split or the end of one
 
 TFDS orders examples by a hash of their keys, in any file format, so these are
 the paper's images as long as TFDS keeps the keys of a set. Of Caltech101 it
@@ -65,7 +66,7 @@ def find_vehicle(objects: Objects) -> int:
 
 
 def merge(value: int, values: int) -> int:
-  """So many of dSprites's values in 16 bins."""
+  """The bin, of 16, of one of so many values of dSprites."""
   return value * 16 // values
 
 
