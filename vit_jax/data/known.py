@@ -55,8 +55,55 @@ KNOWN = {
         102,
         {"train": 1020, "validation": 1020, "test": 6149},
       ),
+      ("caltech101", 102, {"train": 3060, "test": 6084}),
+      ("dmlab", 6, {"train": 65_550, "validation": 22_628, "test": 22_735}),
+      ("dtd", 47, {"train": 1880, "validation": 1880, "test": 1880}),
+      ("eurosat/rgb", 10, {"train": 27_000}),
+      (
+        "patch_camelyon",
+        2,
+        {"train": 262_144, "validation": 32_768, "test": 32_768},
+      ),
+      (
+        "sun397/tfds",
+        397,
+        {"train": 76_128, "validation": 10_875, "test": 21_750},
+      ),
+      (
+        "svhn_cropped",
+        10,
+        {"train": 73_257, "test": 26_032, "extra": 531_131},
+      ),
     )
   },
+  "resisc45": Known(
+    num_classes=45,
+    channels=3,
+    splits={"train": 31_500},
+    remedy=(
+      "download the archive NWPU-RESISC45 by hand, unpack it, so that there is "
+      "DIR/NWPU-RESISC45/airplane, and prepare it with: "
+      + _prepare("resisc45", "--manual_dir=DIR")
+    ),
+  ),
+  "diabetic_retinopathy_detection/btgraham-300": Known(
+    num_classes=5,
+    channels=3,
+    splits={
+      "sample": 10,
+      "train": 35_126,
+      "validation": 10_906,
+      "test": 42_670,
+    },
+    remedy=(
+      "download the files of kaggle.com/c/diabetic-retinopathy-detection by "
+      "hand, unpack them, so that there are DIR/train, DIR/test, DIR/sample "
+      "and DIR/trainLabels.csv, and prepare it with: "
+      + _prepare(
+        "diabetic_retinopathy_detection/btgraham-300", "--manual_dir=DIR"
+      )
+    ),
+  ),
   "imagenet2012": Known(
     num_classes=1000,
     channels=3,

@@ -43,8 +43,8 @@ class Data:
   """What the data section of a config sets.
 
   Attributes:
-    source: "tfds:NAME", "folder:DIR", "synthetic:CLASSES", or a mixture,
-      "mix:WEIGHT*SOURCE,WEIGHT*SOURCE".
+    source: "tfds:NAME", "folder:DIR", "vtab:TASK", "synthetic:CLASSES", or a
+      mixture, "mix:WEIGHT*SOURCE,WEIGHT*SOURCE".
     dir: where prepared sets lie; None is TFDS's directory
       (~/tensorflow_datasets, or $TFDS_DATA_DIR).
     train: the split to train on, as "train" or "train[:90%]".

@@ -124,10 +124,11 @@ class Examples(Sequence[dict[str, Any]]):
     return self.features.deserialize_example_np(record, decoders=self.decoders)
 
 
-def open_examples(info: Any, split: str, decoders: Mapping) -> Examples:
-  """The examples of a split, as "train[:90%]", of TFDS's `DatasetInfo`."""
-  parts = [
-    Part(str(file.filename), file.skip, file.take)
-    for file in info.splits[split].file_instructions
-  ]
-  return Examples(Records(parts), info.features, decoders)
+def open_records(info: Any, split: str) -> Records:
+  """The records of a split, as "train[:90%]", of TFDS's `DatasetInfo`."""
+  return Records(
+    [
+      Part(str(file.filename), file.skip, file.take)
+      for file in info.splits[split].file_instructions
+    ]
+  )

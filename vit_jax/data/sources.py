@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from vit_jax.config import nearest
-from vit_jax.data import folder, mixture, records, synthetic
+from vit_jax.data import folder, mixture, records, synthetic, vtab
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
 from vit_jax.data.known import KNOWN, get_remedy
 
@@ -28,22 +28,28 @@ BUILDERS = {
   "imagenet21k": "vit_jax.data.imagenet21k.imagenet21k_dataset_builder",
 }
 
-KINDS = ("tfds", "folder", "synthetic", "mix")
+KINDS = ("tfds", "folder", "synthetic", "vtab", "mix")
 
 # Sets that the package brings along.
 EMBEDDED = ("digits",)
 
 
 def parse_source(source: str) -> tuple[str, str]:
-  """The kind and the name in "tfds:NAME", "folder:DIR", "synthetic:CLASSES"."""
+  """The kind and the name in "tfds:NAME", "folder:DIR" and so on."""
   kind, _, name = source.partition(":")
   if kind not in KINDS or not name:
     raise DataError(
       f"data.source={source!r} is none of tfds:NAME, as 'tfds:digits', "
-      f"folder:DIR, as 'folder:photos', synthetic:CLASSES and "
+      f"folder:DIR, as 'folder:photos', vtab:TASK, synthetic:CLASSES and "
       f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE"
     )
   return kind, name
+
+
+def get_dataset(source: str) -> str:
+  """TFDS's name of the set that tfds:NAME or vtab:TASK reads."""
+  kind, name = parse_source(source)
+  return vtab.get_task(name).dataset if kind == "vtab" else name
 
 
 def get_data_dir(data_dir: str | None) -> epath.Path:
@@ -103,7 +109,9 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
     return synthetic.load_info(name)
   if kind == "mix":
     return mixture.load_info(name, lambda part: load_info(part, data_dir))
-  directory = find_directory(name, data_dir)
+  directory = find_directory(get_dataset(source), data_dir)
+  if kind == "vtab":
+    return vtab.load_info(name, directory)
   if directory is None:
     if name not in KNOWN:
       raise missing(source, data_dir)
@@ -178,7 +186,7 @@ def prepare_embedded(
 
 def missing(source: str, data_dir: str | None) -> DataError:
   """The error for a set that is not on disk, with its remedy."""
-  _, name = parse_source(source)
+  name = get_dataset(source)
   choices = tfds.list_builders(with_community_datasets=False)
   hint = ""
   if name.partition("/")[0] not in (*KNOWN, *choices):
@@ -210,7 +218,8 @@ def open_source(
       lambda part: load_info(part, data_dir),
       lambda part: open_source(part, split, data_dir),
     )
-  directory = find_directory(name, data_dir)
+  dataset = get_dataset(source)
+  directory = find_directory(dataset, data_dir)
   if directory is None:
     raise missing(source, data_dir)
   builder = tfds.builder_from_directory(str(directory))
@@ -218,13 +227,16 @@ def open_source(
   if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
     raise DataError(
       f"{directory} is stored as {file_format.value}, which can not be read by "
-      f"index; delete it and {get_remedy(name)}"
+      f"index; delete it and {get_remedy(dataset)}"
     )
   load_info(source, data_dir).count(split)  # Raises if there is none such.
+  if kind == "vtab":
+    return vtab.open_source(name, split, builder)
   # Other pictures of an example are not decoded either: nobody looks at them.
   decoders = {
     feature: tfds.decode.SkipDecoding()
     for feature, kind in builder.info.features.items()
     if isinstance(kind, tfds.features.Image)
   }
-  return records.open_examples(builder.info, split, decoders)
+  stored = records.open_records(builder.info, split)
+  return records.Examples(stored, builder.info.features, decoders)

@@ -1,0 +1,347 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""VTAB-1k, 19 tasks of 1,000 training images: data.source=vtab:TASK.
+
+Zhai et al., 2019 (arXiv 1910.04867). Sets, splits, labels and classes are those
+of the authors' code, google-research/task_adaptation; the sizes of sets are
+those of TFDS's catalogue. The splits have the names of that code:
+
+  train800         the first 800 examples of TFDS's train
+  val200           200 others, which hyper-parameters may be chosen on
+  train800val200   both, which a score is trained on
+  test             all test images, which it is measured on; where TFDS has
+                   none with labels, another split or the end of one
+
+TFDS orders examples by a hash of their keys, in any file format, so these are
+the paper's images as long as TFDS keeps the keys of a set. Of Caltech101 it
+draws the training images itself, by the order of the files on a disk.
+"""
+
+import bisect
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from vit_jax.config import nearest
+from vit_jax.data.info import DataError, DatasetInfo, make_splits
+from vit_jax.data.known import KNOWN
+from vit_jax.data.records import open_records
+
+TRAIN, VAL = 800, 200  # Examples.
+
+# Of the sets that have no feature `label`; KNOWN has the others.
+SIZES = {
+  "clevr": {"train": 70_000, "validation": 15_000, "test": 15_000},
+  "dsprites": {"train": 737_280},
+  "kitti": {"train": 6347, "validation": 423, "test": 711},
+  "smallnorb": {"train": 24_300, "test": 24_300},
+}
+
+# Fields of objects, each a list with a value an object.
+Objects = Mapping[str, Sequence[Any]]
+
+
+def count(objects: Objects) -> int:
+  """The number of objects, of which CLEVR has 3 to 10."""
+  return len(objects["size"]) - 3
+
+
+def find_nearest(objects: Objects) -> int:
+  """The bin of the depth of CLEVR's nearest object."""
+  depth = min(z for _, _, z in objects["pixel_coords"])
+  return bisect.bisect_left((8.0, 8.5, 9.0, 9.5, 10.0), depth)
+
+
+def find_vehicle(objects: Objects) -> int:
+  """The bin of the distance of KITTI's nearest car, van or truck, in m."""
+  pairs = zip(objects["type"], objects["location"], strict=True)
+  depths = (z for kind, (_, _, z) in pairs if kind < 3)
+  return bisect.bisect_left((8.0, 20.0, 999.0), min(depths, default=1000.0))
+
+
+def merge(value: int, values: int) -> int:
+  """The bin, of 16, of one of so many values of dSprites."""
+  return value * 16 // values
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+  """How a task is made of a set of TFDS.
+
+  Attributes:
+    dataset: TFDS's name of the set, with its configuration.
+    val: where val200 begins: a split, and the percentage of it that is before.
+    test: where test begins, which goes on to the end of that split.
+    feature: what the label is made of.
+    fields: which fields of the feature, if it has fields.
+    label: feature -> label.
+    names: of the classes; None is what the feature has.
+    binary: whether pixels are stored as 0 and 1, and mean 0 and 255.
+  """
+
+  dataset: str
+  val: tuple[str, int] = ("validation", 0)
+  test: tuple[str, int] = ("test", 0)
+  feature: str = "label"
+  fields: tuple[str, ...] = ()
+  label: Callable[[Any], int] = int
+  names: tuple[str, ...] | None = None
+  binary: bool = False
+
+
+# What the two tasks of a set share. The test images of CLEVR have no labels.
+CLEVR = dict(
+  dataset="clevr",
+  val=("train", 90),
+  test=("validation", 0),
+  feature="objects",
+)
+DSPRITES = dict(
+  dataset="dsprites",
+  val=("train", 80),
+  test=("train", 90),
+  binary=True,
+)
+SMALLNORB = dict(dataset="smallnorb", val=("test", 0), test=("test", 50))
+
+TASKS = {
+  # Natural.
+  "caltech101": Task(dataset="caltech101", val=("train", 90)),
+  "cifar100": Task(dataset="cifar100", val=("train", 90)),
+  "dtd": Task(dataset="dtd"),
+  "flowers102": Task(dataset="oxford_flowers102"),
+  "pets": Task(dataset="oxford_iiit_pet", val=("train", 80)),
+  "sun397": Task(dataset="sun397/tfds"),
+  "svhn": Task(dataset="svhn_cropped", val=("train", 90)),
+  # Specialised.
+  "patch_camelyon": Task(dataset="patch_camelyon"),
+  "eurosat": Task(dataset="eurosat/rgb", val=("train", 60), test=("train", 80)),
+  "resisc45": Task(dataset="resisc45", val=("train", 60), test=("train", 80)),
+  "retinopathy": Task(dataset="diabetic_retinopathy_detection/btgraham-300"),
+  # Structured.
+  "clevr_count": Task(
+    **CLEVR,
+    fields=("size",),
+    label=count,
+    names=tuple(f"{i} objects" for i in range(3, 11)),
+  ),
+  "clevr_dist": Task(
+    **CLEVR,
+    fields=("pixel_coords",),
+    label=find_nearest,
+    names=("to 8", "8 to 8.5", "8.5 to 9", "9 to 9.5", "9.5 to 10", "from 10"),
+  ),
+  "dmlab": Task(dataset="dmlab"),
+  "kitti_dist": Task(
+    dataset="kitti",
+    feature="objects",
+    fields=("type", "location"),
+    label=find_vehicle,
+    names=("to 8 m", "8 to 20 m", "from 20 m", "no vehicle"),
+  ),
+  "dspr_loc": Task(
+    **DSPRITES,
+    feature="label_x_position",
+    label=functools.partial(merge, values=32),
+    names=tuple(f"column {i} of 16" for i in range(16)),
+  ),
+  "dspr_ori": Task(
+    **DSPRITES,
+    feature="label_orientation",
+    label=functools.partial(merge, values=40),
+    names=tuple(f"orientation {i} of 16" for i in range(16)),
+  ),
+  "snorb_azim": Task(
+    **SMALLNORB,
+    feature="label_azimuth",
+    names=tuple(f"azimuth {i} degrees" for i in range(0, 360, 20)),
+  ),
+  "snorb_elev": Task(
+    **SMALLNORB,
+    feature="label_elevation",
+    names=tuple(f"elevation {i} degrees" for i in range(30, 75, 5)),
+  ),
+}
+
+
+def get_task(name: str) -> Task:
+  """The task of a name; raises DataError, with the nearest, if it is none."""
+  if name not in TASKS:
+    raise DataError(
+      f"data.source=vtab:{name} is no task of VTAB: {nearest(name, TASKS)}"
+    )
+  return TASKS[name]
+
+
+def get_parts(
+  name: str, sizes: Mapping[str, int]
+) -> dict[str, list[tuple[str, int, int]]]:
+  """The splits of a task, as parts of its set's: (split, start, stop).
+
+  Args:
+    name: of the task.
+    sizes: how many examples each split of the set has.
+
+  Raises:
+    DataError: if they are too few.
+  """
+  task = get_task(name)
+  (val, before), (test, rest) = task.val, task.test
+  before = sizes.get(val, 0) * before // 100
+  rest = sizes.get(test, 0) * rest // 100
+  train = ("train", 0, TRAIN)
+  val = (val, before, before + VAL)
+  test = (test, rest, sizes.get(test, 0))
+  spans = sorted([train, val, test])
+  fit = all(start < stop <= sizes.get(split, 0) for split, start, stop in spans)
+  apart = all(
+    one[0] != other[0] or one[2] <= other[1]
+    for one, other in itertools.pairwise(spans)
+  )
+  if not fit or not apart:
+    found = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
+    raise DataError(
+      f"vtab:{name} can not take {TRAIN} images to train and {VAL} for "
+      f"validation from {task.dataset}, which has {found}: prepare all of it"
+    )
+  return {
+    "train800": [train],
+    "val200": [val],
+    "train800val200": [train, val],
+    "test": [test],
+  }
+
+
+def get_features(
+  task: Task, info: tfds.core.DatasetInfo
+) -> tfds.features.FeaturesDict:
+  """What a task needs of the features of its set; the rest is not parsed.
+
+  Raises:
+    DataError: if the set has none such.
+  """
+  try:
+    image, feature = info.features["image"], info.features[task.feature]
+    if task.fields:
+      feature = tfds.features.Sequence(
+        {field: feature.feature[field] for field in task.fields}
+      )
+  except (AttributeError, KeyError) as error:
+    raise DataError(
+      f"{info.data_dir} is not {task.dataset} as TFDS prepares it: it has the "
+      f"features {info.features}"
+    ) from error
+  return tfds.features.FeaturesDict({"image": image, task.feature: feature})
+
+
+def load_info(name: str, directory: epath.Path | None) -> DatasetInfo:
+  """Facts of a task: from the files of its set, else from the tables.
+
+  Args:
+    name: of the task.
+    directory: where its set is prepared, or None if it is not.
+
+  Raises:
+    DataError: if there is no such task, or its set is too small or another.
+  """
+  task = get_task(name)
+  names = task.names or ()
+  if directory is None:
+    known = KNOWN.get(task.dataset)
+    sizes = known.splits if known else SIZES[task.dataset]
+    num_classes = len(names) or known.num_classes
+  else:
+    info = tfds.builder_from_directory(str(directory)).info
+    sizes = {split: x.num_examples for split, x in info.splits.items()}
+    names = names or tuple(get_features(task, info)[task.feature].names)
+    num_classes = len(names)
+  parts = get_parts(name, sizes)
+  return DatasetInfo(
+    name=f"vtab:{name}",
+    directory=directory,
+    num_classes=num_classes,
+    class_names=names,
+    channels=3,
+    splits=make_splits(
+      {
+        split: sum(stop - start for _, start, stop in spans)
+        for split, spans in parts.items()
+      }
+    ),
+  )
+
+
+def whiten(png: bytes) -> bytes:
+  """A PNG of zeros and ones -> one of zeros and 255."""
+  image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+  return cv2.imencode(".png", np.uint8(255) * (image > 0))[1].tobytes()
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(Sequence[dict[str, Any]]):
+  """Examples of a task by index; images stay encoded.
+
+  Attributes:
+    records: of the set, as stored.
+    features: those of them that the task needs.
+    task: how it is made of them.
+  """
+
+  records: Sequence[bytes]
+  features: tfds.features.FeaturesDict
+  task: Task
+
+  def __len__(self) -> int:
+    return len(self.records)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    example = self.features.deserialize_example_np(
+      self.records[index], decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    image = example["image"]
+    return {
+      "image": whiten(image) if self.task.binary else image,
+      "label": self.task.label(example[self.task.feature]),
+    }
+
+
+def cut(
+  parts: Sequence[tuple[str, int, int]], start: int, stop: int
+) -> Iterator[tuple[str, int, int]]:
+  """What lies from `start` to `stop` in parts that are laid end to end."""
+  for split, first, last in parts:
+    begin, end = max(first, first + start), min(last, first + stop)
+    if begin < end:
+      yield split, begin, end
+    start, stop = start - (last - first), stop - (last - first)
+
+
+def open_source(
+  name: str, split: str, builder: tfds.core.DatasetBuilder
+) -> Examples:
+  """The examples of a split of a task.
+
+  Args:
+    name: of the task.
+    split: as "train800val200" or "test[:50%]".
+    builder: of its set, prepared as ArrayRecord.
+
+  Raises:
+    DataError: if there is no such split, or the set is too small or another.
+  """
+  task, info = get_task(name), builder.info
+  parts = get_parts(name, {s: x.num_examples for s, x in info.splits.items()})
+  wanted = [
+    f"{original}[{begin}:{end}]"
+    for key, start, stop in load_info(name, builder.data_path).get_ranges(split)
+    for original, begin, end in cut(parts[key], start, stop)
+  ]
+  records = open_records(info, "+".join(wanted))
+  return Examples(records, get_features(task, info), task)
