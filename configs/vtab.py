@@ -53,8 +53,7 @@ NO_CROP = ("clevr_count", "clevr_dist", "dmlab", "kitti_dist", "dspr_loc")
 AREA = (384 / 448) ** 2
 
 CHOICES = {
-  # One of each kind of program; the others differ in their classes alone.
-  "task": ("caltech101", "clevr_count", "dspr_loc", "snorb_azim"),
+  "task": TASKS,
   "model": ("B/16", "B/32", "L/16", "L/32", "H/14"),
   "dev": (0, 1),
 }

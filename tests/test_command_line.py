@@ -18,7 +18,7 @@ from vit_jax import accelerators, command_line, config, sections, study
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = [
   *("main", "predict", "prepare", "doctor", "study"),
-  *("models.__main__", "convert.__main__"),
+  *("models.__main__", "convert.__main__", "benchmark.__main__"),
 ]
 
 

@@ -24,7 +24,7 @@ LAYERS = [
   {"evaluators", "pretrained"},
   {"sections"},
   {"experiment"},
-  {"train", "predict", "prepare", "doctor"},
+  {"train", "predict", "prepare", "benchmark", "doctor"},
   {"main", "study"},
   {"__init__"},
 ]

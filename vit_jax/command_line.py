@@ -71,21 +71,8 @@ def check_flags(
       raise ConfigError(f"--{name} is missing")
 
 
-def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
-  """Loads a recipe and replaces single keys.
-
-  Args:
-    argument: FILE[:key=value,...]; what follows the colon goes to the file's
-      `get_config`.
-    overrides: each of the form --config.SECTION.KEY=VALUE.
-
-  Returns:
-    Sections of keys as plain dictionaries, not yet checked.
-
-  Raises:
-    ConfigError: for a file that is not there, an argument that it does not
-      take, or an override of another form.
-  """
+def load_recipe(argument: str) -> Any:
+  """What the `get_config` of FILE[:key=value,...] gives; see `load_config`."""
   name, _, text = argument.partition(":")
   path = pathlib.Path(name).expanduser().absolute()
   if not path.is_file():
@@ -100,9 +87,32 @@ def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
   if not hasattr(module, "get_config"):
     raise ConfigError(f"--config={argument}: {path} has no get_config()")
   try:
-    config = module.get_config(*([text] if text else []))
+    return module.get_config(*([text] if text else []))
   except (TypeError, ValueError) as error:
     raise ConfigError(f"--config={argument}: {error}") from error
+
+
+def load_config(
+  argument: str | None,
+  overrides: Sequence[str],
+  default: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """Loads a recipe and replaces single keys.
+
+  Args:
+    argument: FILE[:key=value,...]; what follows the colon goes to the file's
+      `get_config`.
+    overrides: each of the form --config.SECTION.KEY=VALUE.
+    default: the recipe where `argument` is None.
+
+  Returns:
+    Sections of keys as plain dictionaries, not yet checked.
+
+  Raises:
+    ConfigError: for a file that is not there, an argument that it does not
+      take, or an override of another form.
+  """
+  config = default if argument is None else load_recipe(argument)
   config = ConfigDict(config).to_dict()
   for override in overrides:
     key, equals, value = override.partition("=")

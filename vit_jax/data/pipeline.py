@@ -132,11 +132,44 @@ class Batches(Sequence[dict[str, np.ndarray]]):
     first = (self.start_step + step) * self.batch_size
     indices = [first + row for row in self.rows]
     pool = get_pool(self.threads)
-    examples = list(pool.map(self.examples.__getitem__, indices))
-    return {
-      name: np.stack([example[name] for example in examples])
-      for name in examples[0]
-    }
+    return stack(list(pool.map(self.examples.__getitem__, indices)))
+
+
+def stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+  """Examples as a batch."""
+  return {
+    name: np.stack([example[name] for example in examples])
+    for name in examples[0]
+  }
+
+
+def make_train_examples(
+  data: Data, channels: int, source: Sequence[dict[str, Any]], seed: int
+) -> grain.MapDataset:
+  """Every example that training sees, epoch after epoch, by index.
+
+  Args:
+    data: the config's section.
+    channels: c.
+    source: examples by index.
+    seed: of the order and of the crops.
+  """
+  parts, weights = [source], [1.0]
+  if isinstance(source, Mixture):
+    parts, weights = source.parts, source.weights
+  streams, start = [], 0
+  for number, part in enumerate(parts):
+    decoded = Decoded(part, channels, data.label_slots, start)
+    stream = grain.MapDataset.source(decoded).seed((seed + number) % 2**32)
+    # As many epochs as Grain can count.
+    streams.append(stream.shuffle().repeat(2**62 // len(part)))
+    start += len(part)
+  examples = streams[0]
+  if len(streams) > 1:
+    examples = grain.MapDataset.mix(streams, weights)
+  return examples.random_map(
+    TrainTransform(data.shape, data.crop, data.crop_area)
+  )
 
 
 def make_train_dataset(
@@ -160,22 +193,7 @@ def make_train_dataset(
     seed: of the order and of the crops.
     start_step: how many batches are done.
   """
-  parts, weights = [source], [1.0]
-  if isinstance(source, Mixture):
-    parts, weights = source.parts, source.weights
-  streams, start = [], 0
-  for number, part in enumerate(parts):
-    decoded = Decoded(part, channels, data.label_slots, start)
-    stream = grain.MapDataset.source(decoded).seed((seed + number) % 2**32)
-    # As many epochs as Grain can count.
-    streams.append(stream.shuffle().repeat(2**62 // len(part)))
-    start += len(part)
-  examples = streams[0]
-  if len(streams) > 1:
-    examples = grain.MapDataset.mix(streams, weights)
-  examples = examples.random_map(
-    TrainTransform(data.shape, data.crop, data.crop_area)
-  )
+  examples = make_train_examples(data, channels, source, seed)
   threads = data.get_threads()
   return grain.MapDataset.source(
     Batches(examples, batch_size, rows, threads, start_step)
@@ -224,17 +242,12 @@ def get_rows(mesh: Mesh, batch_size: int) -> list[int]:
   return sorted(rows)
 
 
-def to_device(
-  batches: Iterator[dict[str, np.ndarray]],
-  mesh: Mesh,
-  batch_size: int,
-  ahead: int = AHEAD,
-) -> Iterator[Batch]:
-  """Puts this process's rows where the mesh wants them, `ahead` in advance."""
+def place(batch: dict[str, np.ndarray], mesh: Mesh, batch_size: int) -> Batch:
+  """Puts this process's rows of a batch where the mesh wants them."""
   sharding = get_batch_sharding(mesh)
   rows = get_rows(mesh, batch_size)
 
-  def place(local: np.ndarray) -> jax.Array:
+  def put(local: np.ndarray) -> jax.Array:
     def get_shard(index):
       start, stop, _ = index[0].indices(batch_size)
       first = bisect.bisect_left(rows, start)
@@ -243,11 +256,21 @@ def to_device(
     shape = (batch_size, *local.shape[1:])
     return jax.make_array_from_callback(shape, sharding, get_shard)
 
+  return {name: put(x) for name, x in batch.items()}
+
+
+def to_device(
+  batches: Iterator[dict[str, np.ndarray]],
+  mesh: Mesh,
+  batch_size: int,
+  ahead: int = AHEAD,
+) -> Iterator[Batch]:
+  """The same batches on the mesh, `ahead` of them in advance."""
   queue = collections.deque()
   batches = iter(batches)
   while True:
     for batch in itertools.islice(batches, ahead - len(queue)):
-      queue.append({name: place(x) for name, x in batch.items()})
+      queue.append(place(batch, mesh, batch_size))
     if not queue:
       return
     yield queue.popleft()
