@@ -6,6 +6,7 @@ watches what is imported."""
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -42,33 +43,47 @@ def read_run(workdir):
   return result, [json.loads(row) for row in rows]
 
 
-def test_two_processes_do_what_one_does(tmp_path, data_dir):
-  flags = ["--config.train.steps=4", "--config.train.log_every=1"]
-  finish(start(tmp_path / "one", data_dir, *flags))
+def run_together(count, workdir, data_dir, *flags):
+  """Runs one run in so many processes; what each of them said."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
   processes = [
     start(
-      tmp_path / "two",
+      workdir,
       data_dir,
       *flags,
       JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
-      JAX_NUM_PROCESSES="2",
+      JAX_NUM_PROCESSES=str(count),
       JAX_PROCESS_ID=str(index),
     )
-    for index in range(2)
+    for index in range(count)
   ]
-  texts = [finish(process) for process in processes]
-  assert "fsdp 2" in texts[0] and "step" not in texts[1]
+  return [finish(process) for process in processes]
+
+
+def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
+  """Two from the start; four from the middle of what one has begun."""
+  flags = ["--config.train.steps=4", "--config.train.log_every=1"]
+  flags += ["--config.checkpoint.every=2"]
+  finish(start(tmp_path / "one", data_dir, *flags))
+  shutil.copytree(tmp_path / "one", tmp_path / "four")
+  shutil.rmtree(tmp_path / "four" / "checkpoints" / "4")
+  (tmp_path / "four" / "result.json").unlink()
   one, one_rows = read_run(tmp_path / "one")
-  two, two_rows = read_run(tmp_path / "two")
-  assert two["total"] == 360 and two["correct"] == one["correct"]
-  assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
-  assert len(one_rows) == len(two_rows) == 5
-  for a, b in zip(one_rows, two_rows, strict=True):
-    a.pop("images_per_second", None), b.pop("images_per_second", None)
-    assert a == pytest.approx(b, rel=1e-6)
+  for count, name in ((2, "two"), (4, "four")):
+    texts = run_together(count, tmp_path / name, data_dir, *flags)
+    assert f"fsdp {count}" in texts[0]
+    assert ("resuming after step 2" in texts[0]) == (count == 4)
+    assert not any("step" in text for text in texts[1:])
+    result, rows = read_run(tmp_path / name)
+    assert result["total"] == 360 and result["correct"] == one["correct"]
+    assert result["loss"] == pytest.approx(one["loss"], rel=1e-6)
+    assert len(rows) == len(one_rows) == 5
+    for a, b in zip(one_rows, rows, strict=True):
+      for speed in ("images_per_second", "data_wait"):
+        a.pop(speed, None), b.pop(speed, None)
+      assert a == pytest.approx(b, rel=1e-6)
 
 
 def test_a_run_never_looks_for_tensorflow(tmp_path, data_dir):

@@ -113,12 +113,15 @@ def test_every_epoch_holds_every_example_once_in_another_order(data, source):
     [range(96), range(96)],  # Two processes hold the same rows.
   ],
 )
-def test_any_set_of_processes_reads_the_same_batches(data, source, shares):
+@pytest.mark.parametrize("done", [0, 2])
+def test_any_set_of_processes_reads_the_same_batches(
+  data, source, shares, done
+):
   whole = make(data, source)
-  parts = [make(data, source, rows=rows) for rows in shares]
-  for step in range(5):  # Well into the second epoch.
+  parts = [make(data, source, rows=rows, start_step=done) for rows in shares]
+  for step in range(3):  # Well into the second epoch.
     for rows, part in zip(shares, parts, strict=True):
-      for name, expected in whole[step].items():
+      for name, expected in whole[done + step].items():
         np.testing.assert_array_equal(part[step][name], expected[list(rows)])
 
 
