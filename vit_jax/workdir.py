@@ -23,7 +23,7 @@ PACKAGES = (
 FREE = re.compile(
   r"(evals|checkpoint|mesh|versions)\..*"
   r"|train\.(log_every|allow_cpu)"
-  r"|data\.(dir|workers|threads)"
+  r"|data\.(dir|workers|threads|max_unreadable)"
   r"|model\.(remat|unroll)"
 )
 # How long it is trained changes the learning rate, so it must be asked for.
