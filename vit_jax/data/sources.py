@@ -22,10 +22,10 @@ from vit_jax.data import folder, synthetic
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
 from vit_jax.data.known import KNOWN, get_remedy
 
-# Sets whose builders are ours; all others are built by TFDS.
+# Sets whose builders are ours; `prepare` writes ImageNet, folders and manifests
+# without one, and TFDS builds all others.
 BUILDERS = {
   "digits": "vit_jax.data.digits.digits_dataset_builder",
-  "imagenet21k": "vit_jax.data.imagenet21k.imagenet21k_dataset_builder",
 }
 
 KINDS = ("tfds", "folder", "synthetic")
