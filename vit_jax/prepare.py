@@ -18,6 +18,7 @@ The set appears under --data_dir only when it is complete.
 import argparse
 import contextlib
 import io
+import logging
 import os
 import pathlib
 import re
@@ -28,7 +29,6 @@ import urllib.request
 from collections.abc import Iterable
 
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 
 from vit_jax.command_line import INTERRUPTED, make_parser, reported
@@ -80,7 +80,7 @@ def prepare(
         f"_, as --name=photos"
       )
     if kind == "folder":
-      source = load_folder(path, set_name)
+      source = load_folder(path, set_name, progress)
     else:
       source = manifest.load_manifest(path, set_name, root, progress)
   else:
@@ -114,9 +114,10 @@ def make_name(path: str) -> str:
   return re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_")
 
 
-def load_folder(path: str, name: str) -> listing.Source:
+def load_folder(path: str, name: str, progress: Progress) -> listing.Source:
   """A folder of classes, by the rules of data.source=folder:DIR."""
   found = folder.load_folder(path)
+  progress.say(found.describe())
   return listing.Source(
     name,
     f"images of the folder {pathlib.Path(path).absolute().name}",
@@ -138,7 +139,7 @@ def prepare_with_tfds(
   Raises:
     ConfigError: as `prepare`.
   """
-  logging.set_verbosity(logging.ERROR)
+  logging.getLogger("urllib3").setLevel(logging.ERROR)
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
   download = tfds.download.DownloadConfig(
@@ -176,8 +177,8 @@ def check_network(
   Raises:
     ConfigError: if no host answers, and nothing was downloaded before.
   """
-  downloads = data_dir / "downloads"
-  if downloads.exists() and any(downloads.iterdir()):
+  downloads = data_dir / "downloads" / name.partition("/")[0]
+  if any(downloads.glob("*.INFO")):  # TFDS writes one a file, when it is whole.
     return
   hosts = {urllib.parse.urlsplit(url)[:2] for url in urls or ()}
   fault = None
@@ -195,8 +196,8 @@ def check_network(
   if fault:
     raise ConfigError(
       f"{name} can not be downloaded, for {fault}\n"
-      f"  without a network, prepare it on a machine that has one, and copy its "
-      f"directory to {data_dir}"
+      f"  without a network, prepare it on a machine that has one, and copy "
+      f"its directory to {data_dir}"
     )
 
 

@@ -265,7 +265,7 @@ def _load_truth(
             meta = scipy.io.loadmat(files[name], squeeze_me=True)["synsets"]
           else:
             ids = [int(line) for line in files[name].read().split()]
-  except (tarfile.TarError, OSError, EOFError, ValueError, KeyError) as error:
+  except Exception as error:  # Damaged archives and matrices cause many.
     errors.append(f"{path} can not be read: {error}")
     return {}
   if len(files) < len(wanted):
@@ -351,7 +351,7 @@ def _explain_count(manual_dir: str, found: int, facts: Fall11) -> str:
 def _offer_folder(manual_dir: str) -> str:
   """What to do with other synsets."""
   return (
-    f"Any choice of synsets, each unpacked into a folder, can be prepared with: "
+    f"Any synsets, each unpacked into a folder, can be prepared with: "
     f"python -m vit_jax.prepare folder:{manual_dir} --name=NAME"
   )
 

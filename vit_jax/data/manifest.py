@@ -101,9 +101,7 @@ class Manifest:
     if self.columns is None:
       fields = json.loads(text)
       if not isinstance(fields, dict):
-        raise ValueError(
-          'it is not of the form {"image": ..., "labels": [...]}'
-        )
+        raise ValueError('it is no {"image": ..., "labels": [...]}')
       labels = fields.get("labels")
     else:
       values = next(csv.reader([text]))
@@ -308,16 +306,15 @@ def find_members(
       errors.append(f"  {path} can not be read: {error}")
       continue
     for lines, order in zip(splits, orders, strict=True):
-      first, last = np.searchsorted(
+      start, stop = np.searchsorted(
         lines.archives, [number, number + 1], sorter=order
       )
-      rows = order[first:last]
+      rows = order[start:stop]
       wanted = lines.keys[rows]
       lost = rows[~np.isin(wanted, keys)]
       if len(lost):
-        errors.append(
-          f"  {len(lost):,} images are not there, as {lines.get_path(lost[0])}"
-        )
+        first = lines.get_path(int(lost[0]))
+        errors.append(f"  {len(lost):,} images are not there, as {first}")
         continue
       places = np.searchsorted(keys, wanted)
       lines.members[rows] = offsets[places]

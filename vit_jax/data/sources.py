@@ -82,9 +82,10 @@ def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     return tfds.builder(name, data_dir=where, file_format="array_record")
   except (tfds.core.registered.DatasetNotFoundError, AssertionError) as error:
     choices = tfds.list_builders(with_community_datasets=False)
+    hint = nearest(name, [*KNOWN, *choices])
     raise DataError(
       f"neither this package nor TFDS has a data set {name!r}: "
-      f"{nearest(name, [*BUILDERS, *choices])}"
+      f"{get_remedy(name) if name in KNOWN else hint}"
     ) from error
 
 

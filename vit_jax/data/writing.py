@@ -114,8 +114,8 @@ def sort(split: Split) -> np.ndarray:
   if len(twice):
     first, second = (split.get_path(int(i)) for i in order[twice[0] :][:2])
     raise DataError(
-      f"an image may be there once, with all of its labels, under a name of its "
-      f"own: {first} and {second} have the same ({len(twice):,} such pairs)"
+      f"an image may be there once, with all of its labels, and under its own "
+      f"name: {first} and {second} have the same ({len(twice):,} such pairs)"
     )
   return order
 
@@ -157,7 +157,7 @@ def locked(path: epath.Path) -> Iterator[None]:
 
 
 def _check_names(source: Source) -> None:
-  """Raises DataError for names that TFDS's files can not hold, and no images."""
+  """Raises DataError for names that a file can not hold, and no images."""
   for name in source.class_names:
     if name != name.strip() or not name or "\n" in name:
       raise DataError(
@@ -187,7 +187,8 @@ def _check_same(directory: epath.Path, plan: dict[str, Any], what: str) -> None:
   if differ:
     lines = "\n".join(differ)
     raise DataError(
-      f"{directory} {what}, and the source has changed since:\n{lines}\n  {remedy}"
+      f"{directory} {what}, and the source has changed since:\n{lines}\n"
+      f"  {remedy}"
     )
 
 
@@ -235,13 +236,15 @@ def _fill(
   }
   reports = {name: [x.load_report() for x in files[name]] for name in files}
   done = [x for split in reports.values() for x in split if x]
-  bad = [*source.bad, *(tuple(pair) for x in done for pair in x["bad"])]
+  # A file of two splits is one file.
+  bad = dict.fromkeys(source.bad)
+  bad |= dict.fromkeys(tuple(pair) for x in done for pair in x["bad"])
   written = sum(x["images"] + len(x["bad"]) for x in done)
   total = sum(map(len, orders.values()))
   if written:
     progress.say(f"going on after {written:,} of {total:,} images")
   whole = total + len(source.bad)
-  _check_share(bad, whole, max_unreadable, directory)
+  _check_share(list(bad), whole, max_unreadable, directory)
   meter = Meter(progress, total, "images", written)
   pool = futures.ThreadPoolExecutor(THREADS)
   try:
@@ -252,15 +255,15 @@ def _fill(
           continue
         examples = shards.ahead(pool, read, shard.cut(orders[name]))
         report = shard.write(examples, meter)
-        bad += report["bad"]
-        _check_share(bad, whole, max_unreadable, directory)
+        bad |= dict.fromkeys(report["bad"])
+        _check_share(list(bad), whole, max_unreadable, directory)
         shard.keep(report)
         reports[name][i] = report
   finally:
     pool.shutdown(cancel_futures=True)
     progress.end()
   _write_metadata(source, directory, features, reports)
-  return bad
+  return list(bad)
 
 
 def _check_share(
