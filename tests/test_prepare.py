@@ -48,10 +48,10 @@ def photos(tmp_path_factory):
   return root
 
 
-def start(*arguments):
+def start(*arguments, program=PROGRAM):
   """The command in a process of its own."""
   return subprocess.Popen(
-    [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+    [sys.executable, "-c", program, *map(str, arguments)],
     cwd=ROOT,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
@@ -104,6 +104,21 @@ def test_a_killed_process_goes_on_and_writes_the_same_bytes(photos, tmp_path):
       for name, inode in sorted(inodes.items(), reverse=True)
     ]
     assert kept.count(False) <= 1 and len(kept) >= 2
+
+
+def test_a_full_disk_is_said_and_the_command_goes_on(photos, tmp_path):
+  """A limit on the size of files fails as a full disk does."""
+  arguments = (f"folder:{photos}", "--data_dir", tmp_path)
+  full = "import resource as r\nr.setrlimit(r.RLIMIT_FSIZE, (70_000, 70_000))\n"
+  process = start(*arguments, program=full + PROGRAM)
+  _, said = process.communicate()
+  assert process.returncode == 2
+  assert f"photos can not be written to {tmp_path}/photos: " in said
+  assert "File too large" in said and "the same command goes on" in said
+  assert "Traceback" not in said
+  process = start(*arguments)
+  printed, said = process.communicate()
+  assert process.returncode == 0 and printed.startswith("ready: "), said
 
 
 def test_what_the_command_prints(photos, tmp_path, capsys):

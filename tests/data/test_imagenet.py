@@ -160,12 +160,16 @@ def test_classes_and_images_are_counted(tmp_path, progress):
   with pytest.raises(DataError, match="2 classes to train on, not 3"):
     load_2012(tmp_path, facts, progress)
   (tmp_path / "train" / SYNSETS[2]).mkdir()
+  (tmp_path / "train" / SYNSETS[2] / "Thumbs.db").write_bytes(b"no image")
   name = imagenet.VAL_NAME.format(2)
   (tmp_path / "val" / name).rename(tmp_path / "val" / "dog.JPEG")
   with pytest.raises(DataError) as caught:
     load_2012(tmp_path, facts, progress)
   message = str(caught.value)
-  assert "train has 7 images, not 12" in message
+  assert (
+    f"train has 7 images, not 12; the fewest, 0, are in "
+    f"{tmp_path}/train/{SYNSETS[2]}" in message
+  )
   assert f"validation lacks 1 images: {name}" in message
   assert f"1 files that are not named as {imagenet.VAL_NAME}" in (
     message.replace("00000001", "{:08d}")

@@ -129,7 +129,12 @@ def load_imagenet2012(
     splits[name] = Groups(groups, labels)
     found = len(splits[name].keys)
     if found != wanted:
-      errors.append(f"{name} has {found:,} images, not {wanted:,}")
+      sizes = [len(group.tally.keys) for group in groups]
+      least = min(range(len(groups)), key=sizes.__getitem__)
+      errors.append(
+        f"{name} has {found:,} images, not {wanted:,}; the fewest, "
+        f"{sizes[least]:,}, are in {groups[least].path}"
+      )
   _raise(errors, manual_dir)
   return Source("imagenet2012", "ILSVRC 2012", synsets, 1, splits)
 

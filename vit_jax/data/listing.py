@@ -20,6 +20,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 
+from vit_jax.data.folder import SUFFIXES
 from vit_jax.data.info import DataError
 from vit_jax.metrics import Progress, format_duration
 
@@ -250,9 +251,9 @@ def read_member(path: str, offset: int) -> tuple[str, bytes]:
   return member.name, data
 
 
-def is_image(member: tarfile.TarInfo) -> bool:
-  """Whether a member is a file that nobody hides."""
-  return member.isreg() and not os.path.basename(member.name).startswith(".")
+def is_image(name: str) -> bool:
+  """Whether a file is called as images are, and not hidden."""
+  return name[0] != "." and name.lower().endswith(SUFFIXES)
 
 
 def list_archive(path: str, start: int = 0, stop: int | None = None) -> Archive:
@@ -275,22 +276,23 @@ def list_archive(path: str, start: int = 0, stop: int | None = None) -> Archive:
       for member in iterate(file):
         if member.offset_data + member.size > stop:
           raise DataError(f"{where} is cut off within {member.name}")
-        if is_image(member):
+        name = os.path.basename(member.name)
+        if member.isreg() and is_image(name):
           offsets.append(member.offset)
-          tally.add(os.path.basename(member.name), member.size)
+          tally.add(name, member.size)
     except tarfile.TarError as error:
       raise DataError(f"{where} is cut off, or no tar: {error}") from error
   return Archive(path, np.array(offsets, np.uint64), tally)
 
 
 def list_directory(path: str) -> Directory:
-  """Reads the names and sizes of the files in a folder."""
+  """Reads the names and sizes of the images in a folder."""
   tally = Tally()
   with os.scandir(path) as entries:
     found = sorted(
       (entry.name, entry.stat().st_size)
       for entry in entries
-      if entry.is_file() and not entry.name.startswith(".")
+      if entry.is_file() and is_image(entry.name)
     )
   for name, size in found:
     tally.add(name, size)

@@ -37,7 +37,6 @@ from vit_jax.data.listing import (
   Meter,
   Source,
   hash_name,
-  is_image,
   iterate,
   read_member,
 )
@@ -344,7 +343,7 @@ def list_members(
   keys, offsets, sizes = array("Q"), array("Q"), array("Q")
   with open(path, "rb") as file:
     for member in iterate(file):
-      if is_image(member):
+      if member.isreg():
         keys.append(hash_name(f"{name}#{member.name.removeprefix('./')}"))
         offsets.append(member.offset)
         sizes.append(member.size)

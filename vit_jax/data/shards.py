@@ -141,17 +141,20 @@ class Shard:
   def write(self, examples: Iterable[Record], meter: Meter) -> dict[str, Any]:
     """Writes the file under a name that nobody reads; returns its report."""
     images, bad = 0, []
-    writer = array_record_module.ArrayRecordWriter(
-      os.fspath(self._writing), OPTIONS
-    )
-    for path, data, why in examples:
-      if data is None:
-        bad.append((path, why))
-      else:
-        writer.write(data)
-        images += 1
-      meter.add()
-    writer.close()
+    try:
+      writer = array_record_module.ArrayRecordWriter(
+        os.fspath(self._writing), OPTIONS
+      )
+      for path, data, why in examples:
+        if data is None:
+          bad.append((path, why))
+        else:
+          writer.write(data)
+          images += 1
+        meter.add()
+      writer.close()
+    except RuntimeError as error:  # How ArrayRecord says that a disk is full.
+      raise OSError(str(error)) from error
     size = self._writing.stat().length
     return {"images": images, "bytes": size, "bad": bad}
 
