@@ -74,7 +74,7 @@ def prepare(
   path = os.path.expanduser(path)
   if kind in ("folder", "manifest") and path:
     set_name = new_name or make_name(path)
-    if not re.fullmatch(r"[a-z]\w*", set_name):
+    if not re.fullmatch(r"[a-z]\w*", set_name, re.ASCII):
       raise DataError(
         f"a set can not be named {set_name!r}: take small letters, digits and "
         f"_, as --name=photos"
@@ -91,6 +91,8 @@ def prepare(
       "imagenet2012": imagenet.load_imagenet2012,
       "imagenet21k": imagenet.load_imagenet21k,
     }.get(name)
+    if manual_dir is not None:
+      manual_dir = os.path.expanduser(manual_dir)
     if load is None:
       return prepare_with_tfds(name, data_dir, manual_dir)
     if manual_dir is None:
@@ -98,7 +100,7 @@ def prepare(
         f"{name} can not be downloaded without an account: "
         f"{sources.get_remedy(name)}"
       )
-    source = load(os.path.expanduser(manual_dir), progress)
+    source = load(manual_dir, progress)
   return writing.write(
     source,
     data_dir,
@@ -273,6 +275,8 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
       print("interrupted: the same command goes on", file=sys.stderr)
       sys.exit(INTERRUPTED)
+    except OSError as error:  # Of what is read; it names the file.
+      raise ConfigError(str(error)) from error
     print(describe(ready, arguments.data_dir))
 
 

@@ -184,6 +184,10 @@ def test_what_archives_lack_is_said_before_anything_is_written(tmp_path):
       "its split 'dev' is none of train, val and test",
     ),
     (
+      '{"image": "x.tar.gz#a.jpg", "labels": ["a"]}',
+      "x.tar.gz#a.jpg is in an archive that is compressed",
+    ),
+    (
       '{"image": "a.jpg", "labels": ["a"], "weight": 1}',
       "line 2: nobody reads weight",
     ),
@@ -196,6 +200,16 @@ def test_a_wrong_line_is_named(line, message, tmp_path):
   with pytest.raises(DataError) as caught:
     run(path, tmp_path)
   assert message in str(caught.value)
+
+
+def test_a_manifest_that_changes_while_it_is_read(tmp_path):
+  write_images(tmp_path)
+  path = write_lines(tmp_path / "m.jsonl", ("0.jpg", ["a"]), ("1.jpg", ["a"]))
+  progress = Progress(stream=io.StringIO())
+  source = manifest.load_manifest(str(path), "m", None, progress)
+  path.write_text("something else")
+  with pytest.raises(DataError, match="m.jsonl changed while it was read"):
+    source.splits["train"].load(1)
 
 
 def test_five_wrong_lines_are_named(tmp_path):
@@ -214,6 +228,7 @@ def test_five_wrong_lines_are_named(tmp_path):
     ("m.txt", "", {}, "is neither .jsonl nor .csv"),
     ("m.csv", "a.jpg,cat\n", {}, "names the columns a.jpg,cat, where"),
     ("m.csv", "", {}, "names the columns , where image,labels"),
+    ("m.csv", "image,labels\n" + "x" * 200_000, {}, "line 2: field larger"),
     ("m.jsonl", "", {}, "lists no image to train on"),
     ("m.jsonl", "", {"root": "/nowhere"}, "--root=/nowhere: there is no"),
     ("m.jsonl", "", {"new_name": "My Set"}, "can not be named 'My Set'"),

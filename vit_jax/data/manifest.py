@@ -24,6 +24,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import tarfile
 from array import array
 from collections.abc import Iterator
@@ -85,10 +86,14 @@ class Manifest:
         offset += len(line)
 
   def read(self, offset: int) -> Entry:
-    """The entry of the line that begins there."""
+    """The entry of the line that begins there; a DataError if it is gone."""
     with open(self.path, "rb") as file:
       file.seek(offset)
-      return self.parse(file.readline())
+      line = file.readline()
+    try:
+      return self.parse(line)
+    except ValueError as error:
+      raise DataError(f"{self.path} changed while it was read") from error
 
   def parse(self, line: bytes) -> Entry:
     """The entry of a line.
@@ -103,7 +108,7 @@ class Manifest:
         raise ValueError('it is no {"image": ..., "labels": [...]}')
       labels = fields.get("labels")
     else:
-      values = next(csv.reader([text]))
+      values = read_csv(text)
       if len(values) != len(self.columns):
         raise ValueError(
           f"it has {len(values)} columns, and the first line "
@@ -121,6 +126,14 @@ class Manifest:
     return os.path.join(self.root, path)
 
 
+def read_csv(line: str) -> list[str]:
+  """The values of a line of CSV; raises ValueError."""
+  try:
+    return next(csv.reader([line]), [])
+  except csv.Error as error:
+    raise ValueError(str(error)) from error
+
+
 def split_image(image: str) -> tuple[str, str]:
   """The archive that an image is in, and its name there; or "" and a path."""
   path, mark, member = image.partition(".tar#")
@@ -131,6 +144,11 @@ def make_entry(image: Any, labels: Any, split: Any) -> Entry:
   """Checks the fields of a line; raises ValueError."""
   if not isinstance(image, str) or not image:
     raise ValueError("it has no image")
+  if re.search(r"\.(tgz|tar\.\w+)#", image):
+    raise ValueError(
+      f"{image} is in an archive that is compressed, where nothing can be read "
+      f"by its place: decompress it to a .tar once"
+    )
   if not isinstance(labels, list) or not labels:
     raise ValueError("it has no list of labels")
   if not all(isinstance(label, str) and label.strip() for label in labels):
@@ -272,8 +290,8 @@ def open_manifest(path: str, root: str | None) -> Manifest:
     return Manifest(path, root, None)
   if not path.endswith(".csv"):
     raise DataError(f"manifest:{path} is neither .jsonl nor .csv")
-  with open(path, encoding="utf-8-sig") as file:
-    columns = tuple(next(csv.reader([file.readline()]), []))
+  with open(path, encoding="utf-8-sig", errors="replace") as file:
+    columns = tuple(read_csv(file.readline()))
   if sorted(columns) not in (sorted(COLUMNS), sorted(COLUMNS[:2])):
     raise DataError(
       f"the first line of {path} names the columns {','.join(columns)}, where "

@@ -71,7 +71,7 @@ def write(
   root = sources.get_data_dir(data_dir) / source.name
   if "://" in os.fspath(root):
     raise DataError(
-      f"{root} is no disk: prepare the set on one, and copy its directory there"
+      f"{root} is no disk: prepare the set on one, and copy its directory"
     )
   _check_names(source)
   orders = {name: sort(split) for name, split in source.splits.items()}
@@ -88,6 +88,7 @@ def write(
       bad = _fill(
         source, directory, plan, orders, verify, max_unreadable, progress
       )
+      (directory / UNREADABLE).unlink(missing_ok=True)  # Of an earlier call.
       if bad:
         _write_unreadable(directory, bad)
         progress.say(_describe(bad, root / VERSION))
@@ -178,7 +179,7 @@ def _check_same(directory: epath.Path, plan: dict[str, Any], what: str) -> None:
     raise DataError(f"{directory} holds a set from elsewhere: {remedy}")
   found = read_json(directory / PLAN)
   differ = []
-  for key in [*plan, *(found.keys() - plan.keys())]:
+  for key in [*plan, *sorted(found.keys() - plan.keys())]:
     before, now = found.get(key, "nothing"), plan.get(key, "nothing")
     if before != now:
       is_digest = isinstance(now, str) and isinstance(before, str)
