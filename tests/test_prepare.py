@@ -145,6 +145,7 @@ def test_what_the_command_prints(photos, tmp_path, capsys):
     (["folder:x", "--root=x"], "--root is for manifest:FILE"),
     (["manifest:x", "--manual_dir=x"], "--manual_dir is for sets by name"),
     (["digits", "--max_unreadable=2"], "is a share, from 0 to 1"),
+    (["folder:"], "'folder:' is none of folder:DIR and manifest:FILE"),
     (["folder:/nowhere"], "there is no folder /nowhere"),
     (["manifest:/nowhere.csv"], "manifest:/nowhere.csv: there is no such file"),
     (["folder:/x", "--name=X"], "a set can not be named 'X'"),

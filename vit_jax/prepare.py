@@ -218,9 +218,11 @@ def describe(directory: epath.Path, data_dir: str | None) -> str:
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-  """Raises ConfigError for flags that would be read by nobody."""
-  kind = arguments.set.partition(":")[0]
+  """Raises ConfigError for arguments that mean nothing together."""
+  kind, _, path = arguments.set.partition(":")
   wrong = []
+  if kind in ("folder", "manifest") and not path:
+    wrong.append(f"{arguments.set!r} is none of folder:DIR and manifest:FILE")
   if arguments.name and kind not in ("folder", "manifest"):
     wrong.append("--name is for folder:DIR and manifest:FILE")
   if arguments.root and kind != "manifest":

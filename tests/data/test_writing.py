@@ -165,7 +165,7 @@ def test_a_source_that_changed_is_refused(photos, tmp_path):
   message = str(caught.value)
   assert f"{directory} was begun, and the source has changed since" in message
   assert "train images: 40 then, 39 now" in message
-  assert "train names, sizes and labels\n" in message
+  assert "train names, sizes and labels differ\n" in message
   assert f"--name=NAME, or delete {directory}" in message
   assert "validation" not in message
   shutil.rmtree(directory)

@@ -183,7 +183,7 @@ def _check_same(directory: epath.Path, plan: dict[str, Any], what: str) -> None:
     before, now = found.get(key, "nothing"), plan.get(key, "nothing")
     if before != now:
       is_digest = isinstance(now, str) and isinstance(before, str)
-      values = "" if is_digest else f": {before} then, {now} now"
+      values = " differ" if is_digest else f": {before} then, {now} now"
       differ.append(f"  {key}{values}")
   if differ:
     lines = "\n".join(differ)
