@@ -5,6 +5,7 @@ flags."""
 
 import functools
 import http.server
+import importlib.util
 import os
 import pathlib
 import signal
@@ -183,6 +184,32 @@ def test_imagenet_by_its_name(tmp_path, monkeypatch, capsys):
   # What is ready needs no archives.
   assert prepare.prepare("imagenet2012", data_dir) == path
   assert len(sources.open_source("tfds:imagenet2012", "train", data_dir)) == 12
+
+
+def test_a_set_of_tfds(tmp_path, capsys):
+  """One that needs no network; TFDS itself says nothing."""
+  prepare.main(["digits", f"--data_dir={tmp_path}"])
+  out, err = capsys.readouterr()
+  assert out.startswith(
+    f"ready: {tmp_path}/digits/1.0.0\n  train 1,437, test 360"
+  )
+  assert out.endswith(f"tfds:digits --config.data.dir={tmp_path}\n")
+  assert err == ""
+
+
+@pytest.mark.skipif(
+  importlib.util.find_spec("tensorflow") is not None,
+  reason="TensorFlow is installed",
+)
+def test_a_builder_that_needs_tensorflow(tmp_path, capsys):
+  folder = tmp_path / "in" / "CheXpert-v1.0-small"
+  folder.mkdir(parents=True)
+  for name in ("train.csv", "valid.csv"):
+    (folder / name).write_text("Path,Sex\na.jpg,M\n")
+  flags = [f"--manual_dir={tmp_path / 'in'}", f"--data_dir={tmp_path}"]
+  with pytest.raises(SystemExit):
+    prepare.main(["chexpert", *flags])
+  assert "pip install 'vit_jax[tf]'" in capsys.readouterr().err
 
 
 def test_a_name_is_made_of_the_folder():
