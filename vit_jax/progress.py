@@ -34,7 +34,7 @@ class Progress:
   def __init__(self, enabled: bool = True, stream: io.TextIOBase | None = None):
     self._enabled = enabled
     self._stream = stream or sys.stderr
-    self._live = self._stream.isatty()
+    self.live = self._stream.isatty()
     self._open = False
 
   def show(
@@ -63,7 +63,11 @@ class Progress:
       f"data {data_wait:.0%}  "
       f"{format_duration(seconds_left)} left"
     )
-    if self._live:
+    self.rewrite(line)
+
+  def rewrite(self, line: str) -> None:
+    """Puts a line in the place of the last one that was not to stay."""
+    if self.live:
       self._print(f"\r\x1b[2K{line}", end="")
       self._open = True
     else:

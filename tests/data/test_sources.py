@@ -1,9 +1,5 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-import io
-import tarfile
-
-import cv2
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -132,35 +128,6 @@ def test_a_set_that_is_not_in_array_record_is_refused(data_dir, tmp_path):
     sources.open_source("tfds:digits", "train", str(tmp_path))
 
 
-def make_jpeg(value):
-  image = np.full((6, 5, 3), value, np.uint8)
-  return cv2.imencode(".jpg", image)[1].tobytes()
-
-
-def test_imagenet21k_from_archives_and_folders(tmp_path):
-  manual = tmp_path / "synsets"
-  folder = manual / "n00000002"
-  folder.mkdir(parents=True)
-  for i in range(2):
-    (folder / f"n00000002_{i}.JPEG").write_bytes(make_jpeg(200))
-  with tarfile.open(manual / "n00000001.tar", "w") as tar:
-    for i in range(3):
-      member = tarfile.TarInfo(f"n00000001_{i}.JPEG")
-      member.size = len(make_jpeg(50))
-      tar.addfile(member, io.BytesIO(make_jpeg(50)))
-  data_dir = str(tmp_path / "prepared")
-  path = prepare.prepare("imagenet21k", data_dir, str(manual))
-  assert prepare.prepare("imagenet21k", data_dir, None) == path
-  info = sources.load_info("tfds:imagenet21k", data_dir)
-  assert info.class_names == ("n00000001", "n00000002")
-  source = sources.open_source("tfds:imagenet21k", "train", data_dir)
-  found = sorted(
-    (e["label"], int(transforms.decode(e["image"], 3).mean().round()))
-    for e in (source[i] for i in range(len(source)))
-  )
-  assert found == [(0, 50)] * 3 + [(1, 200)] * 2
-
-
 def test_a_place_that_can_not_be_written_is_named(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(sources.DataError, match="--config.data.dir=DIR"):
@@ -168,10 +135,3 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path):
     sources.prepare_embedded("tfds:digits", where, lambda _: None)
   with pytest.raises(ConfigError, match="can not be prepared"):
     prepare.prepare("digits", str(tmp_path / "file"), None)
-
-
-def test_imagenet21k_without_its_archives_says_what_to_download(tmp_path):
-  with pytest.raises(ConfigError, match="image-net.org"):
-    prepare.prepare("imagenet21k", str(tmp_path / "out"), str(tmp_path))
-  # Nothing half-written looks whole.
-  assert sources.find_directory("imagenet21k", str(tmp_path / "out")) is None

@@ -109,8 +109,8 @@ KNOWN = {
     channels=3,
     splits={"train": 1_281_167, "validation": 50_000},
     remedy=(
-      "download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "
-      "image-net.org and prepare it with: "
+      "download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
+      "ILSVRC2012_devkit_t12.tar.gz from image-net.org and prepare it with: "
       + _prepare("imagenet2012", "--manual_dir=DIR_OF_ARCHIVES")
     ),
   ),
@@ -121,7 +121,8 @@ KNOWN = {
     channels=3,
     splits={"train": 14_197_122},
     remedy=(
-      "download the synset archives from image-net.org and prepare it with: "
+      "it is the fall 2011 release of image-net.org, an archive or a folder a "
+      "synset; prepare it with: "
       + _prepare("imagenet21k", "--manual_dir=DIR_OF_ARCHIVES")
     ),
   ),
@@ -132,8 +133,9 @@ KNOWN = {
     channels=3,
     splits={"train": 303_000_000},
     remedy=(
-      "JFT-300M is not public: write your own set of that kind as a TFDS "
-      "ArrayRecord set named jft300m, or train on ImageNet-21k with "
+      "JFT-300M is not public: prepare your own set of that kind with: "
+      + _prepare("manifest:FILE", "--name=jft300m")
+      + ", or train on ImageNet-21k with: "
       "--config=configs/vit_h14.py:data=imagenet21k"
     ),
   ),

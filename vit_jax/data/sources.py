@@ -22,10 +22,10 @@ from vit_jax.data import folder, mixture, records, synthetic, vtab
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
 from vit_jax.data.known import KNOWN, get_remedy
 
-# Sets whose builders are ours; all others are built by TFDS.
+# Sets whose builders are ours; `prepare` writes ImageNet, folders and manifests
+# without one, and TFDS builds all others.
 BUILDERS = {
   "digits": "vit_jax.data.digits.digits_dataset_builder",
-  "imagenet21k": "vit_jax.data.imagenet21k.imagenet21k_dataset_builder",
 }
 
 KINDS = ("tfds", "folder", "synthetic", "vtab", "mix")
@@ -89,9 +89,10 @@ def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     return tfds.builder(name, data_dir=where, file_format="array_record")
   except (tfds.core.registered.DatasetNotFoundError, AssertionError) as error:
     choices = tfds.list_builders(with_community_datasets=False)
+    hint = nearest(name, [*KNOWN, *choices])
     raise DataError(
       f"neither this package nor TFDS has a data set {name!r}: "
-      f"{nearest(name, [*BUILDERS, *choices])}"
+      f"{get_remedy(name) if name in KNOWN else hint}"
     ) from error
 
 
