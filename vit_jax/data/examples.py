@@ -96,7 +96,7 @@ class Decoded:
 
 def get_name(example: dict[str, Any], index: int) -> str:
   """What to call an example: its path where it has one."""
-  name = example.get("name")
+  name = example.get("name", example.get("file_name"))
   if isinstance(name, bytes):
     name = name.decode(errors="replace")
   return str(name) if name is not None else f"example {index}"
