@@ -75,6 +75,14 @@ def test_every_image_is_there_once(photos, tmp_path):
   assert info.class_names == ("cat", "dog")
 
 
+def test_small_images_are_spread_over_files(photos, tmp_path, monkeypatch):
+  monkeypatch.setattr(writing, "SHARD_IMAGES", 7)
+  path, _ = write(photos, tmp_path / "data", shard_bytes=2**30)
+  info = json.loads((path / "dataset_info.json").read_text())
+  sizes = {x["name"]: list(map(int, x["shardLengths"])) for x in info["splits"]}
+  assert sizes["train"] == [6, 7, 7, 6, 7, 7] and sizes["test"] == [5, 5]
+
+
 def test_a_slice_is_a_fair_sample(photos, tmp_path):
   """Half of the images hold about half of each class, not one class."""
   write(photos, tmp_path / "data")
