@@ -153,15 +153,16 @@ class EvalExamples:
     return self.length
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    black = np.zeros((*self.size, self.channels), np.uint8)
     if index >= len(self.source):
-      return make_example(black, pad_labels(-1, self.slots), False)
+      return make_example(self._black(), pad_labels(-1, self.slots), False)
     example = self.source[index]
     label = pad_labels(example["label"], self.slots)
     try:
       image = transforms.decode(example["image"], self.channels)
     except ValueError:
-      return make_example(black, label, True, index)
-    return make_example(
-      transforms.fit(image, self.size, self.crop), label, True
-    )
+      return make_example(self._black(), label, True, index)
+    image = transforms.fit(image, self.size, self.crop)
+    return make_example(image, label, True)
+
+  def _black(self) -> np.ndarray:
+    return np.zeros((*self.size, self.channels), np.uint8)

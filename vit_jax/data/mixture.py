@@ -34,11 +34,13 @@ class Mixture(Sequence[dict[str, Any]]):
     return sum(map(len, self.parts))
 
   def __getitem__(self, index: int) -> dict[str, Any]:
+    if not 0 <= index < len(self):
+      raise IndexError(index)
     for part in self.parts:
       if index < len(part):
-        return part[index]
+        break
       index -= len(part)
-    raise IndexError(index)
+    return part[index]
 
 
 @dataclasses.dataclass(frozen=True)
