@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 import sys
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -71,6 +72,31 @@ def check_flags(
       raise ConfigError(f"--{name} is missing")
 
 
+def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
+  """The file of a recipe, and the arguments of its own.
+
+  Args:
+    argument: FILE[:key=value,...].
+
+  Raises:
+    ConfigError: for a file that is not there, or is no recipe.
+  """
+  name, _, text = argument.partition(":")
+  path = pathlib.Path(name).expanduser().absolute()
+  if not path.is_file():
+    raise ConfigError(f"--config={argument}: there is no file {path}")
+  # A config may import its neighbours, from wherever the command is run.
+  sys.path.insert(0, os.fspath(path.parent.parent))
+  spec = importlib.util.spec_from_file_location("config", path)
+  if spec is None:
+    raise ConfigError(f"--config={argument}: {path} is no Python file")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  if not hasattr(module, "get_config"):
+    raise ConfigError(f"--config={argument}: {path} has no get_config()")
+  return module, text
+
+
 def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
   """Loads a recipe and replaces single keys.
 
@@ -86,19 +112,7 @@ def load_config(argument: str, overrides: Sequence[str]) -> dict[str, Any]:
     ConfigError: for a file that is not there, an argument that it does not
       take, or an override of another form.
   """
-  name, _, text = argument.partition(":")
-  path = pathlib.Path(name).expanduser().absolute()
-  if not path.is_file():
-    raise ConfigError(f"--config={argument}: there is no file {path}")
-  # A config may import its neighbours, from wherever the command is run.
-  sys.path.insert(0, os.fspath(path.parent.parent))
-  spec = importlib.util.spec_from_file_location("config", path)
-  if spec is None:
-    raise ConfigError(f"--config={argument}: {path} is no Python file")
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, "get_config"):
-    raise ConfigError(f"--config={argument}: {path} has no get_config()")
+  module, text = load_recipe(argument)
   try:
     config = module.get_config(*([text] if text else []))
   except (TypeError, ValueError) as error:

@@ -57,6 +57,16 @@ KNOWN = {
       ),
     )
   },
+  "resisc45": Known(
+    num_classes=45,
+    channels=3,
+    splits={"train": 31_500},
+    remedy=(
+      "download NWPU-RESISC45, unpack it into a folder of that name, and "
+      "prepare it with: "
+      + _prepare("resisc45", "--manual_dir=DIR_OF_THAT_FOLDER")
+    ),
+  ),
   "imagenet2012": Known(
     num_classes=1000,
     channels=3,
