@@ -13,7 +13,8 @@ The paper's cost: core-days not known; R50x1 50 exaFLOPs (table 6).
 Ours, measured: nothing yet.
 
 Argument: model. All are trained for 7 epochs: table 6 has R152x2 and R200x3
-with 14, whose hyper-parameters the paper does not give. JFT-300M is not public.
+with 14, whose hyper-parameters the paper does not give. JFT-300M is not public;
+on another set, as --config.data.source=tfds:imagenet21k, the run is ours.
 """
 
 from configs import pretraining
@@ -23,5 +24,5 @@ CHOICES = pretraining.get_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):
-  """Arguments: data, epochs, model."""
+  """Arguments: model, data, epochs."""
   return pretraining.get_config(text, MODELS, "jft300m")

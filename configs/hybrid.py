@@ -14,8 +14,9 @@ The paper's cost: core-days not known; R50+B/16 in 7 epochs 274 exaFLOPs,
   R50+L/16 in 14 epochs 1668 (table 6).
 Ours, measured: nothing yet.
 
-Arguments: model, epochs: 7, of R50+L/16 also 14, its default. JFT-300M is not
-public.
+Arguments: model; epochs, 7, of R50+L/16 also 14, its default. JFT-300M is not
+public; on another set, as --config.data.source=tfds:imagenet21k, the run is
+ours.
 """
 
 from configs import pretraining
@@ -25,5 +26,5 @@ CHOICES = pretraining.get_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):
-  """Arguments: data, epochs, model."""
+  """Arguments: model, data, epochs."""
   return pretraining.get_config(text, MODELS, "jft300m")

@@ -165,6 +165,18 @@ def test_documents_have_commands_of_every_recipe():
   assert {"main", "study"} <= set(verbs) and len(verbs) > 30
 
 
+def test_the_arguments_of_the_readme_are_taken():
+  """Each row of its table has recipes, and the arguments that each takes."""
+  found = set()
+  for line in (ROOT / "README.md").read_text().splitlines():
+    if line.startswith("| `configs/"):
+      files, text = line.split("|")[1:3]
+      for name in re.findall(r"`(?:configs/)?(\w+)\.py`", files):
+        load_config(f"{ROOT}/configs/{name}.py:{text.strip(' `')}", [])
+        found.add(name)
+  assert found == set(NAMES)
+
+
 def test_fine_tuning_on_a_folder_starts_from_a_file(photos):
   argument = str(ROOT / f"configs/finetune.py:dataset=folder:{photos},res=32")
   exp = Experiment(load_config(argument, ["--config.init=B_16.npz"]))

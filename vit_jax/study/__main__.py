@@ -35,12 +35,16 @@ def parse_seeds(text: str) -> list[int]:
 def main(argv: list[str] | None = None) -> None:
   """The command line."""
   parser = command_line.make_parser("vit_jax.study", __doc__)
-  parser.add_argument("name", choices=STUDIES, metavar="STUDY")
+  parser.add_argument("name", choices=STUDIES, metavar="STUDY", help="which")
   parser.add_argument(
     "--config", metavar="FILE[:KEY=VALUE,...]", help="what is trained"
   )
   parser.add_argument("--workdir", metavar="DIR", help="where runs are kept")
-  parser.add_argument("--seeds", help="comma-separated")
+  defaults = "; ".join(
+    f"{name}: {','.join(map(str, study.SEEDS))}"
+    for name, study in STUDIES.items()
+  )
+  parser.add_argument("--seeds", help=f"comma-separated ({defaults})")
   arguments, flags = parser.parse_known_args(argv)
   study = STUDIES[arguments.name]
   with command_line.reported():

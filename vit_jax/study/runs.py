@@ -42,12 +42,15 @@ def wait(process: subprocess.Popen) -> int:
 
   Ctrl-C reaches it as well, SIGTERM is passed on, and it may have to save.
   """
-  signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-  while True:
-    try:
-      return process.wait()
-    except KeyboardInterrupt:
-      continue
+  before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+  try:
+    while True:
+      try:
+        return process.wait()
+      except KeyboardInterrupt:
+        continue
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 def format_rows(
