@@ -45,10 +45,11 @@ Arguments:
   lr        the peak learning rate
   steps     500, 2500, 10000 or 20000 in place of the row's; more than one in
             AugReg's, where the longest is the default
-  dev       1 holds the part of train out that the choice is made on
+  dev       1 holds the part of train out that the choice is made on: the
+            paper's, for AugReg too
   polyak    1 evaluates an average of the parameters, of decay 0.9999
-  protocol  vit, or augreg ("How to train your ViT?"), without
-            Kitti, whose label is not one that its set has
+  protocol  vit, or augreg ("How to train your ViT?") without Kitti, whose label
+            is not one that its set has
 
 Linear warm-up, momentum in bfloat16 and the evaluation's plain resize are the
 authors' released code, as are the random boxes and flips. A folder takes 500

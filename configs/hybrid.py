@@ -26,5 +26,5 @@ CHOICES = pretraining.get_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):
-  """Arguments: model, data, epochs."""
+  """Arguments: model; data, jft300m alone; epochs."""
   return pretraining.get_config(text, MODELS, "jft300m")

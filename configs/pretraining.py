@@ -202,8 +202,8 @@ def pretrain(model: str, data: str, epochs: int) -> ConfigDict:
     )
     what = f"data={data}" + (f",epochs={epochs}" if epochs else "")
     raise ValueError(f"{model} is trained with {there}; not with {what}")
-  one_of_many = data == "imagenet2012"
-  fields = dict(head_bias=0.0 if one_of_many else -10.0)
+  softmax = data == "imagenet2012"  # The others' images may have more labels.
+  fields = dict(head_bias=0.0 if softmax else -10.0)
   if "/" in model:  # A ResNet's name has no patch size.
     fields |= dict(
       representation_size=get_representation_size(model), dropout=row.dropout
@@ -211,7 +211,7 @@ def pretrain(model: str, data: str, epochs: int) -> ConfigDict:
   return make_config(
     data,
     model=dict(variant=model) | fields,
-    objective=dict(cross_entropy="softmax" if one_of_many else "sigmoid"),
+    objective=dict(cross_entropy="softmax" if softmax else "sigmoid"),
     optim=dict(
       lr=row.lr,
       schedule=row.schedule,

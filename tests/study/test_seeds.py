@@ -72,10 +72,15 @@ def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   assert f"mean {summary['mean']:.2%}" in capfd.readouterr().out
 
 
-def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path):
+def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path, capfd):
+  recipe = f"--config={ROOT}/configs/vit_b16.py"
+  workdir = f"--workdir={tmp_path}"
   with pytest.raises(SystemExit) as caught:
-    main(["seeds", f"--workdir={tmp_path}", "--config=nowhere.py"])
+    main(["seeds", recipe, workdir, f"--config.data.dir={tmp_path}"])
   assert caught.value.code == 2
+  _, err = capfd.readouterr()
+  assert "seed 0: " in err and "seed 1: " not in err
+  assert "'tfds:imagenet21k' is not prepared" in err
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,7 @@ def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path):
   [
     (["--config=configs/digits.py"], "--workdir is missing"),
     (["--workdir=x"], "--config is missing"),
+    (["--config=nowhere.py", "--workdir=x"], "there is no file"),
     (
       ["--config=configs/digits.py", "--workdir=x", "--seeds=a"],
       "--seeds=a must be integers, as 0,1,2",

@@ -108,6 +108,21 @@ def test_sweep(recipe, tmp_path, capfd, monkeypatch):
   assert summary["stdev"] == pytest.approx(statistics.stdev(found))
 
 
+@pytest.mark.parametrize(
+  "sweep",
+  ["None", "{'grid': {'lr': ()}, 'dev': {'dev': 1}}", "{'grid': {}}"],
+)
+def test_a_sweep_of_another_form_is_shown(sweep, tmp_path, capsys):
+  path = tmp_path / "odd.py"
+  path.write_text(
+    "def get_config(text=''):\n  return dict(evals={'x': {}})\n"
+    f"def get_sweep(text=''):\n  return {sweep}\n"
+  )
+  fail(f"--config={path}", f"--workdir={tmp_path / 'runs'}")
+  err = capsys.readouterr().err
+  assert f"get_sweep gives {sweep}, which is not of the form dict(grid=" in err
+
+
 def test_a_recipe_without_a_sweep_says_what_it_needs(tmp_path, capsys):
   path = tmp_path / "plain.py"
   path.write_text("def get_config(text=''):\n  return dict(evals={'x': {}})\n")

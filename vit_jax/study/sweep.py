@@ -27,6 +27,8 @@ from vit_jax.study.runs import format_rows, train
 
 SEEDS = (0, 1, 2)
 
+FORM = 'dict(grid={"lr": (0.003, 0.01)}, dev={"dev": 1})'
+
 
 def join(arguments: Mapping[str, Any]) -> str:
   """key=value,key=value, as a recipe takes them."""
@@ -42,18 +44,25 @@ def load_sweep(recipe: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   """The combinations that a recipe wants tried, and its `dev` arguments.
 
   Raises:
-    ConfigError: if it has none, or is given what is swept.
+    ConfigError: if it has none, or one of another form, or is given what is
+      swept.
   """
   module, text = load_recipe(recipe)
   if not hasattr(module, "get_sweep"):
     raise ConfigError(
       f"--config={recipe} has no get_sweep(text), which says what is tried, as "
-      f'dict(grid={{"lr": (0.003, 0.01)}}, dev={{"dev": 1}})'
+      f"{FORM}"
     )
   try:
     found = module.get_sweep(*([text] if text else []))
   except (TypeError, ValueError) as error:
     raise ConfigError(f"--config={recipe}: {error}") from error
+  form = isinstance(found, Mapping) and found.keys() == {"grid", "dev"}
+  if not form or not found["dev"] or not all(found["grid"].values()):
+    raise ConfigError(
+      f"--config={recipe}: get_sweep gives {found!r}, which is not of the form "
+      f"{FORM}"
+    )
   grid, dev = found["grid"], found["dev"]
   given = {part.partition("=")[0] for part in text.split(",")}
   for key in given & {*grid, *dev}:
