@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from vit_jax.study import sweep
 from vit_jax.study.__main__ import main
 
 # What learns something in its steps, and what moves nothing.
@@ -108,19 +109,29 @@ def test_sweep(recipe, tmp_path, capfd, monkeypatch):
   assert summary["stdev"] == pytest.approx(statistics.stdev(found))
 
 
+def test_of_equal_accuracies_the_lower_loss_is_chosen():
+  tried = [
+    dict(arguments={"lr": 1}, accuracy=0.9, loss=0.5),
+    dict(arguments={"lr": 2}, accuracy=0.9, loss=0.1),
+    dict(arguments={"lr": 3}, accuracy=0.8, loss=0.0),
+    dict(arguments={"lr": 4}, accuracy=0.9, loss=0.4),
+  ]
+  assert sweep.choose(tried) == {"lr": 2}
+
+
 @pytest.mark.parametrize(
-  "sweep",
+  "found",
   ["None", "{'grid': {'lr': ()}, 'dev': {'dev': 1}}", "{'grid': {}}"],
 )
-def test_a_sweep_of_another_form_is_shown(sweep, tmp_path, capsys):
+def test_a_sweep_of_another_form_is_shown(found, tmp_path, capsys):
   path = tmp_path / "odd.py"
   path.write_text(
     "def get_config(text=''):\n  return dict(evals={'x': {}})\n"
-    f"def get_sweep(text=''):\n  return {sweep}\n"
+    f"def get_sweep(text=''):\n  return {found}\n"
   )
   fail(f"--config={path}", f"--workdir={tmp_path / 'runs'}")
   err = capsys.readouterr().err
-  assert f"get_sweep gives {sweep}, which is not of the form dict(grid=" in err
+  assert f"get_sweep gives {found}, which is not of the form dict(grid=" in err
 
 
 def test_a_recipe_without_a_sweep_says_what_it_needs(tmp_path, capsys):

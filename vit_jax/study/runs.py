@@ -63,7 +63,7 @@ def format_rows(
   for name, result in rows:
     counted = f"{result['correct']}/{result['total']}"
     lines.append(
-      f"{name:>{width}}  {result['accuracy']:8.2%}  {counted:>13}  "
+      f"{name:{width}}  {result['accuracy']:8.2%}  {counted:>13}  "
       f"{result['loss']:.4f}  {result['seconds']:7.1f}"
     )
   return lines

@@ -93,6 +93,12 @@ def check(
         )
 
 
+def choose(tried: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """The arguments of the highest accuracy, of equals of the lowest loss."""
+  best = max(tried, key=lambda row: (row["accuracy"], -row["loss"]))
+  return best["arguments"]
+
+
 def run(
   recipe: str, workdir: epath.Path, flags: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
@@ -106,8 +112,7 @@ def run(
 
   Returns:
     What `seeds.run` does, of the best; `dev`, the arguments and result.json of
-    each combination; and `choice`, of which the accuracy was the highest, of
-    equals the first.
+    each combination; and `choice`, the arguments of the best.
 
   Raises:
     ConfigError: before anything is trained, as `load_sweep` and `check`.
@@ -120,7 +125,7 @@ def run(
     held_out = add(recipe, point | dev)
     result = train(name, held_out, workdir / "dev" / name, flags)
     tried.append({"arguments": point, **result})
-  choice = max(tried, key=lambda row: row["accuracy"])["arguments"]
+  choice = choose(tried)
   summary = final.run(add(recipe, choice), workdir / "final", flags, seeds)
   return {"dev": tried, "choice": choice} | summary
 
