@@ -28,9 +28,9 @@ def parse(
     key, equals, value = part.partition("=")
     if key not in defaults or not equals:
       near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.4)
-      hint = f"did you mean {near[0]}=...?" if near else ""
+      hint = f"did you mean {near[0]}=...? " if near else ""
       known = ", ".join(f"{k}={v}" for k, v in defaults.items())
-      raise ValueError(f"unknown argument {part!r}; {hint} arguments: {known}")
+      raise ValueError(f"unknown argument {part!r}; {hint}arguments: {known}")
     kind = type(defaults[key])
     try:
       values[key] = kind(value)

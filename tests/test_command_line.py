@@ -13,12 +13,13 @@ import time
 
 import pytest
 
-from vit_jax import accelerators, command_line, config, sections, study
+from vit_jax import accelerators, command_line, config, sections
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = [
-  *("main", "predict", "prepare", "doctor", "study"),
-  *("models.__main__", "convert.__main__", "benchmark.__main__"),
+  *("main", "predict", "prepare", "doctor"),
+  *("models.__main__", "convert.__main__", "study.__main__"),
+  "benchmark.__main__",
 ]
 
 
@@ -227,65 +228,3 @@ def test_ctrl_c_before_training_ends_the_program_at_once(tmp_path):
   process.stdout.readline()
   process.send_signal(signal.SIGINT)
   assert process.wait(timeout=30) == 130
-
-
-def test_a_study_passes_sigterm_on(tmp_path, data_dir):
-  process = subprocess.Popen(
-    [
-      sys.executable,
-      "-m",
-      "vit_jax.study",
-      "seeds",
-      f"--workdir={tmp_path}",
-      "--config=configs/digits.py",
-      f"--config.data.dir={data_dir}",
-      "--config.model.depth=1",
-      "--config.train.log_every=1",
-    ],
-    cwd=ROOT,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  for line in process.stderr:
-    if line.startswith("step"):
-      process.terminate()
-      break
-  rest = process.stderr.read()
-  assert process.wait(timeout=60) == 42, rest
-  assert "SIGTERM: saved step" in rest
-
-
-def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
-  monkeypatch.chdir(ROOT)
-  study.main(
-    [
-      "seeds",
-      f"--workdir={tmp_path}",
-      "--seeds=3,4",
-      "--config=configs/digits.py",
-      f"--config.data.dir={data_dir}",
-      "--config.model.depth=1",
-      "--config.train.steps=2",
-      "--config.train.batch_size=8",
-      "--config.optim.warmup_steps=1",
-    ]
-  )
-  summary = json.loads((tmp_path / "study.json").read_text())
-  runs = {}
-  for seed in (3, 4):
-    path = tmp_path / f"seed_{seed}"
-    runs[seed] = json.loads((path / "result.json").read_text())
-    assert (
-      json.loads((path / "config.json").read_text())["train"]["seed"] == seed
-    )
-  accuracies = [r["accuracy"] for r in runs.values()]
-  assert runs[3]["params_sha256"] != runs[4]["params_sha256"]
-  assert summary["mean"] == sum(accuracies) / 2
-  assert summary["worst"] == min(accuracies)
-  assert f"mean {summary['mean']:.2%}" in capfd.readouterr().out
-
-
-def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path):
-  with pytest.raises(SystemExit) as caught:
-    study.main(["seeds", f"--workdir={tmp_path}", "--config=nowhere.py"])
-  assert caught.value.code == 2

@@ -121,7 +121,7 @@ class Deny:
 
 sys.meta_path.insert(0, Deny())
 import vit_jax.main, vit_jax.train, vit_jax.prepare, vit_jax.doctor
-import vit_jax.study, vit_jax.pretrained, vit_jax.convert.__main__
+import vit_jax.study.__main__, vit_jax.pretrained, vit_jax.convert.__main__
 print("tensorflow" in sys.modules)
 """
   assert run_python(code) == "False"

@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 import sys
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -71,8 +72,15 @@ def check_flags(
       raise ConfigError(f"--{name} is missing")
 
 
-def load_recipe(argument: str) -> Any:
-  """What the `get_config` of FILE[:key=value,...] gives; see `load_config`."""
+def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
+  """The file of a recipe, and the arguments of its own.
+
+  Args:
+    argument: FILE[:key=value,...].
+
+  Raises:
+    ConfigError: for a file that is not there, or is no recipe.
+  """
   name, _, text = argument.partition(":")
   path = pathlib.Path(name).expanduser().absolute()
   if not path.is_file():
@@ -86,10 +94,7 @@ def load_recipe(argument: str) -> Any:
   spec.loader.exec_module(module)
   if not hasattr(module, "get_config"):
     raise ConfigError(f"--config={argument}: {path} has no get_config()")
-  try:
-    return module.get_config(*([text] if text else []))
-  except (TypeError, ValueError) as error:
-    raise ConfigError(f"--config={argument}: {error}") from error
+  return module, text
 
 
 def load_config(
@@ -112,7 +117,13 @@ def load_config(
     ConfigError: for a file that is not there, an argument that it does not
       take, or an override of another form.
   """
-  config = default if argument is None else load_recipe(argument)
+  config = default
+  if argument is not None:
+    module, text = load_recipe(argument)
+    try:
+      config = module.get_config(*([text] if text else []))
+    except (TypeError, ValueError) as error:
+      raise ConfigError(f"--config={argument}: {error}") from error
   config = ConfigDict(config).to_dict()
   for override in overrides:
     key, equals, value = override.partition("=")

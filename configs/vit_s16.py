@@ -1,0 +1,40 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""ViT-S/16 on ImageNet alone ("Better plain ViT baselines", arXiv 2205.01580).
+
+  python -m vit_jax.main --config=configs/vit_s16.py --workdir=DIR
+  python -m vit_jax.main --config=configs/vit_s16.py:epochs=300 --workdir=DIR
+
+The paper's: 76.5 % on ImageNet in 90 epochs, the default, 80.0 % in 300.
+The paper's cost: 6 to 7 hours on a TPUv3-8 for 90 epochs.
+Ours, measured: nothing yet.
+
+Argument: epochs. The weight decay of 1e-4 is one that the learning rate's peak
+does not multiply: 0.1 here. The head's tanh layer, the central crop of
+evaluation and the 1 % of train that is held out as minival are those of the
+authors' released code. The result is that of the validation split.
+"""
+
+from configs import arguments, pretraining
+
+CHOICES = {"epochs": (90, 300)}
+
+
+def get_config(text=""):
+  """Arguments: epochs."""
+  args = arguments.parse(text, CHOICES, epochs=90)
+  return pretraining.make_config(
+    "imagenet2012",
+    model=dict(
+      variant="S/16",
+      pool="gap",
+      position="sincos_2d",
+      representation_size=pretraining.get_representation_size("S/16"),
+    ),
+    objective=dict(cross_entropy="softmax"),
+    optim=dict(lr=1e-3, schedule="cosine", weight_decay=0.1, clip_norm=1.0),
+    epochs=args.epochs,
+    batch_size=1024,
+    augment=dict(flip=True, randaugment=(2, 10), mixup=0.2),
+    eval_crop=0.875,
+  )

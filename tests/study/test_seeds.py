@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe once a seed."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from vit_jax.study.__main__ import main
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def test_a_study_passes_sigterm_on(tmp_path, data_dir):
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      "-m",
+      "vit_jax.study",
+      "seeds",
+      f"--workdir={tmp_path}",
+      "--config=configs/digits.py",
+      f"--config.data.dir={data_dir}",
+      "--config.model.depth=1",
+      "--config.train.log_every=1",
+    ],
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  for line in process.stderr:
+    if line.startswith("step"):
+      process.terminate()
+      break
+  rest = process.stderr.read()
+  assert process.wait(timeout=60) == 42, rest
+  assert "SIGTERM: saved step" in rest
+
+
+def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  # Half of a run's seconds are XLA's optimisations.
+  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+  main(
+    [
+      "seeds",
+      f"--workdir={tmp_path}",
+      "--seeds=3,4",
+      "--config=configs/digits.py",
+      f"--config.data.dir={data_dir}",
+      "--config.model.depth=1",
+      "--config.train.steps=2",
+      "--config.train.batch_size=8",
+      "--config.optim.warmup_steps=1",
+    ]
+  )
+  summary = json.loads((tmp_path / "study.json").read_text())
+  runs = {}
+  for seed in (3, 4):
+    path = tmp_path / f"seed_{seed}"
+    runs[seed] = json.loads((path / "result.json").read_text())
+    assert (
+      json.loads((path / "config.json").read_text())["train"]["seed"] == seed
+    )
+  accuracies = [r["accuracy"] for r in runs.values()]
+  assert runs[3]["params_sha256"] != runs[4]["params_sha256"]
+  assert summary["mean"] == sum(accuracies) / 2
+  assert summary["worst"] == min(accuracies)
+  assert f"mean {summary['mean']:.2%}" in capfd.readouterr().out
+
+
+def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path, capfd):
+  recipe = f"--config={ROOT}/configs/vit_b16.py"
+  workdir = f"--workdir={tmp_path}"
+  with pytest.raises(SystemExit) as caught:
+    main(["seeds", recipe, workdir, f"--config.data.dir={tmp_path}"])
+  assert caught.value.code == 2
+  _, err = capfd.readouterr()
+  assert "seed 0: " in err and "seed 1: " not in err
+  assert "'tfds:imagenet21k' is not prepared" in err
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--config=configs/digits.py"], "--workdir is missing"),
+    (["--workdir=x"], "--config is missing"),
+    (["--config=nowhere.py", "--workdir=x"], "there is no file"),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--seeds=a"],
+      "--seeds=a must be integers, as 0,1,2",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.train.seed=1"],
+      "--config.train.seed is set by the study: use --seeds",
+    ),
+  ],
+)
+def test_bad_flags(flags, message, capsys, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(SystemExit) as caught:
+    main(["seeds", *flags])
+  assert caught.value.code == 2
+  assert message in capsys.readouterr().err
+
+
+def test_what_is_not_evaluated_can_not_be_compared(tmp_path, capsys):
+  recipe = tmp_path / "recipe.py"
+  recipe.write_text("def get_config():\n  return dict(evals={})\n")
+  with pytest.raises(SystemExit) as caught:
+    main(["seeds", f"--config={recipe}", f"--workdir={tmp_path / 'runs'}"])
+  assert caught.value.code == 2
+  assert "has no evaluation" in capsys.readouterr().err
