@@ -18,7 +18,7 @@ All of them, and the score, which is the mean of the 19 accuracies:
       for x in glob.glob('runs/vtab/*/result.json')]; \
       print(len(found), 'tasks, mean', sum(found) / len(found))"
 
-The paper's (table 2), means of three runs (--config.train.seed=N): H/14-JFT
+The paper's, means of three runs (table 2; --config.train.seed=N): H/14-JFT
 77.63 %, L/16-JFT 76.28 %, L/16-I21k 72.72 %; beside them BiT-L, 76.29 %.
 The paper's cost: not known.
 Ours, measured: nothing yet.

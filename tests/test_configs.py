@@ -117,13 +117,14 @@ def lowered():
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-  """A folder of two classes."""
+  """A folder of the classes that documents name."""
   root = tmp_path_factory.mktemp("photos")
-  for name in ("cat", "dog"):
+  named = re.findall(r"folder:\w+#([\w+]+)", " ".join(run for run, _ in RUNS))
+  image = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+  for name in {"cat", "dog", *(x for names in named for x in names.split("+"))}:
     (root / name).mkdir()
-    for i in range(30):
-      image = np.full((8, 8, 3), 8 * i, np.uint8)
-      assert cv2.imwrite(str(root / name / f"{i}.png"), image)
+    for i in range(80):
+      (root / name / f"{i}.png").write_bytes(image)
   return root
 
 
@@ -134,7 +135,7 @@ def test_recipes_lower_from_shapes_alone(
   recipe, overrides, lowered, photos, tmp_path, monkeypatch
 ):
   monkeypatch.chdir(ROOT)
-  recipe = recipe.replace("folder:PHOTOS", f"folder:{photos}")
+  recipe = re.sub(r"folder:\w+", f"folder:{photos}", recipe)
   directory = f"--config.data.dir={tmp_path}"
   exp = Experiment(load_config(recipe, [*overrides, directory]))
   program = get_program(exp)
@@ -179,7 +180,8 @@ def test_the_arguments_of_the_readme_are_taken():
 
 
 def test_fine_tuning_on_a_folder_starts_from_a_file(photos):
-  argument = str(ROOT / f"configs/finetune.py:dataset=folder:{photos},res=32")
+  source = f"folder:{photos}#cat+dog"
+  argument = str(ROOT / f"configs/finetune.py:dataset={source},res=32")
   exp = Experiment(load_config(argument, ["--config.init=B_16.npz"]))
   assert exp.info.class_names == ("cat", "dog")
   assert exp.image_shape == (32, 32, 3)
