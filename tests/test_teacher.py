@@ -132,9 +132,11 @@ def test_a_teacher_of_another_resolution_and_value_range(
   assert metrics["loss"] == pytest.approx(kl, rel=1e-5)
 
 
-def test_eight_devices_and_micro_batches_do_what_one_does(distilled):
-  """And the teacher's arrays are spread as a model's."""
+def test_eight_devices_and_micro_batches_do_what_one_does(distilled, tmp_path):
+  """With a teacher of another resolution, spread as a model is."""
   distilled["model"]["dropout"] = 0.0
+  distilled["objective"]["teacher"] = str(tmp_path / "larger")
+  save_teacher(tmp_path / "larger", size=12)
   one = Experiment(copy.deepcopy(distilled), jax.devices()[:1])
   state, expected, (teacher,) = run(one, one.make_state(), 2)
   assert state.aux == {}
