@@ -13,8 +13,8 @@ The paper's: 82.8 % on ImageNet at 224 px after 9,600 epochs, from BiT-M R152x2,
 The paper's cost: not known; its code names 15 h on a TPU v3-32 for 300 epochs.
 Ours, measured: nothing yet.
 
-Arguments: epochs (1200 in the authors' code); teacher, a
-run or any file of weights of ImageNet's 1,000 classes.
+Arguments: epochs (1,200 in the authors' code); teacher, a run or any file of
+weights of ImageNet's 1,000 classes.
 
 Function matching: KL between the softmaxes at temperature 1, no labels, and the
 same random box, flip and mixup of weights uniform in [0, 1] for both. The

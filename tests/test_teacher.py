@@ -25,8 +25,10 @@ from vit_jax.convert.writing import save_weights
 from vit_jax.data import pipeline, sources, transforms
 from vit_jax.data.augment import make_augment
 from vit_jax.experiment import Experiment
+from vit_jax.models.public import CHECKPOINTS
 from vit_jax.objectives.supervised import get_targets
 from vit_jax.preemption import Preempted, Preemption
+from vit_jax.teacher import load_teacher, make_teacher
 from vit_jax.train import train
 from vit_jax.train_state import get_digest
 from vit_jax.train_step import STEP, get_key
@@ -304,6 +306,18 @@ def test_the_recipe_is_the_authors(tmp_path, monkeypatch):
     exp.load_constants()
   command = "python -m vit_jax.models --download=bit-teacher-r152x2-224 --to=."
   assert command in str(caught.value)
+
+
+def test_a_published_file_that_is_not_there_is_a_model(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for row in CHECKPOINTS.values():
+    weights = load_teacher(row.filename, "bfloat16")
+    reader = make_teacher(weights)
+    assert reader.size == (row.resolution, row.resolution)
+    assert reader.model.num_classes == (row.classes or 0)
+    assert reader.model.dtype == "bfloat16" and not weights.params
+  with pytest.raises(ConfigError, match="objective.teacher: b.npz: No such"):
+    load_teacher("b.npz", "bfloat16")
 
 
 def test_a_published_file_that_is_there_is_read(tmp_path, monkeypatch):
