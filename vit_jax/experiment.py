@@ -134,10 +134,10 @@ class Experiment:
   def _make_objective(self) -> Any:
     """The objective that the config names."""
     section = dict(self.config["objective"])
-    models = [self.model]
+    readers = [self.model]
     if self.teacher is not None:
-      models.append(make_teacher(self.teacher))
-    return OBJECTIVES[section.pop("name")](*models, **section)
+      readers.append(make_teacher(self.teacher))
+    return OBJECTIVES[section.pop("name")](*readers, **section)
 
   def _set_durations(self) -> int:
     """The length of the run in steps; those of its phases go to `optim`."""
