@@ -21,7 +21,7 @@ LAYERS = [
   {"workdir"},
   {"train_step", "checkpoint"},
   {"convert"},
-  {"evaluators", "pretrained"},
+  {"evaluators", "pretrained", "teacher"},
   {"sections"},
   {"experiment"},
   {"train", "predict", "prepare", "benchmark", "doctor"},

@@ -105,7 +105,9 @@ class Checkpointer:
       pending.result()
 
 
-def load_params(directory: epath.Path, step: str | None = None) -> Any:
+def load_params(
+  directory: epath.Path, step: str | None = None, *, raw: bool = False
+) -> Any:
   """The parameters that a run evaluates: averaged ones where they are kept.
 
   Nothing else of the state is read, and nothing is written or deleted.
@@ -113,6 +115,7 @@ def load_params(directory: epath.Path, step: str | None = None) -> Any:
   Args:
     directory: of the checkpoints of a run.
     step: which of them; None is the newest.
+    raw: the parameters themselves, even where they are averaged.
 
   Returns:
     Nested dictionaries of NumPy arrays.
@@ -131,7 +134,7 @@ def load_params(directory: epath.Path, step: str | None = None) -> Any:
   path = directory / (step or max(steps, key=int))
   try:
     stored = dict(ocp.checkpointables_metadata(path).metadata["state"])
-    name = "params" if stored.get("ema") is None else "ema"
+    name = "params" if raw or stored.get("ema") is None else "ema"
     wanted = jax.tree.map(lambda _: ocp.PLACEHOLDER, stored)
     wanted[name] = jax.tree.map(
       lambda leaf: np.empty(leaf.shape, leaf.dtype), stored[name]

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A config made real: mesh, data, model, objective, optimizer, abstract state.
 
-Nothing here touches a disk but to read the facts of a data set, and nothing is
-compiled, so a bad config ends in a message within seconds.
+Nothing here touches a disk but to read the facts of a data set and a teacher,
+and nothing is compiled, so a bad config ends in a message within seconds.
 """
 
 import dataclasses
@@ -30,6 +30,7 @@ from vit_jax.convert.initialize import (
   load_source,
 )
 from vit_jax.convert.records import make_preprocess
+from vit_jax.convert.weights import Weights
 from vit_jax.data.augment import Augment, make_augment
 from vit_jax.data.pipeline import Data
 from vit_jax.data.sources import load_info
@@ -37,6 +38,14 @@ from vit_jax.evaluators import EVALUATORS
 from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.supervised import get_targets
 from vit_jax.sections import Evaluation, Train, resolve
+from vit_jax.teacher import (
+  check_digest,
+  check_teacher,
+  get_abstract_teacher,
+  load_teacher,
+  make_teacher,
+  place_teacher,
+)
 from vit_jax.train_state import get_abstract_state
 from vit_jax.train_step import make_init_state, make_train_step
 
@@ -49,6 +58,7 @@ class Experiment:
     mesh: of all devices.
     data, info: the data section, and facts of the set.
     model, objective, tx, schedule: as named.
+    teacher: the weights that the objective distils, or None.
     steps: how many to train.
     train, checkpoint, transfer: their sections.
   """
@@ -85,8 +95,8 @@ class Experiment:
     self.steps = self._set_durations()
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule)
-    objective = dict(config["objective"])
-    self.objective = OBJECTIVES[objective.pop("name")](self.model, **objective)
+    self.teacher = self._load_teacher()
+    self.objective = self._make_objective()
     if self.optim.multipliers or self.optim.layer_decay:
       # Patterns that fit no parameter are named here, before a workdir is made.
       optim.check_rates(self.optim, self.abstract_state.params)
@@ -117,6 +127,25 @@ class Experiment:
         f"how many at most: set --config.data.label_slots"
       )
     raise_all(errors)
+
+  def _load_teacher(self) -> Weights | None:
+    """The objective's teacher, if it has one; the config gets its digest."""
+    section = self.config["objective"]
+    if "teacher" not in section:
+      return None
+    teacher = load_teacher(section["teacher"], self.model.dtype)
+    names, channels = self.info.class_names, self.info.channels
+    check_teacher(teacher, self.num_classes, names, channels)
+    section["teacher_sha256"] = check_digest(teacher, section["teacher_sha256"])
+    return teacher
+
+  def _make_objective(self) -> Any:
+    """The objective that the config names."""
+    section = dict(self.config["objective"])
+    readers = [self.model]
+    if self.teacher is not None:
+      readers.append(make_teacher(self.teacher))
+    return OBJECTIVES[section.pop("name")](*readers, **section)
 
   def _set_durations(self) -> int:
     """The length of the run in steps; those of its phases go to `optim`."""
@@ -171,6 +200,23 @@ class Experiment:
       name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
       for name, (shape, dtype) in shapes.items()
     }
+
+  @functools.cached_property
+  def abstract_constants(self) -> tuple[Any, ...]:
+    """What the step reads and never changes, as shapes: a teacher, if any."""
+    if self.teacher is None:
+      return ()
+    return (get_abstract_teacher(self.mesh, self.teacher),)
+
+  def load_constants(self) -> tuple[Any, ...]:
+    """The same as arrays, for the step's arguments after state and batch.
+
+    Raises:
+      ConfigError: if the teacher's file is not there.
+    """
+    if self.teacher is None:
+      return ()
+    return (place_teacher(self.mesh, self.teacher),)
 
   def load_init(self) -> tuple[dict[str, np.ndarray], Report | None]:
     """The parameters that the config's `init` gives, by path.
@@ -234,7 +280,9 @@ class Experiment:
     places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
     with jax.set_mesh(self.mesh):
-      return jitted.lower(self.abstract_state, self.abstract_batch)
+      return jitted.lower(
+        self.abstract_state, self.abstract_batch, *self.abstract_constants
+      )
 
   @functools.cached_property
   def evaluators(self) -> dict[str, Any]:

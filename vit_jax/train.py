@@ -22,6 +22,7 @@ from vit_jax.preemption import Preempted, Preemption
 from vit_jax.progress import Progress, format_duration
 from vit_jax.sections import resolve
 from vit_jax.sharding import get_indivisible
+from vit_jax.teacher import describe_teacher
 from vit_jax.train_state import TrainState, get_digest
 from vit_jax.workdir import (
   check_config,
@@ -66,6 +67,7 @@ def train(
   prepare_data(config["data"], say)
   check_platform(allow_cpu or config["train"]["allow_cpu"])
   exp = Experiment(config)
+  config, constants = exp.config, exp.load_constants()
   workdir = open_workdir(workdir, jax.process_index())
   describe(exp, say)
 
@@ -136,7 +138,7 @@ def train(
       with log.waiting_for_data():
         batch = next(batches)
       with jax.transfer_guard("disallow"):
-        state, step_metrics = train_step(state, batch)
+        state, step_metrics = train_step(state, batch, *constants)
       log.add(step, step_metrics)
       # Two steps wait for the device at most, for their batches wait there too.
       ahead.append(step_metrics)
@@ -271,6 +273,8 @@ def describe(exp: Experiment, say: Say) -> None:
     f"{exp.num_classes:,} classes at {pixels} px, {exp.steps:,} steps "
     f"of {exp.train.batch_size:,}"
   )
+  if exp.teacher is not None:
+    say(describe_teacher(exp.teacher))
   if exp.optim.warmup_steps >= exp.steps:
     say(
       f"the warm-up alone, optim.warmup_steps={exp.optim.warmup_steps:,}, is "

@@ -24,7 +24,7 @@ class TrainState:
     params: float32, by the authors' names.
     opt_state: of the optimizer.
     ema: averaged parameters, or None if none are kept.
-    aux: what an objective keeps beside the parameters.
+    aux: what an objective keeps beside the parameters, and steps change.
 
   The same tree with shapes, or with shardings, in place of arrays describes a
   state, so no leaf is annotated more closely.
@@ -70,8 +70,10 @@ def get_digest(params: Any) -> str:
   return digest.hexdigest()
 
 
-def get_global_value(array: jax.Array) -> np.ndarray:
+def get_global_value(array: jax.Array | np.ndarray) -> np.ndarray:
   """An array that may be spread over processes, whole on this host."""
+  if isinstance(array, np.ndarray):
+    return array
   if array.is_fully_addressable or array.is_fully_replicated:
     return np.asarray(jax.device_get(array))
   return multihost_utils.process_allgather(array, tiled=True)

@@ -133,8 +133,8 @@ def make_train_step(
   ema: float | None,
   accumulate: int = 1,
   freeze: Callable[[Any], Any] = lambda params: params,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict]]:
-  """The pure step (state, batch) -> (state, metrics).
+) -> Callable[..., tuple[TrainState, dict]]:
+  """The pure step (state, batch, *constants) -> (state, metrics).
 
   Every key is a function of the seed and the step, so a resumed run draws
   exactly what an uninterrupted one would.
@@ -150,15 +150,17 @@ def make_train_step(
     freeze: stops the gradient of the parameters that are not trained.
 
   Returns:
-    A function whose metrics are (sum, count) pairs of float32 scalars.
+    A function whose metrics are (sum, count) pairs of float32 scalars. Its
+    constants are what the objective reads and no step changes.
   """
 
-  def loss(params, aux, batch, key):
-    return objective.loss(freeze(params), aux, batch, key)
+  def train_step(
+    state: TrainState, batch: Batch, *constants: Any
+  ) -> tuple[TrainState, dict]:
+    def loss(params, aux, batch, key):
+      return objective.loss(freeze(params), aux, batch, key, *constants)
 
-  gradient = jax.grad(loss, has_aux=True)
-
-  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict]:
+    gradient = jax.grad(loss, has_aux=True)
     key = jax.random.fold_in(get_key(seed, STEP), state.step)
     augment_key, loss_key = jax.random.split(key)
     batch = augment(batch, augment_key)

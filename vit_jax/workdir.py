@@ -19,12 +19,14 @@ PACKAGES = (
 )
 
 # What may change between a run and its continuation: where it runs and what is
-# watched, but nothing that a step computes.
+# watched, but nothing that a step computes. A teacher may lie elsewhere; its
+# digest may not change.
 FREE = re.compile(
   r"(evals|checkpoint|mesh|versions)\..*"
   r"|train\.(log_every|allow_cpu)"
   r"|data\.(dir|workers|threads|max_unreadable)"
   r"|model\.(remat|unroll)"
+  r"|objective\.teacher"
 )
 # How long it is trained changes the learning rate, so it must be asked for.
 LENGTH = re.compile(r"train\.(steps|epochs|examples)")

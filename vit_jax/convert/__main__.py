@@ -8,7 +8,8 @@
   python -m vit_jax.convert runs/b16 b16 --to=hugging_face
 
 SRC is a .npz or .safetensors file, a directory with model.safetensors, a run of
-ours (of which the last checkpoint is read), or RUN/checkpoints/STEP. What it is
+ours (of which the last checkpoint is read), or RUN/checkpoints/STEP; of a run
+with optim.ema the average is taken, which is what it evaluates. What it is
 shows in its arrays; what they leave open is read from the manifest or the
 config.json beside it, or said with a flag. DST is a file or, for ours and for
 the formats of PyTorch, a directory. Beside a file FILE.json is written, with
@@ -175,7 +176,9 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in fields
     if getattr(arguments, name) is not None
   }
-  weights = load_weights(arguments.src, source_size=size, **overrides)
+  weights = load_weights(
+    arguments.src, source_size=size, raw=arguments.raw, **overrides
+  )
   read = describe_weights(weights)
   say = sys.stderr if arguments.json else sys.stdout
   print(format_source(read), file=say, flush=True)
@@ -211,6 +214,11 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument(
     "--layer_norm_eps", type=float, metavar="EPS", help="likewise"
+  )
+  parser.add_argument(
+    "--raw",
+    action="store_true",
+    help="a run's parameters themselves, not their average (optim.ema)",
   )
   parser.add_argument(
     "--prefix",

@@ -151,6 +151,7 @@ def load_weights(
   path: str,
   *,
   source_size: tuple[int, int] | None = None,
+  raw: bool = False,
   **overrides: Any,
 ) -> Weights:
   """Reads weights of any known format, and tells which by their names.
@@ -160,6 +161,7 @@ def load_weights(
       of ours, or a checkpoint in it; local or gs://.
     source_size: (H, W) at which a file's positions were trained, where neither
       a manifest nor a config.json beside it nor its name says so.
+    raw: the parameters of a run themselves, in place of their average.
     **overrides: fields of the model that arrays do not determine, as gelu.
 
   Raises:
@@ -170,7 +172,9 @@ def load_weights(
   location = epath.Path(path).expanduser()
   try:
     if is_run(location):
-      return _load_run(location, source_size, overrides)
+      return _load_run(location, source_size, raw, overrides)
+    if raw:
+      raise CheckpointError("raw parameters are a run's, and this is none")
     return _load_file(location, source_size, overrides)
   except CheckpointError as error:
     text = str(error)
@@ -191,6 +195,7 @@ def is_run(path: epath.Path) -> bool:
 def _load_run(
   location: epath.Path,
   source_size: tuple[int, int] | None,
+  raw: bool,
   overrides: dict[str, Any],
 ) -> Weights:
   """The parameters that a run evaluates, of its last step or of the one named.
@@ -207,7 +212,7 @@ def _load_run(
   fields |= _check_overrides(overrides, get_kind(variant))
   variant = fields.pop("variant", variant)
   weights = Weights(
-    params=flatten(load_params(run / "checkpoints", step)),
+    params=flatten(load_params(run / "checkpoints", step, raw=raw)),
     variant=variant,
     fields=fields,
     num_classes=record["num_classes"],

@@ -5,7 +5,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jax.sharding import Mesh
@@ -29,6 +29,7 @@ class Classification:
     default_batch_size: that of training.
     split: what to evaluate on.
     batch_size: B; None is the default. It need not divide the split.
+    params: "average" where one is kept (optim.ema), as in exports; or "raw".
   """
 
   objective: Any
@@ -39,6 +40,7 @@ class Classification:
   _: dataclasses.KW_ONLY
   split: str
   batch_size: Count | None = None
+  params: Literal["average", "raw"] = "average"
 
   @functools.cached_property
   def step(self) -> Any:
@@ -52,7 +54,9 @@ class Classification:
     Raises:
       RuntimeError: if some example was not counted exactly once.
     """
-    params = get_evaluated_params(state)
+    params = state.params
+    if self.params == "average":
+      params = get_evaluated_params(state)
     batches, expected = pipeline.make_eval_batches(
       self.data,
       self.mesh,

@@ -73,9 +73,11 @@ class Optim:
       included. The first pattern that is found in a parameter's path wins,
       where block i is "encoderblock_i" or "MixerBlock_i" as in the authors'
       checkpoints; no factor is 1, and 0 freezes: nothing moves it.
-    ema: decay of the parameter average that is evaluated, or None. Early on
-      the decay is (1 + step) / (10 + step) where that is smaller. The paper's
-      Polyak averaging is ema=0.9999.
+    ema: decay of the parameter average that is evaluated, or None. The paper's
+      Polyak averaging is ema=0.9999. For the first 9 / (1 - ema) steps, 90,000
+      of 0.9999, the decay is (1 + step) / (10 + step), which is smaller: what
+      is averaged is then a tenth of the steps done old, and where the run
+      started is forgotten.
   """
 
   name: Literal["adam", "sgd", "adafactor", "lion", "muon"] = "adam"
