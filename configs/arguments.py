@@ -42,3 +42,20 @@ def parse(
         f"argument {part!r} must be one of {', '.join(map(str, allowed))}"
       )
   return types.SimpleNamespace(**values)
+
+
+def get_patch(model: str) -> int:
+  """P of a model's name, as 16 of "R50+B/16"; 1 of a ResNet's, as "R50x1".
+
+  Raises:
+    ValueError: if what follows the / is no number of pixels.
+  """
+  _, slash, patch = model.partition("/")
+  if not slash:
+    return 1
+  if not patch.isdecimal() or int(patch) < 1:
+    raise ValueError(
+      f"model={model!r} has no patch size: a name is B/16, R50+L/32 or R50x1, "
+      f"as `python -m vit_jax.models` lists them"
+    )
+  return int(patch)

@@ -78,7 +78,7 @@ def get_config(text=""):
       dropout=args.reg,
       stochastic_depth=args.reg,
     ),
-    objective=dict(cross_entropy="sigmoid"),
+    sigmoid=True,
     optim=dict(lr=1e-3, schedule="cosine", weight_decay=args.wd, clip_norm=1.0),
     epochs=args.epochs,
     augment=augmentation.AUGREG[aug],

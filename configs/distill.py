@@ -59,8 +59,8 @@ def get_config(text=""):
     ),
     train=dict(batch_size=4096, epochs=args.epochs, log_every=50),
     evals=dict(
-      test=dict(evaluate, split="validation"),
-      held_out=dict(evaluate, split="train[98%:]"),
+      imagenet=dict(evaluate, split="validation"),
+      minival=dict(evaluate, split="train[98%:]"),
     ),
     checkpoint=dict(every=1000, keep=2),
   )

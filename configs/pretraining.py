@@ -95,7 +95,7 @@ def make_config(
   data: str,
   *,
   model: dict[str, Any],
-  objective: dict[str, Any],
+  sigmoid: bool = False,
   optim: dict[str, Any],
   epochs: int,
   batch_size: int = 4096,
@@ -106,13 +106,15 @@ def make_config(
 
   Args:
     data: a key of DATA.
-    model, objective, optim: what these sections have besides.
+    model, optim: what these sections have besides.
+    sigmoid: whether the loss is the sigmoid one, or softmax.
     epochs: passes over the images that are not held out.
     batch_size: B.
     augment: section of `data`.
     eval_crop: share of the small side that evaluation is shown, or None.
   """
   splits = DATA[data]
+  objective = dict(cross_entropy="sigmoid") if sigmoid else {}
   return ConfigDict(
     dict(
       model=model,
@@ -211,7 +213,7 @@ def pretrain(model: str, data: str, epochs: int) -> ConfigDict:
   return make_config(
     data,
     model=dict(variant=model) | fields,
-    objective=dict(cross_entropy="softmax" if softmax else "sigmoid"),
+    sigmoid=not softmax,
     optim=dict(
       lr=row.lr,
       schedule=row.schedule,

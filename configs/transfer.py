@@ -55,12 +55,17 @@ def get_config(text=""):
   )
   size, batch, lr = STAGES[args.stage]
   first = args.stage == "pretrain"
-  dev = f"train[{args.labels}:{args.labels + 2000}]"
+  if first:
+    train, dev = ("train", "train[:2000]")
+    train = "train[2000:]" if args.split == "dev" else train
+  else:
+    train = f"train[:{args.labels}]"
+    dev = f"train[{args.labels}:{args.labels + 2000}]"
   config = dict(
     model=MODEL | dict(dtype="float32"),
     data=dict(
       source=args.dataset,
-      train="train" if first else f"train[:{args.labels}]",
+      train=train,
       size=size,
       crop="inception",
       crop_area=(0.4, 1.0),

@@ -31,7 +31,6 @@ def get_config(text=""):
       position="sincos_2d",
       representation_size=pretraining.get_representation_size("S/16"),
     ),
-    objective=dict(cross_entropy="softmax"),
     optim=dict(lr=1e-3, schedule="cosine", weight_decay=0.1, clip_norm=1.0),
     epochs=args.epochs,
     batch_size=1024,

@@ -12,7 +12,7 @@ All of them, and the score, which is the mean of the 19 accuracies:
 
   for task in $(python -c "from configs import vtab; print(*vtab.TASKS)"); do
     python -m vit_jax.main --config configs/vtab.py:model=L/16,task=$task \
-        --workdir runs/vtab/$task --config.init L_16.npz || break
+        --workdir runs/vtab/$task --config.init=L_16.npz || break
   done
   python -c "import glob, json; found = [json.load(open(x))['accuracy'] \
       for x in glob.glob('runs/vtab/*/result.json')]; \
@@ -61,13 +61,12 @@ CHOICES = {
 
 def get_config(text=""):
   """Arguments: task, model, dev."""
-  args = arguments.parse(
-    text, {"task": TASKS}, task="caltech101", model="B/16", dev=0
-  )
+  choices = {key: CHOICES[key] for key in ("task", "dev")}
+  args = arguments.parse(text, choices, task="caltech101", model="B/16", dev=0)
   train, test = "train800val200", "test"
   if args.dev:
     train, test = "train800", "val200"
-  patch = int(args.model.partition("/")[2] or 1)
+  patch = arguments.get_patch(args.model)
   config = dict(
     model=dict(variant=args.model),
     data=dict(
@@ -78,7 +77,6 @@ def get_config(text=""):
       crop_area=(AREA, AREA),
       augment=dict(flip=args.task not in NO_FLIP),
     ),
-    objective=dict(name="supervised", cross_entropy="softmax"),
     optim=dict(
       name="sgd",
       lr=0.01,

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from configs import arguments
+from tests.convert.samples import VIT, make_weights
 from vit_jax.command_line import load_config
 from vit_jax.config import ConfigError
+from vit_jax.convert.writing import save_weights
 from vit_jax.experiment import Experiment
 from vit_jax.study import sweep
 
@@ -128,14 +130,37 @@ def photos(tmp_path_factory):
   return root
 
 
+@pytest.fixture(scope="module")
+def get_teacher(tmp_path_factory):
+  """recipe -> a small model of its classes, in place of an earlier run."""
+
+  def get(recipe):
+    path = tmp_path_factory.mktemp("teacher") / "run"
+    digits = "digits.py" in recipe
+    weights = make_weights(
+      VIT | dict(variant="mu/4"),
+      size=(16, 16),
+      channels=1 if digits else 3,
+      classes=10 if digits else 1000,
+    )
+    save_weights(weights, str(path), "vit_jax")
+    return path
+
+  return get
+
+
 @pytest.mark.parametrize(
   ("recipe", "overrides"), RUNS, ids=[" ".join([r, *o]) for r, o in RUNS]
 )
 def test_recipes_lower_from_shapes_alone(
-  recipe, overrides, lowered, photos, tmp_path, monkeypatch
+  recipe, overrides, lowered, photos, get_teacher, tmp_path, monkeypatch
 ):
   monkeypatch.chdir(ROOT)
   recipe = re.sub(r"folder:\w+", f"folder:{photos}", recipe)
+  recipe, *overrides = (
+    re.sub(r"teacher=runs/\w+", f"teacher={get_teacher(recipe)}", text)
+    for text in (recipe, *overrides)
+  )
   directory = f"--config.data.dir={tmp_path}"
   exp = Experiment(load_config(recipe, [*overrides, directory]))
   program = get_program(exp)
@@ -216,6 +241,9 @@ def test_fine_tuning_on_a_folder_starts_from_a_file(photos):
     ("finetune.py:dataset=folder", "cifar10, pets, flowers, folder:PATH"),
     ("finetune.py:dataset=pets:x", "dataset=pets:x is none of protocol=vit"),
     ("finetune.py:steps=600", "must be one of 500, 2500, 10000, 20000"),
+    ("finetune.py:model=B/0", "model='B/0' has no patch size"),
+    ("vtab.py:model=foo/x", "model='foo/x' has no patch size"),
+    ("vtab.py:dev=7", "must be one of 0, 1"),
   ],
 )
 def test_what_no_recipe_has_is_named(recipe, message):

@@ -119,6 +119,7 @@ def make_name(path: str) -> str:
 def load_folder(path: str, name: str, progress: Progress) -> listing.Source:
   """A folder of classes, by the rules of data.source=folder:DIR."""
   found = folder.load_folder(path)
+  root = os.fspath(folder.parse_name(path)[0])
   progress.say(found.describe())
   return listing.Source(
     name,
@@ -126,7 +127,7 @@ def load_folder(path: str, name: str, progress: Progress) -> listing.Source:
     found.info.class_names,
     1,
     {
-      split: listing.Files(path, examples.paths, examples.labels)
+      split: listing.Files(root, examples.paths, examples.labels)
       for split, examples in found.splits.items()
     },
     found.bad,

@@ -125,6 +125,10 @@ def test_some_of_the_classes(tmp_path):
       (0, "a"),
       (1, "c"),
     }
+  # What is wrong with other classes is nobody's business.
+  (tmp_path / "train" / "b" / "empty.png").write_bytes(b"")
+  folder.load_folder.cache_clear()
+  assert folder.load_folder(source.removeprefix("folder:")).bad == ()
   with pytest.raises(sources.DataError, match="no class 'd'"):
     sources.load_info(f"folder:{tmp_path}#a+d")
   with pytest.raises(sources.DataError, match="images of 1 classes"):

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -76,6 +78,16 @@ def test_weights_say_how_often_each_is_drawn(two):
 
 
 def test_the_share_of_each_source_is_exact():
+  image = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
+  parts = [[dict(image=image, label=i)] * (7 + i) for i in range(3)]
+  found = mixture.Mixture(parts, [5.0, 3.0, 2.0])
+  data = pipeline.Data(source="mix:x", size=2, threads=1)
+  dataset = pipeline.make_train_examples(data, 1, found, seed=0)
+  labels = [int(dataset[i]["label"]) for i in range(1000)]
+  assert np.bincount(labels).tolist() == [500, 300, 200]
+
+
+def test_a_mixture_is_its_parts_laid_end_to_end():
   parts = [[dict(image=b"", label=i)] * 10 for i in range(3)]
   found = mixture.Mixture(parts, [5.0, 3.0, 2.0])
   assert [found[i]["label"] for i in (0, 9, 10, 19, 20, 29)] == [
@@ -100,6 +112,27 @@ def test_the_share_of_each_source_is_exact():
 def test_a_bad_mixture_is_explained(name):
   with pytest.raises(sources.DataError, match=r"mix:WEIGHT\*SOURCE.*see"):
     sources.load_info(f"mix:{name}")
+
+
+def test_a_part_that_is_not_prepared_comes_with_a_remedy(tmp_path):
+  for source in ("mix:1*tfds:cifar10,1*tfds:cifar100", "mix:1*tfds:cifar10"):
+    with pytest.raises(sources.DataError, match="vit_jax.prepare cifar10"):
+      sources.open_source(source, "train", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  ("slots", "expected"),
+  [([None, None], None), ([None, 3], 3), ([2, 5], 5), ([0, 3], 0), ([0], 0)],
+)
+def test_slots_of_a_mixture(slots, expected):
+  infos = {
+    f"{i}": dataclasses.replace(
+      sources.load_info("synthetic:10"), label_slots=slot
+    )
+    for i, slot in enumerate(slots)
+  }
+  name = ",".join(f"1*{source}" for source in infos)
+  assert mixture.load_info(name, infos.get).label_slots == expected
 
 
 def test_sources_without_names_must_agree(data_dir):

@@ -204,3 +204,9 @@ def test_worker_processes_read_the_same_batches(data, source):
   for a, b in zip(expected, found, strict=True):
     for name in a:
       np.testing.assert_array_equal(a[name], b[name])
+  # And evaluation has every example once.
+  dataset = pipeline.make_eval_dataset(
+    workers, 1, source, batch_size=96, rows=range(96)
+  )
+  masks = [batch["mask"] for batch in pipeline.read(dataset, workers)]
+  assert [mask.sum() for mask in masks] == [96, 96, 96, 12]

@@ -103,9 +103,17 @@ def test_one_more_than_the_share_stops(photos):
 
 
 def test_a_source_of_nothing_readable_ends():
-  bad = [dict(image=b"?", label=0, name=b"some/path")] * 3
-  with pytest.raises(sources.DataError, match="no image of 3.*some/path"):
+  bad = [dict(image=b"?", label=0, name=f"path/{i}".encode()) for i in range(3)]
+  with pytest.raises(sources.DataError, match="no image of 3.*path/0"):
     examples.Decoded(bad, 3)[1]
+
+
+def test_a_file_that_is_gone_is_unreadable(photos):
+  source = sources.open_source(f"folder:{photos}", "train")
+  pathlib.Path(source.paths[2]).unlink()
+  assert examples.Decoded(source, 3)[2]["unreadable"] == 2
+  with pytest.raises(sources.DataError, match="0 bytes"):
+    unreadable.Unreadable(source, 0.0).add(np.array([2]))
 
 
 def test_evaluation_counts_what_it_can_not_read(photos, caplog):

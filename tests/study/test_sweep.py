@@ -156,8 +156,10 @@ def test_a_recipe_without_a_sweep_says_what_it_needs(tmp_path, capsys):
     (
       "",
       ["--config.data.train=train", "--config.evals.test.split=test"],
-      "lr=1e-09 and lr=1e-09,dev=1 are the same run",
+      "a flag sets data.train or the split of an evaluation",
     ),
+    ("", ["--config.evals.test.split=test"], "a flag sets data.train or the"),
+    ("", ["--alow_cpu"], "'--alow_cpu' is no flag: did you mean '--allow_cpu'"),
     ("", ["--config.optim.l=1"], "optim.l is read by nobody"),
   ],
 )

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from vit_jax.data import pipeline, sources, transforms
 from vit_jax.data.examples import TrainTransform, make_example, pad_labels
+from vit_jax.data.info import DataError
 
 # Stages that threads share; the others are one thing at a time.
 THREADED = ("read", "decode", "crop", "order")
@@ -110,6 +111,14 @@ def time_each(
   return (time.perf_counter() - began) / len(inputs), results
 
 
+def decode(data: bytes, channels: int) -> np.ndarray | None:
+  """uint8 [H W c], or None if it can not be read."""
+  try:
+    return transforms.decode(data, channels)
+  except ValueError:
+    return None
+
+
 def measure_stages(
   data: pipeline.Data,
   mesh: Mesh,
@@ -134,10 +143,14 @@ def measure_stages(
   stages = {}
   stages["read"], examples = time_each(source.__getitem__, indices)
   stages["decode"], decoded = time_each(
-    lambda x: transforms.decode(x["image"], channels), examples
+    lambda x: decode(x["image"], channels), examples
   )
   label = pad_labels(0, data.label_slots)
-  decoded = [make_example(image, label, True) for image in decoded]
+  decoded = [
+    make_example(image, label, True) for image in decoded if image is not None
+  ]
+  if not decoded:
+    raise DataError(f"none of {images} images of {data.source} can be read")
   stages["crop"], cropped = time_each(lambda x: transform(x, rng), decoded)
   # What Grain takes for which example comes when, and a generator for each.
   ordered = pipeline.make_train_examples(data, channels, source, seed=0)
@@ -145,7 +158,7 @@ def measure_stages(
   stages["order"] = max(0.0, whole - sum(stages.values()))
   # Of one batch, whose images come again and again.
   rows = pipeline.get_rows(mesh, batch_size)
-  some = [cropped[row % images] for row in rows]
+  some = [cropped[row % len(cropped)] for row in rows]
   stack = pipeline.stack
   seconds, (batch, *_) = time_each(stack, [some] * 3)
   stages["batch"] = seconds / len(rows)

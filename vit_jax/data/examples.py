@@ -90,7 +90,7 @@ class Decoded:
       )
     raise DataError(
       f"no image of {min(size, TRIES):,} in a row can be read; the last, "
-      f"{get_name(example, index)}: {reason}"
+      f"{get_name(example, (index + tried) % size)}: {reason}"
     )
 
 

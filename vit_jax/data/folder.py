@@ -55,8 +55,12 @@ class Examples(Sequence[dict[str, Any]]):
 
   def __getitem__(self, index: int) -> dict[str, Any]:
     path = self.paths[index]
-    with open(path, "rb") as file:
-      return {"image": file.read(), "label": self.labels[index], "name": path}
+    try:
+      with open(path, "rb") as file:
+        image = file.read()
+    except (FileNotFoundError, PermissionError):
+      image = b""  # Unreadable, like a file that holds no image.
+    return {"image": image, "label": self.labels[index], "name": path}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +187,7 @@ def parse_name(name: str) -> tuple[pathlib.Path, tuple[str, ...]]:
   return root, tuple(classes.split("+")) if classes else ()
 
 
-@functools.lru_cache(maxsize=4)
+@functools.cache
 def load_folder(name: str) -> Folder:
   """Reads what a folder holds: names, and the first bytes of each file.
 
@@ -208,6 +212,13 @@ def load_folder(name: str) -> Folder:
     files, more = find_files(folder)
     other += more
     names.setdefault(split, []).extend((folder, file) for file in files)
+  if wanted:
+    there = sorted({get_class(file) for _, file in names["train"]})
+    chosen = _choose(there, wanted, name)
+    names = {
+      split: [pair for pair in pairs if get_class(pair[1]) in chosen]
+      for split, pairs in names.items()
+    }
   bad, good = _sort_out(names)
   loose = [file for file in good["train"] if "/" not in file[1]]
   if loose:
@@ -216,12 +227,6 @@ def load_folder(name: str) -> Folder:
       f"put each in a folder that is named as its class"
     )
   classes = sorted({get_class(file) for _, file in good["train"]})
-  if wanted:
-    classes = _choose(classes, wanted, name)
-    good = {
-      split: [pair for pair in pairs if get_class(pair[1]) in classes]
-      for split, pairs in good.items()
-    }
   if len(classes) < 2:
     raise DataError(
       f"folder:{name} has images of {len(classes)} classes, where two are the "
@@ -233,7 +238,7 @@ def load_folder(name: str) -> Folder:
     chosen = {file for _, file in good["train"] if is_for_testing(file)}
     pairs = good["train"]
     good["train"] = [pair for pair in pairs if pair[1] not in chosen]
-    good["test"] = [pair for pair in pairs if pair[1] in chosen]
+    good |= {"test": [x for x in pairs if x[1] in chosen]} if chosen else {}
   elif "test" not in good and "validation" in good:
     good["test"] = good["validation"]
   splits = {

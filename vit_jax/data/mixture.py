@@ -3,9 +3,10 @@
 """Several sources at once: data.source=mix:WEIGHT*SOURCE,WEIGHT*SOURCE...
 
 Examples are drawn from each in proportion to its weight, whatever its size; the
-weights need not add up to one. Classes of the same name are one class. A split,
-as "train[:10%]", is that of every source; an epoch has as many examples as they
-have together, and an evaluation is of every example once.
+weights need not add up to one, and count to a hundredth of the smallest.
+Classes of the same name are one class. A split, as "train[:10%]", is that of
+every source; an epoch has as many examples as they have together, and an
+evaluation is of every example once.
 """
 
 import dataclasses
@@ -117,7 +118,7 @@ def load_info(name: str, load: Callable[[str], DatasetInfo]) -> DatasetInfo:
   """
   infos = [load(source) for source in parse_mixture(name)]
   class_names = join_classes(infos)
-  slots = [info.label_slots for info in infos]
+  several = [x.label_slots for x in infos if x.label_slots is not None]
   return DatasetInfo(
     name=f"mix:{name}",
     directory=None,
@@ -125,7 +126,8 @@ def load_info(name: str, load: Callable[[str], DatasetInfo]) -> DatasetInfo:
     class_names=class_names,
     channels=max(info.channels for info in infos),
     splits={},
-    label_slots=max(x or 1 for x in slots) if any(slots) else None,
+    # None: one label an image everywhere; 0: somewhere nobody knows how many.
+    label_slots=min(several) and max(several) if several else None,
     parts=tuple(infos),
   )
 
@@ -143,13 +145,13 @@ def open_mixture(
     open_source: source -> its examples.
   """
   weights = parse_mixture(name)
+  parts = [open_source(source) for source in weights]  # Or says what to do.
   infos = [load(source) for source in weights]
   rows = {label: i for i, label in enumerate(join_classes(infos))}
-  parts = []
-  for source, info in zip(weights, infos, strict=True):
-    part = open_source(source)
-    if rows:
-      table = np.array([rows[label] for label in info.class_names])
-      part = Relabelled(part, table)
-    parts.append(part)
+  if rows:
+    tables = [[rows[label] for label in info.class_names] for info in infos]
+    parts = [
+      Relabelled(part, np.array(table))
+      for part, table in zip(parts, tables, strict=True)
+    ]
   return Mixture(parts, list(weights.values()))

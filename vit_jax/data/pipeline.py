@@ -63,9 +63,9 @@ class Data:
     augment: what the device does.
     workers: processes that read and decode; 0 is threads of this one.
     threads: that read and decode in each of them; None is one a core.
-    max_unreadable: the share of a split's images that may turn out unreadable:
-      each is logged, and the next takes its place; one more, and the run stops.
-      0 stops at the first.
+    max_unreadable: the share of a split's images that may turn out unreadable
+      to a process since it started: each is logged, and the next takes its
+      place; one more, and the run stops. 0 stops at the first.
   """
 
   source: str

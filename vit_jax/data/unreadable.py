@@ -59,9 +59,10 @@ class Unreadable:
       if len(self.found) > self._allowed:
         raise DataError(
           f"{name} is unreadable: {reason}\n"
-          f"  that makes {len(self.found):,} of {len(self._source):,} images, "
-          f"and data.max_unreadable allows {self._allowed:,}: mend or remove "
-          f"them, or raise --config.data.max_unreadable"
+          f"  that makes {len(self.found):,} of {len(self._source):,} images "
+          f"since this process started, and data.max_unreadable allows "
+          f"{self._allowed:,}: mend or remove them, or raise "
+          f"--config.data.max_unreadable"
         )
       log.warning(
         "unreadable image %s of %s allowed, %s: %s: %s",

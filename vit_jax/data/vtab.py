@@ -281,6 +281,8 @@ def load_info(name: str, directory: epath.Path | None) -> DatasetInfo:
 def whiten(png: bytes) -> bytes:
   """A PNG of zeros and ones -> one of zeros and 255."""
   image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+  if image is None:
+    return png  # Unreadable, which whoever decodes it will say.
   return cv2.imencode(".png", np.uint8(255) * (image > 0))[1].tobytes()
 
 

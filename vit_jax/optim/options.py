@@ -51,8 +51,8 @@ class Optim:
     cooldown_steps, cooldown_epochs, cooldown_examples: the length of a linear
       way down to end_lr at the end of the run, in one of the three units;
       "rsqrt" and "constant" alone, the others get there by themselves.
-    end_lr: the learning rate at the last step ("rsqrt" and "constant": if they
-      are cooled down).
+    end_lr: the learning rate that the update after the last would have
+      ("rsqrt" and "constant": if they are cooled down).
     timescale: of "rsqrt", in steps; not less than the warm-up, or the peak
       stays below lr.
     b1: decay of the first moment: SGD's momentum, what Lion mixes a gradient
@@ -73,11 +73,11 @@ class Optim:
       included. The first pattern that is found in a parameter's path wins,
       where block i is "encoderblock_i" or "MixerBlock_i" as in the authors'
       checkpoints; no factor is 1, and 0 freezes: nothing moves it.
-    ema: decay of the parameter average that is evaluated, or None. The paper's
-      Polyak averaging is ema=0.9999. For the first 9 / (1 - ema) steps, 90,000
-      of 0.9999, the decay is (1 + step) / (10 + step), which is smaller: what
-      is averaged is then a tenth of the steps done old, and where the run
-      started is forgotten.
+    ema: decay of the parameter average that is evaluated, or None; of the
+      paper's Polyak averaging 0.9999. How it begins the paper does not say:
+      ours has the decay (1 + step) / (10 + step) while that is smaller, for
+      9 / (1 - ema) steps, 90,000 of 0.9999. What is averaged is then a tenth of
+      the steps done old, and where the run started is forgotten.
   """
 
   name: Literal["adam", "sgd", "adafactor", "lion", "muon"] = "adam"

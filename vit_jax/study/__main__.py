@@ -17,9 +17,12 @@ says what the table says. Exit status: that of the first run that fails.
 from etils import epath
 
 from vit_jax import command_line
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, nearest
 from vit_jax.metrics import write_json
 from vit_jax.study import seeds, sweep
+
+# Those of vit_jax.main that every run is given.
+MAIN_FLAGS = ("--allow_cpu", "--extend")
 
 STUDIES = {"seeds": seeds, "sweep": sweep}
 
@@ -51,6 +54,11 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("config", "workdir"):
       if not getattr(arguments, name):
         raise ConfigError(f"--{name} is missing")
+    for flag in flags:
+      if flag not in MAIN_FLAGS and not flag.startswith("--config."):
+        known = (*MAIN_FLAGS, "--config", "--workdir", "--seeds")
+        name = flag.partition("=")[0]
+        raise ConfigError(f"{flag!r} is no flag: {nearest(name, known)}")
     if any(flag.startswith("--config.train.seed=") for flag in flags):
       raise ConfigError("--config.train.seed is set by the study: use --seeds")
     chosen = study.SEEDS

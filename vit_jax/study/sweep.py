@@ -73,6 +73,12 @@ def load_sweep(recipe: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   return [dict(zip(grid, x, strict=True)) for x in combinations], dev
 
 
+def get_splits(config: Mapping[str, Any]) -> dict[str, str]:
+  """What a run trains on, and what each of its evaluations is of."""
+  evals = {name: x["split"] for name, x in config["evals"].items()}
+  return evals | {"data.train": config["data"]["train"]}
+
+
 def check(
   recipe: str,
   flags: Sequence[str],
@@ -83,6 +89,16 @@ def check(
   overrides = [flag for flag in flags if flag.startswith("--config.")]
   names = {}
   for point in points:
+    held_out = add(recipe, point | dev)
+    splits, wanted = (
+      get_splits(resolve(load_config(held_out, given)))
+      for given in (overrides, ())
+    )
+    if splits != wanted:
+      raise ConfigError(
+        f"--config={recipe}: a flag sets data.train or the split of an "
+        f"evaluation, which keep the images of the choice apart: leave it out"
+      )
     for arguments in (point, point | dev):
       config = resolve(load_config(add(recipe, arguments), overrides))
       same = names.setdefault(repr(config), join(arguments))
