@@ -144,6 +144,10 @@ def test_sizes_and_the_devkit_are_checked_before_anything_is_read(
       "only one of them has n01484850, n09999999",
     ),
   ],
+  ids=[
+    *("no archive", "cut off", "no matrix", "empty"),
+    *("labels", "ids", "classes", "synsets"),
+  ],
 )
 def test_a_wrong_devkit(devkit, message, tmp_path, progress):
   facts = fakes.write_imagenet2012(tmp_path)
