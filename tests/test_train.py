@@ -25,6 +25,9 @@ from vit_jax.preemption import Preempted, Preemption
 from vit_jax.train import train
 from vit_jax.train_state import get_digest
 
+# What of a row depends on how fast things were.
+SPEED = ("images_per_second", "data_wait")
+
 
 def read_rows(workdir):
   text = (workdir / "metrics.jsonl").read_text()
@@ -76,9 +79,11 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight):
     rates = [float(schedule(row["step"] - i)) for i in (1, 2)]
     assert row["lr"] == pytest.approx(sum(rates) / 2, rel=1e-6)
     assert 0 < row["grad_norm"] and 0 < row["images_per_second"]
+    assert 0 <= row["data_wait"] <= 1
   assert rows[0]["loss"] == pytest.approx(math.log(10), abs=0.1)
 
-  assert re.search(r"step 6/6 100%  loss \d\.\d{4}  [\d,]+ images/s  0s", shown)
+  line = r"step 6/6 100%  loss \d\.\d{4}  [\d,]+ images/s  data \d+%  0s left"
+  assert re.search(line, shown)
   assert f"({result['correct']}/40)" in shown
   assert str(workdir / "checkpoints" / "6") in shown
 
@@ -133,11 +138,9 @@ def test_rows_after_the_checkpoint_are_written_again(config, tmp_path):
       path.unlink()
   subprocess.run(["rm", "-r", str(tmp_path / "checkpoints" / "6")], check=True)
   train(config, str(tmp_path))
-  timeless = [
-    {k: v for k, v in row.items() if k != "images_per_second"} for row in rows
-  ]
+  timeless = [{k: v for k, v in row.items() if k not in SPEED} for row in rows]
   again = [
-    {k: v for k, v in row.items() if k != "images_per_second"}
+    {k: v for k, v in row.items() if k not in SPEED}
     for row in read_rows(tmp_path)
   ]
   assert again == timeless
