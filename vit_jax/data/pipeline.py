@@ -37,6 +37,9 @@ Batch = dict[str, jax.Array]
 # the last images of one overlap with the first of the next; more take memory.
 AHEAD = 2
 
+# Images that a thread reads before it asks for more.
+CHUNK = 8
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
@@ -131,8 +134,13 @@ class Batches(Sequence[dict[str, np.ndarray]]):
   def __getitem__(self, step: int) -> dict[str, np.ndarray]:
     first = (self.start_step + step) * self.batch_size
     indices = [first + row for row in self.rows]
-    pool = get_pool(self.threads)
-    return stack(list(pool.map(self.examples.__getitem__, indices)))
+    # Some at a time: handing one to a thread takes as long as a small image.
+    parts = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
+    examples = get_pool(self.threads).map(self._read, parts)
+    return stack(list(itertools.chain.from_iterable(examples)))
+
+  def _read(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    return [self.examples[index] for index in indices]
 
 
 def stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
