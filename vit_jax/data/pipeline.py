@@ -37,7 +37,7 @@ Batch = dict[str, jax.Array]
 # the last images of one overlap with the first of the next; more take memory.
 AHEAD = 2
 
-# Images that a thread reads before it asks for more.
+# Images that a thread reads before it asks for more, at most.
 CHUNK = 8
 
 
@@ -134,8 +134,10 @@ class Batches(Sequence[dict[str, np.ndarray]]):
   def __getitem__(self, step: int) -> dict[str, np.ndarray]:
     first = (self.start_step + step) * self.batch_size
     indices = [first + row for row in self.rows]
-    # Some at a time: handing one to a thread takes as long as a small image.
-    parts = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
+    # Some at a time, for handing one to a thread takes as long as reading a
+    # small image does; but not so many that a thread has nothing to do.
+    size = min(CHUNK, -(-len(indices) // self.threads))
+    parts = [indices[i : i + size] for i in range(0, len(indices), size)]
     examples = get_pool(self.threads).map(self._read, parts)
     return stack(list(itertools.chain.from_iterable(examples)))
 
