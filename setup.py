@@ -41,12 +41,20 @@ REQUIREMENTS = [
 
 GCS = "gcsfs>=2026.2,<2027"  # What etils reads and writes gs:// with.
 
+# The compiler of TPUs, which needs none: what plans are made with.
+LIBTPU = (
+  "libtpu>=0.0.35,<0.1; platform_system == 'Linux' "
+  "and platform_machine == 'x86_64'"
+)
+
 EXTRAS = {
   "tpu": ["jax[tpu]", GCS],
   "gcs": [GCS],
   "cuda": ["jax[cuda13]"],
+  "plan": [LIBTPU],
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [
+    LIBTPU,
     "beartype>=0.21,<0.24",
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 VERBS = [
   *("main", "predict", "prepare", "doctor"),
   *("models.__main__", "convert.__main__", "study.__main__"),
-  "benchmark.__main__",
+  *("benchmark.__main__", "plan.__main__"),
 ]
 
 

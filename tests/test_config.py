@@ -42,6 +42,8 @@ def build(model, *, rate: float, name: Literal["a", "b"] = "a", inner: Inner):
     (("a",), tuple[int, ...], False),
     ("a", Literal["a", "b"], True),
     ("c", Literal["a", "b"], False),
+    (None, Literal["a", "b"], False),
+    (None, Literal["a", "none"], True),
     ({"x": 1}, dict[str, int], True),
     (1, config.Count, True),
     (0, config.Count, False),

@@ -24,7 +24,7 @@ LAYERS = [
   {"evaluators", "pretrained", "teacher"},
   {"sections"},
   {"experiment"},
-  {"train", "predict", "prepare", "benchmark", "doctor"},
+  {"train", "predict", "prepare", "benchmark", "doctor", "plan"},
   {"main", "study"},
   {"__init__"},
 ]

@@ -126,7 +126,11 @@ def test_a_log_knows_how_long_no_batch_was_ready(tmp_path, monkeypatch):
   stream = io.StringIO()
   writer = metrics.MetricWriter(epath.Path(tmp_path), 0)
   log = metrics.TrainLog(
-    writer, Progress(stream=stream), **SIX_STEPS, log_every=1
+    writer,
+    Progress(stream=stream),
+    **SIX_STEPS,
+    log_every=1,
+    peak_images_per_second=0.8,
   )
   # Seconds that a step waits for its batch, of ten.
   for step, seconds in enumerate((5.0, 0.25, 1.0, 2.0), start=1):
@@ -139,6 +143,8 @@ def test_a_log_knows_how_long_no_batch_was_ready(tmp_path, monkeypatch):
   rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
   shares = [json.loads(row)["data_wait"] for row in rows]
   assert shares == [0.5, 0.025, 0.1, 0.2]
+  # Four images in ten seconds, where 0.8 a second would be an MFU of 1.
+  assert [json.loads(row)["mfu"] for row in rows] == [0.5] * 4
   lines = stream.getvalue().splitlines()
   assert "data 50%" in lines[0] and "data 2%" in lines[1]
   # The first interval fills the queues; one warning is enough.

@@ -48,10 +48,16 @@ def test_a_terminal_sees_one_line_that_changes():
   expected = "".join("\r\x1b[2K" + line.format(s, s / 10) for s in (5, 10))
   assert stream.getvalue() == expected + "\ndone\n"
   progress.show(
-    10, 10, loss=0.5, images_per_second=1.0, data_wait=0.0, seconds_left=0.0
+    10,
+    10,
+    loss=0.5,
+    images_per_second=1.0,
+    data_wait=0.0,
+    seconds_left=0.0,
+    mfu=0.4321,
   )
   progress.end()
-  assert stream.getvalue().endswith("left\n")
+  assert stream.getvalue().endswith("MFU 43.2%  data 0%  0s left\n")
 
 
 def test_a_log_file_sees_a_line_a_report():

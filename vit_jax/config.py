@@ -99,7 +99,8 @@ def parameters(constructor: Callable) -> dict[str, inspect.Parameter]:
 def fits(value: Any, annotation: Any) -> bool:
   """Whether a plain config value is of an annotated type.
 
-  An int is a float, a list is a tuple, True is not a number.
+  An int is a float, a list is a tuple, True is not a number. None is "none"
+  where that is one of the names: a command line has one word for both.
   """
   origin = typing.get_origin(annotation)
   args = typing.get_args(annotation)
@@ -108,7 +109,7 @@ def fits(value: Any, annotation: Any) -> bool:
   if origin is Annotated:
     return fits(value, args[0]) and all(value in bounds for bounds in args[1:])
   if origin is typing.Literal:
-    return value in args
+    return value in args or (value is None and "none" in args)
   if origin in (typing.Union, types.UnionType):
     return any(fits(value, arg) for arg in args)
   if annotation is None or annotation is type(None):
@@ -131,6 +132,8 @@ def fits(value: Any, annotation: Any) -> bool:
 def normalize(value: Any, annotation: Any) -> Any:
   """A value that fits, in the type that was annotated: 1 as 1.0, [] as ()."""
   args = typing.get_args(annotation)
+  if typing.get_origin(annotation) is typing.Literal:
+    return "none" if value is None else value
   if typing.get_origin(annotation) is Annotated:
     return normalize(value, args[0])
   if typing.get_origin(annotation) in (typing.Union, types.UnionType):

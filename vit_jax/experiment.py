@@ -17,6 +17,7 @@ import numpy as np
 
 from vit_jax import models, optim, sharding
 from vit_jax.checkpoint import Checkpoint
+from vit_jax.chips import get_chip
 from vit_jax.config import (
   ConfigError,
   check_multiple,
@@ -35,6 +36,7 @@ from vit_jax.data.augment import Augment, make_augment
 from vit_jax.data.pipeline import Data
 from vit_jax.data.sources import load_info
 from vit_jax.evaluators import EVALUATORS
+from vit_jax.flops import count_flops
 from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.supervised import get_targets
 from vit_jax.sections import Evaluation, Train, resolve
@@ -263,8 +265,40 @@ class Experiment:
       ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
     return state.replace(params=params, ema=ema)
 
+  @functools.cached_property
+  def flops_per_image(self) -> int:
+    """FLOPs to train on one image: three forward passes, a teacher's is one.
+
+    The gradient with respect to activations is one more, and that with respect
+    to parameters another. What is computed again to save memory does not count.
+    """
+    keys = {"dropout": jax.random.key(0)}
+    image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
+    forward = functools.partial(self.model.apply, train=True, rngs=keys)
+    params = {"params": self.abstract_state.params}
+    flops = 3 * count_flops(forward, params, image)
+    if self.teacher is not None:
+      look = make_teacher(self.teacher).get_logits
+      flops += count_flops(look, *self.abstract_constants, image)
+    return flops
+
+  @property
+  def peak_images_per_second(self) -> float | None:
+    """The speed at which the model's FLOPs alone would fill the devices.
+
+    None where the devices' peak is not known, as a CPU's.
+    """
+    chip = get_chip(self.mesh.devices.flat[0])
+    if chip is None:
+      return None
+    return chip.peak_flops * self.mesh.size / self.flops_per_image
+
   def lower_train_step(self) -> jax.stages.Lowered:
     """The training step for these shapes on this mesh, ready to compile."""
+    return self.trace_train_step().lower()
+
+  def trace_train_step(self) -> jax.stages.Traced:
+    """The training step for these shapes on this mesh, ready to lower."""
     step = make_train_step(
       self.objective,
       self.tx,
@@ -280,7 +314,7 @@ class Experiment:
     places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
     with jax.set_mesh(self.mesh):
-      return jitted.lower(
+      return jitted.trace(
         self.abstract_state, self.abstract_batch, *self.abstract_constants
       )
 

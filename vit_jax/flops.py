@@ -16,10 +16,11 @@ import jax
 
 def count_flops(function: Callable, *arguments: Any) -> int:
   """FLOPs of `function(*arguments)`; arguments may be shapes alone."""
-  return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+  return count_jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def _count(jaxpr: Any) -> int:
+def count_jaxpr(jaxpr: Any) -> int:
+  """FLOPs of a function that is traced already."""
   return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
@@ -36,7 +37,7 @@ def _count_equation(equation: Any) -> int:
     return 2 * math.prod(out.shape) * a_feature
   times = equation.params["length"] if name == "scan" else 1
   inner = [p for p in equation.params.values() if _is_jaxpr(p)]
-  return times * sum(_count(getattr(p, "jaxpr", p)) for p in inner)
+  return times * sum(count_jaxpr(getattr(p, "jaxpr", p)) for p in inner)
 
 
 def _is_jaxpr(value: Any) -> bool:

@@ -207,6 +207,7 @@ class TrainLog:
     steps: int,
     batch_size: int,
     log_every: int,
+    peak_images_per_second: float | None = None,
   ):
     """Starts the clock.
 
@@ -217,7 +218,10 @@ class TrainLog:
       steps: of the whole run.
       batch_size: B.
       log_every: steps a row.
+      peak_images_per_second: the speed at which the model's FLOPs alone would
+        fill the devices, which is an MFU of 1; None where nobody knows it.
     """
+    self._peak = peak_images_per_second
     self._writer = writer
     self._progress = progress
     self._steps = steps
@@ -279,6 +283,8 @@ class TrainLog:
       "images_per_second": self._batch_size / seconds_a_step,
       "data_wait": data_wait,
     }
+    if self._peak is not None:
+      speed["mfu"] = speed["images_per_second"] / self._peak
     self._step, self._clock = step, now
     values = compute(results)
     self._writer.write(step, values | speed)

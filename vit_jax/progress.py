@@ -46,6 +46,7 @@ class Progress:
     images_per_second: float,
     data_wait: float,
     seconds_left: float,
+    mfu: float | None = None,
   ) -> None:
     """Rewrites the line.
 
@@ -56,11 +57,14 @@ class Progress:
       images_per_second: since the last line.
       data_wait: the share of that time in which no batch was ready.
       seconds_left: until the run is done, at this speed.
+      mfu: the share of the peak FLOP/s that the model's own make up; None
+        where the peak is not known.
     """
+    share = "" if mfu is None else f"MFU {mfu:.1%}  "
     line = (
       f"step {step:{len(str(steps))}d}/{steps} {step / steps:4.0%}  "
       f"loss {loss:.4f}  {images_per_second:,.0f} images/s  "
-      f"data {data_wait:.0%}  "
+      f"{share}data {data_wait:.0%}  "
       f"{format_duration(seconds_left)} left"
     )
     self.rewrite(line)

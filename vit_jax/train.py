@@ -120,6 +120,7 @@ def train(
       steps=exp.steps,
       batch_size=exp.train.batch_size,
       log_every=exp.train.log_every,
+      peak_images_per_second=exp.peak_images_per_second,
     )
     batches = pipeline.make_train_batches(
       exp.data,

@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The text of a compiled program (HLO), as computations of instructions."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# Data types without a number of bits in their name.
+BITS = {"pred": 8, "token": 0, "opaque": 0}
+ARRAY = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](?:\{([^{}]*)\})?")
+HEADER = re.compile(r"(ENTRY )?%?([^\s(]+) \(.*\) -> .*\{$")
+NAMED = re.compile(r"\s+(ROOT )?%?([^\s=]+) = ")
+OPERAND = re.compile(r"%([^\s,()]+)")
+# What copies a number without changing it.
+COPIES = ("copy", "bitcast", "convert", "copy-start", "copy-done")
+
+
+class Array(NamedTuple):
+  """One array of a value.
+
+  Attributes:
+    size: bytes, without the padding of tiles.
+    in_hbm: whether it lies in the accelerator's main memory.
+  """
+
+  size: int
+  in_hbm: bool
+
+
+class Instruction(NamedTuple):
+  """A line of a computation.
+
+  Attributes:
+    name: without %.
+    arrays: of its value, those of a tuple one after another.
+    opcode: as "fusion".
+    operands: names.
+    attributes: the rest of the line.
+    is_root: whether its value is that of the computation.
+    literal: what stands between the parentheses.
+  """
+
+  name: str
+  arrays: tuple[Array, ...]
+  opcode: str
+  operands: tuple[str, ...]
+  attributes: str
+  is_root: bool
+  literal: str
+
+  @property
+  def size(self) -> int:
+    """Bytes of the value."""
+    return sum(array.size for array in self.arrays)
+
+  @property
+  def hbm_size(self) -> int:
+    """Bytes of the value that lie in main memory."""
+    return sum(array.size for array in self.arrays if array.in_hbm)
+
+  def get_called(self, key: str) -> str | None:
+    """The computation that an attribute names, as calls or body."""
+    found = re.search(rf"\b{key}=%([^\s,}}]+)", self.attributes)
+    return found[1] if found else None
+
+
+class Computation(dict):
+  """name -> Instruction, in order."""
+
+  @property
+  def root(self) -> Instruction:
+    """What gives the value."""
+    return next(x for x in self.values() if x.is_root)
+
+  def get_users(self, name: str) -> list[Instruction]:
+    """The instructions that read a value."""
+    return [x for x in self.values() if name in x.operands]
+
+  def follow(self, name: str) -> Instruction:
+    """The instruction that a value comes from, through mere copies."""
+    found = self[name]
+    while found.opcode in COPIES and found.operands:
+      found = self[found.operands[0]]
+    return found
+
+  def get_constant(self, name: str) -> int | None:
+    """The value of an integer constant, through copies; None if it is none."""
+    found = self.follow(name)
+    is_number = re.fullmatch(r"-?\d+", found.literal)
+    return int(found.literal) if is_number else None
+
+
+class Module(NamedTuple):
+  """A compiled program.
+
+  Attributes:
+    computations: name -> computation.
+    entry: the name of the one that runs.
+  """
+
+  computations: dict[str, Computation]
+  entry: str
+
+
+def parse_arrays(text: str) -> tuple[Array, ...]:
+  """The arrays of a shape as HLO writes it, as bf16[32,768]{1,0:T(8,128)}.
+
+  S(1) and the like in a layout are small memories on the chip, or the host's.
+  """
+  found = []
+  for dtype, dims, layout in ARRAY.findall(text):
+    digits = re.search(r"\d+", dtype)
+    bits = BITS[dtype] if dtype in BITS else int(digits[0]) if digits else 0
+    count = math.prod(int(d) for d in dims.split(",") if d)
+    in_hbm = re.search(r"S\([1-9]\d*\)", layout) is None
+    found.append(Array(math.ceil(count * bits / 8), in_hbm))
+  return tuple(found)
+
+
+def find_end(text: str, start: int) -> int:
+  """Where the parenthesis that opens at `start` is closed."""
+  depth = 0
+  for index in range(start, len(text)):
+    depth += (text[index] == "(") - (text[index] == ")")
+    if depth == 0:
+      return index
+  raise ValueError(f"a parenthesis is not closed: {text[:200]}")
+
+
+def parse_instruction(line: str) -> Instruction | None:
+  """One line; None for one that is no instruction."""
+  named = NAMED.match(line)
+  if named is None:
+    return None
+  begin = named.end()
+  # The shape of a tuple stands in parentheses, that of an array has no space.
+  if line[begin] == "(":
+    end = find_end(line, begin) + 1
+  else:
+    end = line.index(" ", begin)
+  opening = line.index("(", end)
+  closing = find_end(line, opening)
+  literal = line[opening + 1 : closing]
+  return Instruction(
+    name=named[2],
+    arrays=parse_arrays(line[begin:end]),
+    opcode=line[end:opening].strip(),
+    operands=tuple(OPERAND.findall(literal)),
+    attributes=line[closing + 1 :],
+    is_root=bool(named[1]),
+    literal=literal,
+  )
+
+
+def parse_module(text: str) -> Module:
+  """A whole program, as `compiled.as_text()` gives it."""
+  computations, entry, current = {}, "", None
+  for line in text.splitlines():
+    header = HEADER.match(line)
+    if header:
+      current = computations.setdefault(header[2], Computation())
+      entry = header[2] if header[1] else entry
+    elif current is not None:
+      instruction = parse_instruction(line)
+      if instruction is not None:
+        current[instruction.name] = instruction
+  return Module(computations, entry)
+
+
+def count_trips(
+  module: Module, caller: Computation, loop: Instruction
+) -> int | None:
+  """How often the body of a while runs; None if that can not be seen.
+
+  It can where a counter starts at a constant, grows by one and is compared with
+  one, as in a scan.
+  """
+  condition = module.computations[loop.get_called("condition")]
+  body = module.computations[loop.get_called("body")]
+  compare = condition.root
+  if compare.opcode != "compare" or "direction=LT" not in compare.attributes:
+    return None
+  counter, limit = (condition.follow(name) for name in compare.operands)
+  index = get_index(counter)
+  stop = condition.get_constant(limit.name)
+  start = follow_element(caller, loop.operands[0], index)
+  grown = follow_element(body, body.root.name, index)
+  if index is None or stop is None or start is None or grown is None:
+    return None
+  first = caller.get_constant(start.name)
+  steps = [body.get_constant(name) for name in grown.operands]
+  step = next((x for x in steps if x is not None), None)
+  if grown.opcode != "add" or first is None or not step:
+    return None
+  return max(0, math.ceil((stop - first) / step))
+
+
+def get_index(element: Instruction) -> int | None:
+  """Which element of a tuple a get-tuple-element takes."""
+  found = re.search(r"\bindex=(\d+)", element.attributes)
+  return int(found[1]) if found else None
+
+
+def follow_element(
+  computation: Computation, name: str, index: int | None
+) -> Instruction | None:
+  """What an element of a tuple comes from, if the tuple is made there."""
+  made = computation.follow(name)
+  if index is None or made.opcode != "tuple":
+    return None
+  return computation.follow(made.operands[index])
+
+
+def walk(
+  module: Module, name: str | None = None, times: int = 1
+) -> Iterator[tuple[Computation, Instruction, int]]:
+  """Every instruction that is run, in which computation, and how often.
+
+  A loop whose length can not be seen counts once, and of branches the first:
+  what is added up over a walk is a lower bound.
+  """
+  computation = module.computations[name or module.entry]
+  for instruction in computation.values():
+    yield computation, instruction, times
+    if instruction.opcode == "while":
+      trips = count_trips(module, computation, instruction)
+      inner = times * (1 if trips is None else trips)
+      yield from walk(module, instruction.get_called("body"), inner)
+    elif instruction.opcode == "call":
+      yield from walk(module, instruction.get_called("to_apply"), times)
+    elif instruction.opcode == "conditional":
+      found = re.search(
+        r"(?:branch_computations=\{|true_computation=)%([^\s,}]+)",
+        instruction.attributes,
+      )
+      yield from walk(module, found[1], times)

@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What pre-training cost the authors of the ViT paper (tables 2 and 6)."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Cost(NamedTuple):
+  """Of one pre-training.
+
+  Attributes:
+    exaflops: table 6.
+    core_days: of TPUv3 cores, table 2; two cores are a chip.
+  """
+
+  exaflops: float | None = None
+  core_days: float | None = None
+
+
+JFT, IMAGENET21K = "tfds:jft300m", "tfds:imagenet21k"
+
+# (model, data, epochs) -> cost.
+COSTS = {
+  ("B/32", JFT, 7): Cost(55),
+  ("B/16", JFT, 7): Cost(224),
+  ("L/32", JFT, 7): Cost(196),
+  ("L/16", JFT, 7): Cost(783),
+  ("L/16", JFT, 14): Cost(1567, 680),
+  ("L/16", IMAGENET21K, 90): Cost(None, 230),
+  ("H/14", JFT, 14): Cost(4262, 2500),
+  ("R50x1", JFT, 7): Cost(50),
+  ("R152x2", JFT, 14): Cost(1126),
+  ("R200x3", JFT, 14): Cost(3306),
+  ("R50+B/16", JFT, 7): Cost(274),
+  ("R50+L/16", JFT, 14): Cost(1668),
+}
+
+
+def get_cost(config: Mapping[str, Any]) -> Cost | None:
+  """What the paper says of a config's pre-training; None if it has it not."""
+  model, train = config["model"], config["train"]
+  if train["steps"] is not None:
+    return None
+  key = model["variant"], config["data"]["source"], train["epochs"]
+  return COSTS.get(key)

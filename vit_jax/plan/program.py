@@ -1,0 +1,232 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What one step of a compiled program costs a chip: cycles, bytes, collectives.
+
+Everything is counted low rather than high, so that a time made of it bounds the
+real one from below.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from vit_jax.plan.hlo import (
+  Computation,
+  Instruction,
+  Module,
+  parse_module,
+  walk,
+)
+
+# What an operation over n devices brings into each of them, in sizes of its
+# largest side. A ring needs no more, and no algorithm less.
+RECEIVED = {
+  "all-gather": lambda n: (n - 1) / n,
+  "reduce-scatter": lambda n: (n - 1) / n,
+  "all-to-all": lambda n: (n - 1) / n,
+  "all-reduce": lambda n: 2 * (n - 1) / n,
+  "collective-permute": lambda n: 1.0,
+}
+CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+# Moves no byte of main memory, or is counted where it begins.
+FREE = re.compile(
+  r"parameter|get-tuple-element|tuple|bitcast|constant|while|call|conditional"
+  r"|custom-call|iota|after-all|optimization-barrier|(partition|replica)-id"
+  r"|send|recv|.*-done"
+)
+SLICES = ("slice", "dynamic-slice")
+UPDATE = "dynamic-update-slice"
+
+
+@dataclasses.dataclass
+class Collective:
+  """All operations of a kind in one step.
+
+  Attributes:
+    times: how often one runs.
+    received: bytes that come into each chip.
+  """
+
+  times: int = 0
+  received: float = 0.0
+
+
+@dataclasses.dataclass
+class Program:
+  """One step of a chip.
+
+  Attributes:
+    cycles: the compiler's estimates, added up over all that is fused.
+    traffic: bytes from and to main memory.
+    collectives: name -> over the links between chips of a slice.
+    slices: over the data-centre network between slices.
+  """
+
+  cycles: int
+  traffic: int
+  collectives: dict[str, Collective]
+  slices: Collective
+
+  @property
+  def received(self) -> float:
+    """Bytes that come into each chip from others of its slice."""
+    return sum(x.received for x in self.collectives.values())
+
+
+def read_program(text: str, devices: int) -> Program:
+  """Adds up a compiled program.
+
+  Args:
+    text: as `compiled.as_text()` gives it.
+    devices: that it runs on.
+  """
+  module = parse_module(text)
+  program = Program(0, 0, {}, Collective())
+  # An asynchronous operation stands in several fusions under one channel.
+  seen = set()
+  for computation, instruction, times in walk(module):
+    found = CYCLES.search(instruction.attributes)
+    program.cycles += times * int(found[1]) if found else 0
+    program.traffic += times * count_traffic(module, computation, instruction)
+    if instruction.opcode == "send":
+      # Between slices: the host sends for its chips.
+      program.slices.times += times
+      program.slices.received += times * instruction.arrays[0].size
+    for kind, size, attributes in find_collectives(
+      module, computation, instruction
+    ):
+      channel = re.search(r"channel_id=(\d+)", attributes)
+      key = channel[1] if channel else f"{id(computation)} {instruction.name}"
+      if key in seen:
+        continue
+      seen.add(key)
+      group = get_group_size(attributes, devices)
+      entry = program.collectives.setdefault(kind, Collective())
+      entry.times += times
+      entry.received += times * size * RECEIVED[kind](group)
+  return program
+
+
+def find_collectives(
+  module: Module, computation: Computation, instruction: Instruction
+) -> Iterator[tuple[str, int, str]]:
+  """(kind, bytes of the largest side, attributes) of what is a collective.
+
+  That is an instruction itself, or those in a fusion.
+  """
+  kind = instruction.opcode.removesuffix("-start")
+  if kind in RECEIVED:
+    read = [computation[name].size for name in instruction.operands]
+    size = max(instruction.size, sum(read))
+    if instruction.opcode.endswith("-start"):  # Its value holds its operand.
+      size = max(array.size for array in instruction.arrays)
+    yield kind, size, instruction.attributes
+  name = instruction.get_called("calls")
+  if name is None:
+    return
+  inner = module.computations[name]
+  for called in inner.values():
+    for kind, *found in find_collectives(module, inner, called):
+      # A sum of which each chip keeps its part, in one fusion.
+      scattered = any(x.opcode == "dynamic-slice" for x in inner.values())
+      if kind == "all-reduce" and scattered:
+        kind = "reduce-scatter"
+      yield kind, *found
+
+
+def get_group_size(attributes: str, devices: int) -> int:
+  """Over how many devices a collective goes.
+
+  Groups are lists of devices, the rows of a matrix, or axes of a mesh.
+  """
+  lists = re.search(r"replica_groups=\{\{([\d,]+)\}", attributes)
+  if lists:
+    return lists[1].count(",") + 1
+  matrix = re.search(r"replica_groups=\[([\d,]+)\]<=", attributes)
+  if matrix:
+    return int(matrix[1].split(",")[-1])
+  mesh = re.search(r"replica_groups=mesh\[([^\]]+)\] \{([^}]*)\}", attributes)
+  if mesh:
+    sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
+    size = 1
+    for axis, part in re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", mesh[2]):
+      size *= int(part or sizes[axis])
+    return size
+  return devices
+
+
+def count_traffic(
+  module: Module, computation: Computation, instruction: Instruction
+) -> int:
+  """Bytes that an instruction reads from main memory and writes there."""
+  opcode = instruction.opcode
+  if FREE.fullmatch(opcode):
+    return 0
+  operands = [computation[name] for name in instruction.operands]
+  if opcode in ("copy-start", "slice-start"):
+    # The value is (operand, copy, context) or ((operand), copy, context).
+    source, copy = instruction.arrays[0], instruction.arrays[1]
+    size = min(source.size, copy.size)
+    return size * (source.in_hbm + copy.in_hbm)
+  if opcode in SLICES:
+    return count_slice(operands[0], instruction)
+  if opcode == UPDATE:
+    return count_slice(instruction, operands[1])
+  if opcode != "fusion":
+    return instruction.hbm_size + sum(x.hbm_size for x in operands)
+  inner = module.computations[instruction.get_called("calls")]
+  read = sum(
+    count_read(inner, int(parameter.literal), operands)
+    for parameter in inner.values()
+    if parameter.opcode == "parameter"
+  )
+  return read + count_written(inner, instruction)
+
+
+def count_slice(whole: Instruction, part: Instruction) -> int:
+  """Bytes of a part that is copied out of an array, or into it."""
+  size = part.arrays[0].size
+  return size * (whole.arrays[0].in_hbm + part.arrays[0].in_hbm)
+
+
+def count_read(
+  inner: Computation, number: int, operands: list[Instruction]
+) -> int:
+  """Bytes of main memory that a fusion reads of one of its operands."""
+  operand = operands[number]
+  if not operand.hbm_size:
+    return 0
+  parameter = next(
+    x
+    for x in inner.values()
+    if x.opcode == "parameter" and int(x.literal) == number
+  )
+  read = 0
+  for user in inner.get_users(parameter.name):
+    if user.opcode in SLICES:
+      read += user.size
+    elif user.opcode == UPDATE and user.operands[0] == parameter.name:
+      continue  # Written in place.
+    elif user.opcode == "tuple":
+      continue  # Handed on.
+    else:
+      return operand.hbm_size
+  return min(read, operand.hbm_size)
+
+
+def count_written(inner: Computation, fusion: Instruction) -> int:
+  """Bytes of main memory that a fusion writes."""
+  root = inner.root
+  roots = root.operands if root.opcode == "tuple" else (root.name,)
+  if len(roots) != len(fusion.arrays):
+    return fusion.hbm_size  # A value of tuples, which are not taken apart.
+  written = 0
+  for name, array in zip(roots, fusion.arrays, strict=True):
+    made = inner.follow(name)
+    if not array.in_hbm or made.opcode == "parameter":
+      continue
+    if made.opcode == UPDATE:
+      written += inner[made.operands[1]].size
+    else:
+      written += array.size
+  return written

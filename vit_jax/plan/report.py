@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A plan for people."""
+
+from collections.abc import Iterable
+
+from vit_jax.chips import GIB
+from vit_jax.plan.estimate import Plan
+
+# A bound -> what stands beside it in the table.
+LABELS = {
+  "products": "matrix products",
+  "fusions": "compiler's cycles",
+  "memory": "main memory",
+  "links": "links in a slice",
+  "network": "between slices",
+}
+BOUNDS = (
+  "These are bounds: the compiler's figures over the data sheet's rates, "
+  "nothing was run.\nA real step takes longer."
+)
+
+
+def format_plan(plan: Plan) -> str:
+  """All of a plan, as some paragraphs."""
+  parts = [format_header(plan), format_memory(plan)]
+  if plan.fits:
+    parts += [format_step(plan), format_collectives(plan), format_run(plan)]
+    parts.append(BOUNDS)
+  return "\n\n".join(parts)
+
+
+def format_header(plan: Plan) -> str:
+  """What is planned, and whether it fits."""
+  axes = ", ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
+  slices = f"{plan.slices} slices of " if plan.slices > 1 else ""
+  pieces = [f"{plan.batch_size / plan.chips:,.4g} images a chip"]
+  if plan.accumulate > 1:
+    pieces.append(f"in {plan.accumulate} micro-batches")
+  if plan.remat:
+    pieces.append(f"remat {plan.remat}")
+  lines = [
+    f"{plan.model}: {plan.parameters:,} parameters, on {slices}"
+    f"{plan.topology}, {plan.chips} x {plan.kind} ({axes})",
+    f"{plan.steps:,} steps of {plan.batch_size:,}, {', '.join(pieces)}",
+    f"compiled in {plan.compile_seconds:.0f} s",
+  ]
+  if not plan.fits:
+    lines.append(
+      "It does not fit: try --sweep, a larger topology, a smaller "
+      "train.batch_size,\ntrain.accumulate, model.remat=full or more of "
+      "mesh.fsdp"
+    )
+  return "\n".join(lines)
+
+
+def format_memory(plan: Plan) -> str:
+  """The memory of a chip by kind."""
+  memory = plan.memory
+  rows = [
+    ("parameters", memory.parameters),
+    ("optimizer", memory.optimizer),
+    ("average", memory.average),
+    ("batch and padding", memory.batch),
+    ("activations and gradients", memory.activations),
+    ("program", memory.program),
+    ("total", memory.total),
+    ("available", memory.available),
+    ("head-room", memory.head_room),
+  ]
+  lines = [f"{'memory of a chip':28}{'GiB':>10}"]
+  for name, size in rows:
+    if name == "average" and not size:
+      continue
+    value = "unknown" if size is None else f"{size / GIB:,.3f}"
+    lines.append(f"{name:28}{value:>10}")
+  return "\n".join(lines)
+
+
+def format_step(plan: Plan) -> str:
+  """What a step costs a chip, and the time that it takes at least."""
+  program = plan.program
+  amounts = {
+    "products": (plan.program_flops / plan.chips / 1e9, "GFLOP"),
+    "fusions": (program.cycles / 1e6, "M cycles"),
+    "memory": (program.traffic / 1e9, "GB"),
+    "links": (program.received / 1e9, "GB"),
+    "network": (program.slices.received / 1e9, "GB"),
+  }
+  lines = [f"{'a step, on a chip':20}{'amount':>20}{'at least':>14}"]
+  for name, (amount, unit) in amounts.items():
+    if name == "network" and plan.slices == 1:
+      continue
+    bound = getattr(plan.bounds, name)
+    lines.append(
+      f"{LABELS[name]:20}{f'{amount:,.3f} {unit}':>20}{bound * 1e3:>11,.2f} ms"
+    )
+  return "\n".join(lines)
+
+
+def format_collectives(plan: Plan) -> str:
+  """What chips tell each other in a step."""
+  lines = [f"{'collectives':20}{'times':>8}{'MB into a chip':>18}"]
+  rows = list(plan.program.collectives.items())
+  if plan.slices > 1:
+    rows.append(("between slices", plan.program.slices))
+  for name, found in sorted(rows, key=lambda row: -row[1].received):
+    lines.append(f"{name:20}{found.times:>8,}{found.received / 1e6:>18,.2f}")
+  return "\n".join(lines) if rows else "no collectives"
+
+
+def format_run(plan: Plan) -> str:
+  """The whole run, and the paper's."""
+  return "\n".join(f"{name:20}{text}" for name, text in get_run_rows(plan))
+
+
+def get_run_rows(plan: Plan) -> Iterable[tuple[str, str]]:
+  """Lines of the whole run: names and values."""
+  bound = LABELS[plan.bounds.bound_by]
+  yield "step", f">= {plan.bounds.step * 1e3:,.1f} ms, bound by {bound}"
+  yield "images/s", f"<= {plan.images_per_second:,.0f}"
+  yield "MFU", f"<= {plan.mfu:.1%}"
+  yield (
+    "whole run",
+    f">= {plan.hours:,.1f} h, {plan.chip_hours:,.0f} chip-hours, "
+    f"{plan.core_days:,.0f} core-days, for {plan.exaflops:,.0f} exaFLOPs",
+  )
+  if plan.paper is not None:
+    known = [
+      f"{plan.paper.core_days:,} TPUv3-core-days (table 2)"
+      if plan.paper.core_days
+      else None,
+      f"{plan.paper.exaflops:,} exaFLOPs (table 6)"
+      if plan.paper.exaflops
+      else None,
+    ]
+    yield "the paper's", ", ".join(filter(None, known))

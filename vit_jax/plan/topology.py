@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""TPUs that are not there: libtpu's compiler and Google's data sheets."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import topologies
+
+from vit_jax.chips import GIB, get_chip
+from vit_jax.config import ConfigError, nearest
+
+
+class Generation(NamedTuple):
+  """What chips of a kind can do at most, beside their FLOP/s.
+
+  Attributes:
+    shape: of a slice, as an example.
+    memory: bytes that the compiler lets a program have.
+    bandwidth: bytes/s from and to main memory.
+    links: bytes/s into a chip over all its links to others of its slice.
+    network: bytes/s into a chip from other slices.
+    clock: Hz.
+    cores: TensorCores of a chip.
+    options: of libtpu's description.
+  """
+
+  shape: str
+  memory: float
+  bandwidth: float
+  links: float
+  network: float
+  clock: float
+  cores: int
+  options: Mapping[str, Any] = {}
+
+
+# From Google's documents of each generation. The memory is what libtpu 0.0.51
+# says when it runs out; the clock is the peak over the products a cycle of the
+# matrix units (four of 128 x 128 a core, of v6e 256 x 256).
+GENERATIONS = {
+  "v4": Generation(
+    shape="4x4x4",
+    memory=30.75 * GIB,
+    bandwidth=1.228e12,
+    links=300e9,
+    network=6.25e9,
+    clock=1.05e9,
+    cores=2,
+    options={"chip_config_name": "megacore"},
+  ),
+  "v5e": Generation(
+    shape="16x16",
+    memory=15.75 * GIB,
+    bandwidth=819e9,
+    links=200e9,
+    network=3.125e9,
+    clock=1.5e9,
+    cores=1,
+  ),
+  "v5p": Generation(
+    shape="4x4x4",
+    memory=95.73 * GIB,
+    bandwidth=2.765e12,
+    links=600e9,
+    network=6.25e9,
+    clock=1.75e9,
+    cores=2,
+  ),
+  "v6e": Generation(
+    shape="16x16",
+    memory=31.24 * GIB,
+    bandwidth=1.64e12,
+    links=448e9,
+    network=12.5e9,
+    clock=1.75e9,
+    cores=1,
+  ),
+}
+
+# libtpu asks nobody where it is, leaves other processes alone and is silent.
+ENVIRONMENT = {
+  "TPU_SKIP_MDS_QUERY": "1",
+  "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+  "TPU_WORKER_HOSTNAMES": "localhost",
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+  "TPU_LOG_DIR": "disabled",
+}
+
+
+class Topology(NamedTuple):
+  """Some slices of TPU.
+
+  Attributes:
+    name: as "v5e:16x16".
+    slices: how many of these.
+    devices: of all of them, described and not there.
+    generation: what each can do.
+    peak_flops: bfloat16 FLOP/s of each.
+  """
+
+  name: str
+  slices: int
+  devices: list[jax.Device]
+  generation: Generation
+  peak_flops: float
+
+
+def get_topology(name: str, slices: int = 1) -> Topology:
+  """Describes TPUs; jax itself stays on the CPU.
+
+  Args:
+    name: GENERATION:SHAPE, as "v5e:16x16" or "v5p:4x4x8".
+    slices: so many of them, joined by the data-centre network.
+
+  Raises:
+    ConfigError: for a name that is none, or if libtpu is not installed.
+  """
+  found = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
+  kind = found[1] if found else name.partition(":")[0]
+  if kind not in GENERATIONS:
+    raise ConfigError(f"--topology={name}: {nearest(kind, GENERATIONS)}")
+  generation = GENERATIONS[kind]
+  if found is None:
+    raise ConfigError(
+      f"--topology={name} has no shape, as --topology={kind}:{generation.shape}"
+    )
+  if slices < 1:
+    raise ConfigError(f"--slices={slices} must be at least 1")
+  jax.config.update("jax_platforms", "cpu")
+  os.environ.update(ENVIRONMENT)
+  options = dict(generation.options)
+  if slices > 1:
+    options["num_slices"] = slices
+  try:
+    devices = topologies.get_topology_desc(
+      platform="tpu", topology_name=name, **options
+    ).devices
+  except ModuleNotFoundError:
+    raise ConfigError(
+      "the compiler of TPUs is not installed: pip install 'vit_jax[plan]', "
+      "which is libtpu and needs no TPU"
+    ) from None
+  except (jax.errors.JaxRuntimeError, RuntimeError) as error:
+    raise ConfigError(f"--topology={name}: {error}") from error
+  return Topology(
+    name, slices, devices, generation, get_chip(devices[0]).peak_flops
+  )
