@@ -62,8 +62,12 @@ def main(argv: list[str] | None = None) -> None:
       if getattr(arguments, name) is not None and not arguments.sweep:
         raise ConfigError(f"--{name} is of a sweep: add --sweep")
 
+    import jax
+
     from vit_jax.plan.topology import get_topology
 
+    # What is compiled for chips that are not there can not be read back.
+    jax.config.update("jax_enable_compilation_cache", False)
     topology = get_topology(arguments.topology, arguments.slices)
     config = load_config(arguments.config, overrides)
     if arguments.sweep:

@@ -70,7 +70,7 @@ class Program:
   @property
   def received(self) -> float:
     """Bytes that come into each chip from others of its slice."""
-    return sum(x.received for x in self.collectives.values())
+    return sum((x.received for x in self.collectives.values()), 0.0)
 
 
 def read_program(text: str, devices: int) -> Program:

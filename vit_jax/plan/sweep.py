@@ -28,6 +28,7 @@ from vit_jax.plan.topology import Topology
 TENSOR = (1, 2, 4, 8)
 ACCUMULATE = (1, 2, 4, 8, 16)
 REMAT = ("none", "dots", "full")
+FEW = 12  # Candidates that are compiled at most.
 # What the arithmetic may be wrong by before a candidate is not even tried.
 MARGIN = 1.25
 
@@ -146,6 +147,7 @@ def sweep(
   *,
   budget: float,
   batch_sizes: str | None = None,
+  few: int = FEW,
 ) -> Sweep:
   """Looks for the fastest way to run a config that fits.
 
@@ -155,6 +157,7 @@ def sweep(
     flags: that made the config.
     budget: seconds to compile in.
     batch_sizes: as "2048,4096"; None is the config's own.
+    few: how many to compile at most.
 
   Raises:
     ConfigError: for batch sizes that are none, or if no mesh divides them.
@@ -183,7 +186,7 @@ def sweep(
   end = time.monotonic() + budget
   place = [f"--topology={topology.name}", f"--slices={topology.slices}"]
   print(HEADER, file=sys.stderr)
-  for candidate in ranked:
+  for candidate in ranked[:few]:
     left = end - time.monotonic()
     if left <= 0:
       break

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Small programs, compiled by the TPU's own compiler, whose costs are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vit_jax.plan.program import get_group_size, read_program
+from vit_jax.plan.topology import get_topology
+
+pytest.importorskip("libtpu")
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def devices():
+  return get_topology("v5e:2x2").devices
+
+
+def compile_for(devices, function, shape, spec, out_spec, dtype=jnp.float32):
+  """One step of a chip, of a function over all of them in a row."""
+  mesh = Mesh(np.array(devices), ("x",))
+  place = NamedSharding(mesh, spec)
+  argument = jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+  out = NamedSharding(mesh, out_spec)
+  compiled = jax.jit(function, out_shardings=out).lower(argument).compile()
+  return read_program(compiled.as_text(), len(devices))
+
+
+ROWS, WHOLE = PartitionSpec("x"), PartitionSpec()
+
+
+def test_what_is_read_and_written(devices):
+  """64 MiB in, 64 MiB out, too much for the memory on the chip."""
+  one = compile_for(devices[:1], lambda x: x + 1, (16 * MIB,), WHOLE, WHOLE)
+  assert one.traffic == 2 * 64 * MIB
+  assert one.cycles > 0 and one.collectives == {} and one.received == 0
+
+
+def test_a_gather_brings_in_what_others_have(devices):
+  found = compile_for(devices, lambda x: x, (4 * MIB, 4), ROWS, WHOLE)
+  assert list(found.collectives) == ["all-gather"]
+  assert found.collectives["all-gather"].times == 1
+  assert found.received == 3 / 4 * 64 * MIB
+
+
+def test_a_sum_over_chips_goes_round_twice(devices):
+  """Each has 1,024 rows of its own; the sum over all is 4 KiB."""
+
+  def add(x):
+    return x.sum(axis=0)
+
+  found = compile_for(devices, add, (4096, 1024), ROWS, WHOLE)
+  assert found.collectives["all-reduce"].times == 1
+  assert found.received == 2 * 3 / 4 * 4096
+
+
+def test_a_loop_on_a_chip_counts_as_often_as_it_runs(devices):
+  def run(length):
+    def chain(x):
+      body = lambda c, _: (jnp.tanh(c @ c), None)  # noqa: E731
+      return jax.lax.scan(body, x, length=length)[0]
+
+    return compile_for(devices[:1], chain, (2048, 2048), WHOLE, WHOLE)
+
+  few, many = run(8), run(64)
+  assert 7 < many.cycles / few.cycles < 9
+
+
+@pytest.mark.parametrize(
+  ("groups", "expected"),
+  [
+    ("replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}", 4),
+    ("replica_groups=[4,2]<=[2,4]T(1,0), x", 2),
+    ("replica_groups=mesh['axis_0'=16] {'axis_0'}, x", 16),
+    ("replica_groups=mesh['a'=4,'b'=2] {'b'}, x", 2),
+    ("replica_groups=mesh['a'=4,'b'=2] {'a','b'}, x", 8),
+    ("replica_groups=mesh['a'=8] {'a':(2)4}, x", 4),
+    ("replica_groups={}, x", 8),
+  ],
+)
+def test_groups(groups, expected):
+  assert get_group_size(groups, 8) == expected

@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command, and its search, as a user runs them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from vit_jax.command_line import load_config
+from vit_jax.config import ConfigError
+from vit_jax.experiment import Experiment
+from vit_jax.plan import sweep as sweeping
+from vit_jax.plan.topology import get_topology
+
+pytest.importorskip("libtpu")
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+FLAGS = ["--config=configs/digits.py", "--config.model.variant=mu/4"]
+
+
+@pytest.fixture(scope="module")
+def topology():
+  return get_topology("v5e:2x2")
+
+
+@pytest.fixture(scope="module")
+def exp(topology):
+  config = load_config("configs/digits.py", FLAGS[1:])
+  return Experiment(config, topology.devices)
+
+
+def run(*flags):
+  """`python -m vit_jax.plan`, from a terminal that knows nothing of TPUs."""
+  return subprocess.run(
+    [sys.executable, "-m", "vit_jax.plan", *flags],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env={k: v for k, v in os.environ.items() if not k.startswith("TPU_")},
+  )
+
+
+def test_candidates_are_all_that_divide(exp, topology):
+  """The model has four heads."""
+  found = list(sweeping.make_candidates(exp, topology, [128]))
+  # Six meshes of four chips, five micro-batches, three policies.
+  assert len(found) == len(set(found)) == 6 * 5 * 3
+  assert {(x.replica, x.fsdp, x.tensor) for x in found} == {
+    *((4, 1, 1), (2, 2, 1), (1, 4, 1), (2, 1, 2), (1, 2, 2), (1, 1, 4))
+  }
+  # Seven images are on one chip, or on four that share their heads.
+  seven = list(sweeping.make_candidates(exp, topology, [7]))
+  assert {x[1:5] for x in seven} == {(1, 1, 1, 4)}
+
+
+def test_slices_are_joined_by_replicas(exp):
+  two = get_topology("v5e:2x2", slices=2)
+  found = sweeping.make_candidates(exp, two, [128])
+  assert {x.replica for x in found} == {2, 4, 8}
+
+
+def test_what_an_image_costs(exp):
+  none, dots, full = (
+    sweeping.measure_image(exp, remat) for remat in sweeping.REMAT
+  )
+  assert none.activations > dots.activations > full.activations > 0
+  # The forward pass is a third; it is run again but for the head and stem.
+  assert none.flops < dots.flops < full.flops < 4 / 3 * none.flops
+
+
+def test_more_chips_of_a_state_need_less_of_each(exp, topology):
+  image = sweeping.measure_image(exp, "none")
+  whole, parted, split = (
+    sweeping.guess(exp, topology, candidate, image)
+    for candidate in (
+      sweeping.Candidate(128, 1, 4, 1, 1, "none"),
+      sweeping.Candidate(128, 1, 1, 4, 1, "none"),
+      sweeping.Candidate(128, 4, 1, 4, 1, "none"),
+    )
+  )
+  assert whole.memory > parted.memory > split.memory
+  # Weights are gathered for every micro-batch.
+  assert split.seconds > parted.seconds
+
+
+def test_the_fastest_that_fits_as_overrides_to_paste(exp, topology):
+  found = sweeping.sweep(exp.config, topology, FLAGS, budget=500.0, few=2)
+  assert found.ranked == 90 and len(found.tried) == 2
+  assert [x["outcome"] for x in found.tried] == ["fits", "fits"]
+  speeds = [x["plan"]["images_per_second"] for x in found.tried]
+  assert found.best["plan"]["images_per_second"] == max(speeds)
+  lines = str(found).splitlines()
+  assert lines[-1] == " ".join(found.best["overrides"])
+  # Pasted, they give the plan that was promised.
+  where = ["--topology=v5e:2x2", *FLAGS, *lines[-1].split()]
+  done = run(*where, "--json")
+  assert done.returncode == 0, done.stderr
+  again = json.loads(done.stdout)
+  for key in ("mesh", "memory", "bounds", "program", "mfu", "model_flops"):
+    assert again[key] == found.best["plan"][key]
+  assert done.stderr.startswith("mu/4: ") and "rning" not in done.stderr
+
+
+def test_what_is_not_compiled_in_time_is_said(exp, topology):
+  found = sweeping.sweep(exp.config, topology, FLAGS, budget=0.5)
+  assert [x["outcome"] for x in found.tried] == [
+    "not compiled within the budget"
+  ]
+  assert found.best is None and "None of them fits" in str(found)
+
+
+@pytest.mark.parametrize(
+  ("sizes", "message"),
+  [("7", "no mesh of 4 chips divides a batch of 7"), ("a,8", "no batch sizes")],
+)
+def test_batches_that_can_not_be(exp, topology, sizes, message):
+  one_head = {**exp.config, "model": {**exp.config["model"], "num_heads": 1}}
+  with pytest.raises(ConfigError, match=message):
+    sweeping.sweep(one_head, topology, FLAGS, budget=1.0, batch_sizes=sizes)
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--topology=v5e:2x2"], "--config is missing"),
+    (["--config=configs/digits.py"], "--topology is missing"),
+    ([*FLAGS, "--topology=v5e:2x2", "--budget=9"], "add --sweep"),
+    ([*FLAGS, "--topology=v5e:2x2", "--swep"], "did you mean '--sweep'"),
+    ([*FLAGS, "--topology=v5e:2x2", "--config.mesh.fsdp=3"], "mesh"),
+  ],
+)
+def test_a_command_that_can_not_be(flags, message):
+  done = run(*flags)
+  assert done.returncode == 2 and done.stdout == ""
+  assert message in done.stderr and "Traceback" not in done.stderr
