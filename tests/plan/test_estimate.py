@@ -88,8 +88,8 @@ def test_a_plan_for_people_and_for_programs(plan):
   assert "between slices" not in text and "paper" not in text
   read = json.loads(json.dumps(found.to_json()))
   assert read["fits"] is True and read["memory"]["total"] == found.memory.total
-  assert read["bounds"]["step"] == found.bounds.step
-  assert read["mfu"] == found.mfu and read["paper"] is None
+  assert read["at_least"]["step_seconds"] == found.bounds.step
+  assert read["at_most"]["mfu"] == found.mfu and read["paper"] is None
 
 
 def test_out_of_memory_is_a_result(config, topology):
@@ -101,7 +101,7 @@ def test_out_of_memory_is_a_result(config, topology):
   text = format_plan(found)
   assert "It does not fit" in text and "images/s" not in text
   read = json.loads(json.dumps(found.to_json()))
-  assert read["fits"] is False and "mfu" not in read
+  assert read["fits"] is False and "at_most" not in read
 
 
 @pytest.mark.parametrize(

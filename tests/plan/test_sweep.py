@@ -88,11 +88,15 @@ def test_more_chips_of_a_state_need_less_of_each(exp, topology):
 
 
 def test_the_fastest_that_fits_as_overrides_to_paste(exp, topology):
-  found = sweeping.sweep(exp.config, topology, FLAGS, budget=500.0, few=2)
+  said = []
+  found = sweeping.sweep(
+    exp.config, topology, FLAGS, said.append, budget=500.0, few=2
+  )
+  assert len(said) == 3 and "images/s at most" in said[0]
   assert found.ranked == 90 and len(found.tried) == 2
   assert [x["outcome"] for x in found.tried] == ["fits", "fits"]
-  speeds = [x["plan"]["images_per_second"] for x in found.tried]
-  assert found.best["plan"]["images_per_second"] == max(speeds)
+  speeds = [x["plan"]["at_most"]["images_per_second"] for x in found.tried]
+  assert found.best["plan"]["at_most"]["images_per_second"] == max(speeds)
   lines = str(found).splitlines()
   assert lines[-1] == " ".join(found.best["overrides"])
   # Pasted, they give the plan that was promised.
@@ -100,17 +104,17 @@ def test_the_fastest_that_fits_as_overrides_to_paste(exp, topology):
   done = run(*where, "--json")
   assert done.returncode == 0, done.stderr
   again = json.loads(done.stdout)
-  for key in ("mesh", "memory", "bounds", "program", "mfu", "model_flops"):
+  for key in ("mesh", "memory", "bounds", "program", "at_most", "at_least"):
     assert again[key] == found.best["plan"][key]
   assert done.stderr.startswith("mu/4: ") and "rning" not in done.stderr
 
 
 def test_what_is_not_compiled_in_time_is_said(exp, topology):
-  found = sweeping.sweep(exp.config, topology, FLAGS, budget=0.5)
+  found = sweeping.sweep(exp.config, topology, FLAGS, print, budget=0.5)
   assert [x["outcome"] for x in found.tried] == [
     "not compiled within the budget"
   ]
-  assert found.best is None and "None of them fits" in str(found)
+  assert found.best is None and "none of them fits" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +124,9 @@ def test_what_is_not_compiled_in_time_is_said(exp, topology):
 def test_batches_that_can_not_be(exp, topology, sizes, message):
   one_head = {**exp.config, "model": {**exp.config["model"], "num_heads": 1}}
   with pytest.raises(ConfigError, match=message):
-    sweeping.sweep(one_head, topology, FLAGS, budget=1.0, batch_sizes=sizes)
+    sweeping.sweep(
+      one_head, topology, FLAGS, print, budget=1.0, batch_sizes=sizes
+    )
 
 
 @pytest.mark.parametrize(

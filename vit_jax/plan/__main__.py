@@ -49,6 +49,10 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument("--json", action="store_true", help="for programs")
   arguments, overrides = parser.parse_known_args(argv)
+
+  def say(text):
+    print(text, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+
   with reported():
     for override in overrides:
       if not override.startswith("--config."):
@@ -77,22 +81,20 @@ def main(argv: list[str] | None = None) -> None:
         config,
         topology,
         [f"--config={arguments.config}", *overrides],
+        say,
         budget=arguments.budget or 600.0,
         batch_sizes=arguments.batch_sizes,
       )
-      text = str(found)
+      say(f"\n{found}")
     else:
       from vit_jax.experiment import Experiment
       from vit_jax.plan.estimate import make_plan
       from vit_jax.plan.report import format_plan
 
       found = make_plan(Experiment(config, topology.devices), topology)
-      text = format_plan(found)
+      say(format_plan(found))
   if arguments.json:
-    print(text, file=sys.stderr)
     print(json.dumps(found.to_json()))
-  else:
-    print(text)
 
 
 if __name__ == "__main__":

@@ -164,18 +164,24 @@ class Plan:
     return self.model_flops * self.steps / 1e18
 
   def to_json(self) -> dict[str, Any]:
-    """For programs: every figure, with what follows from them."""
-    found = dataclasses.asdict(self) | {"fits": self.fits}
-    found["paper"] = self.paper and self.paper._asdict()
-    found["exaflops"] = self.exaflops
+    """For programs: every figure, with the bounds that follow from them."""
+    found = dataclasses.asdict(self) | {
+      "fits": self.fits,
+      "exaflops": self.exaflops,
+      "paper": self.paper and self.paper._asdict(),
+    }
     for name in ("total", "head_room"):
       found["memory"][name] = getattr(self.memory, name)
     if not self.fits:
       return found
-    for name in ("step", "bound_by"):
-      found["bounds"][name] = getattr(self.bounds, name)
-    names = ("mfu", "images_per_second", "hours", "chip_hours", "core_days")
-    return found | {name: getattr(self, name) for name in names}
+    at_least = ("hours", "chip_hours", "core_days")
+    at_most = ("mfu", "images_per_second")
+    return found | {
+      "bound_by": self.bounds.bound_by,
+      "at_least": {"step_seconds": self.bounds.step}
+      | {name: getattr(self, name) for name in at_least},
+      "at_most": {name: getattr(self, name) for name in at_most},
+    }
 
 
 def make_plan(exp: Experiment, topology: Topology) -> Plan:

@@ -31,8 +31,8 @@ CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 # Moves no byte of main memory, or is counted where it begins.
 FREE = re.compile(
   r"parameter|get-tuple-element|tuple|bitcast|constant|while|call|conditional"
-  r"|custom-call|iota|after-all|optimization-barrier|(partition|replica)-id"
-  r"|send|recv|.*-done"
+  r"|iota|after-all|optimization-barrier|(partition|replica)-id"
+  r"|send|recv|async-.*|.*-done"
 )
 SLICES = ("slice", "dynamic-slice")
 UPDATE = "dynamic-update-slice"
@@ -160,7 +160,8 @@ def count_traffic(
 ) -> int:
   """Bytes that an instruction reads from main memory and writes there."""
   opcode = instruction.opcode
-  if FREE.fullmatch(opcode):
+  kernel = 'custom_call_target="tpu_custom_call"' in instruction.attributes
+  if FREE.fullmatch(opcode) or (opcode == "custom-call" and not kernel):
     return 0
   operands = [computation[name] for name in instruction.operands]
   if opcode in ("copy-start", "slice-start"):

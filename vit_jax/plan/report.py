@@ -5,7 +5,7 @@
 from collections.abc import Iterable
 
 from vit_jax.chips import GIB
-from vit_jax.plan.estimate import Plan
+from vit_jax.plan.estimate import DAY, HOUR, Plan
 
 # A bound -> what stands beside it in the table.
 LABELS = {
@@ -127,7 +127,8 @@ def get_run_rows(plan: Plan) -> Iterable[tuple[str, str]]:
   )
   if plan.paper is not None:
     known = [
-      f"{plan.paper.core_days:,} TPUv3-core-days (table 2)"
+      f"{plan.paper.core_days * DAY / HOUR / 2:,.0f} chip-hours, "
+      f"{plan.paper.core_days:,} core-days of TPUv3 (table 2)"
       if plan.paper.core_days
       else None,
       f"{plan.paper.exaflops:,} exaFLOPs (table 6)"

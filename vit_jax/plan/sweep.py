@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -97,7 +97,9 @@ class Sweep:
     """The most images per second of what fits."""
     fitting = [x for x in self.tried if x["outcome"] == "fits"]
     return max(
-      fitting, key=lambda x: x["plan"]["images_per_second"], default=None
+      fitting,
+      key=lambda x: x["plan"]["at_most"]["images_per_second"],
+      default=None,
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -105,16 +107,13 @@ class Sweep:
     return dataclasses.asdict(self) | {"best": self.best}
 
   def __str__(self) -> str:
-    rows = list(map(format_row, self.tried))
-    lines = [HEADER, *rows, f"{len(rows)} of {self.ranked} candidates tried"]
+    said = f"{len(self.tried)} of {self.ranked} candidates tried"
     if self.best is None:
-      lines.append(
-        "None of them fits: take a larger topology, a smaller batch, or a "
-        "larger --budget"
+      return (
+        f"{said}, and none of them fits: take a larger topology, a smaller "
+        f"batch, or a larger --budget"
       )
-    else:
-      lines += ["", "the fastest that fits:", " ".join(self.best["overrides"])]
-    return "\n".join(lines)
+    return f"{said}; the fastest that fits:\n{' '.join(self.best['overrides'])}"
 
 
 HEADER = (
@@ -135,8 +134,8 @@ def format_row(tried: Mapping[str, Any]) -> str:
     return f"{line}{'':8}  {tried['outcome']}"
   return (
     f"{line}{plan['memory']['total'] / GIB:>8.2f}"
-    f"{plan['bounds']['step'] * 1e3:>12,.1f} ms"
-    f"{plan['images_per_second']:>18,.0f}"
+    f"{plan['at_least']['step_seconds'] * 1e3:>12,.1f} ms"
+    f"{plan['at_most']['images_per_second']:>18,.0f}"
   )
 
 
@@ -144,6 +143,7 @@ def sweep(
   config: Mapping[str, Any],
   topology: Topology,
   flags: Sequence[str],
+  say: Callable[[str], None],
   *,
   budget: float,
   batch_sizes: str | None = None,
@@ -155,6 +155,7 @@ def sweep(
     config: sections of keys.
     topology: the TPUs.
     flags: that made the config.
+    say: told of every candidate as soon as it is compiled.
     budget: seconds to compile in.
     batch_sizes: as "2048,4096"; None is the config's own.
     few: how many to compile at most.
@@ -185,16 +186,19 @@ def sweep(
   found = Sweep(len(candidates), [])
   end = time.monotonic() + budget
   place = [f"--topology={topology.name}", f"--slices={topology.slices}"]
-  print(HEADER, file=sys.stderr)
+  say(HEADER)
   for candidate in ranked[:few]:
     left = end - time.monotonic()
     if left <= 0:
       break
     overrides = candidate.get_overrides()
-    tried = compile_apart([*flags, *place, *overrides], left)
+    try:
+      tried = compile_apart([*flags, *place, *overrides], left)
+    except KeyboardInterrupt:
+      break  # What was found so far is said.
     tried |= {"candidate": candidate._asdict(), "overrides": overrides}
     found.tried.append(tried)
-    print(format_row(tried), file=sys.stderr, flush=True)
+    say(format_row(tried))
   return found
 
 
