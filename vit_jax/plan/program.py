@@ -36,6 +36,8 @@ FREE = re.compile(
 )
 SLICES = ("slice", "dynamic-slice")
 UPDATE = "dynamic-update-slice"
+# In a fusion these give what is asked of them, and read no more.
+SHAPING = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
 @dataclasses.dataclass
@@ -202,17 +204,24 @@ def count_read(
     for x in inner.values()
     if x.opcode == "parameter" and int(x.literal) == number
   )
-  read = 0
-  for user in inner.get_users(parameter.name):
+  return min(count_used(inner, parameter), operand.hbm_size)
+
+
+def count_used(inner: Computation, value: Instruction) -> int:
+  """Bytes of a value that others of its fusion look at."""
+  used = 0
+  for user in inner.get_users(value.name):
     if user.opcode in SLICES:
-      read += user.size
-    elif user.opcode == UPDATE and user.operands[0] == parameter.name:
+      used += user.size
+    elif user.opcode == UPDATE and user.operands[0] == value.name:
       continue  # Written in place.
     elif user.opcode == "tuple":
       continue  # Handed on.
+    elif user.opcode in SHAPING:
+      used += count_used(inner, user)
     else:
-      return operand.hbm_size
-  return min(read, operand.hbm_size)
+      return value.size
+  return used
 
 
 def count_written(inner: Computation, fusion: Instruction) -> int:
