@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes on this machine: tiny ones, and two of a real run."""
 
+import ast
 import json
 import os
 import pathlib
@@ -45,6 +46,18 @@ def finish(process):
   """(exit status, standard output, standard error)"""
   out, err = process.communicate(timeout=120)
   return process.returncode, out, err
+
+
+def test_it_needs_nothing_that_is_installed():
+  tree = ast.parse((ROOT / "launch/local.py").read_text())
+  names = set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      names.add(node.module)
+  tops = {name.partition(".")[0] for name in names}
+  assert "subprocess" in tops and tops <= sys.stdlib_module_names
 
 
 def test_every_line_says_whose_it_is():
