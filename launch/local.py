@@ -151,12 +151,16 @@ class Lines:
     self._decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
     self._rest = ""
 
-  def pass_on(self) -> bool:
-    """Writes the lines that have come; whether there may be more."""
+  def pass_on(self) -> bytes | None:
+    """Writes the lines that have come.
+
+    Returns:
+      What was read: none at the end of the stream, None while nothing comes.
+    """
     data = self.pipe.read(1 << 16)
     if data:
       self._write(self._decoder.decode(data))
-    return bool(data)
+    return data
 
   def finish(self) -> None:
     """Writes what is left, and ends a line that was not ended."""
@@ -217,7 +221,7 @@ class Processes:
   def watch(self) -> None:
     """Passes on what is written, and notices who has ended."""
     for key, _ in self._selector.select(POLL):
-      if not key.data.pass_on():
+      if key.data.pass_on() == b"":
         self._selector.unregister(key.fileobj)
     for i in self.running:
       code = self._processes[i].poll()

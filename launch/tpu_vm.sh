@@ -25,8 +25,8 @@
 #   --dry_run           prints the commands, to be pasted, and runs none
 #
 # Workers keep the command as a systemd unit, which survives the connection. It
-# is started again, ten times an hour at most, whatever it ended with but 0
-# (done), 2 (bad config) and an answer to `stop`.
+# is started again, ten times an hour at most, unless it ended with 0 (done) or
+# 2 (bad config), or was stopped.
 
 set -euo pipefail
 
