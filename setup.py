@@ -58,6 +58,7 @@ EXTRAS = {
     "beartype>=0.21,<0.24",
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
+    "pyyaml>=6.0.1,<7",
     "ruff==0.17.5",
   ],
   # And timm, which `make judges` installs without what it asks for: that is

@@ -34,7 +34,7 @@ NAMES = sorted(
 )
 DOCUMENTS = [
   ROOT / "README.md",
-  *(ROOT / "docs").glob("*.md"),
+  *(ROOT / "docs").rglob("*.md"),
   *(ROOT / f"configs/{name}.py" for name in NAMES),
 ]
 
@@ -59,6 +59,8 @@ def get_commands():
       _, python, command = line.partition("python -m vit_jax.")
       # A form that is no name, and the typing error that the README shows.
       skipped = "configs/NAME.py" in line or "stesp" in line
+      if command.count("'") % 2:  # A variable's value, quoted as a whole.
+        command = command.rpartition("'")[0]
       if python and "--config=configs/" in command and not skipped:
         yield shlex.split(command, comments=True)
 

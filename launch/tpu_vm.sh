@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# A run on Cloud TPU VMs, asked for as a queued resource: one slice or several.
+#
+#   launch/tpu_vm.sh VERB --name=NAME --zone=ZONE [FLAGS] [-- COMMAND ...]
+#
+#   create    asks for the TPU; it may wait in a queue
+#   install   copies what is committed here to every worker, and installs it
+#   run       starts COMMAND on every worker, in place of what runs there
+#   logs      follows what the first worker says
+#   status    the state of the TPU, and of the command on every worker
+#   stop      lets the run save and end
+#   delete    gives the TPU back
+#   watch     create, install and run, and all of it again after a preemption,
+#             until COMMAND has ended with 0 on every worker
+#
+#   --type=TYPE         as v5litepod-16 (create, watch)
+#   --runtime=VERSION   as v2-alpha-tpuv5-lite (create, watch)
+#   --spot              cheap, and can be taken away (create, watch)
+#   --nodes=N           so many slices of TYPE, 1 by default (create, watch)
+#   --project=PROJECT   not that of the gcloud configuration
+#   --poll=SECONDS      between two looks, 60 by default (watch)
+#   --dry_run           prints the commands, to be pasted, and runs none
+#
+# Workers keep the command as a systemd unit, which survives the connection. It
+# is started again, ten times an hour at most, unless it ended with 0 (done) or
+# 2 (bad config), or was stopped.
+
+set -euo pipefail
+
+verb=${1:-}
+name='' zone='' type='' runtime='' project='' nodes=1 poll=60 spot='' dry_run=''
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+fail() {
+  echo "tpu_vm.sh: error: $1" >&2
+  exit "${2:-2}"
+}
+
+say() {
+  echo "tpu_vm.sh: $1" >&2
+}
+
+# The words as a shell reads them back, on one line.
+quote() {
+  local word line=''
+  for word; do
+    case $word in
+      '' | *[!A-Za-z0-9_./:=,@+-]*)
+        word="'$(printf '%s' "$word" | sed "s/'/'\\\\''/g")'"
+        ;;
+    esac
+    line="$line${line:+ }$word"
+  done
+  printf '%s\n' "$line"
+}
+
+call() {
+  if [ "$dry_run" ]; then quote "$@"; else "$@"; fi
+}
+
+tpu() {
+  call gcloud compute tpus queued-resources "$@" --zone="$zone" \
+    ${project:+--project="$project"} --quiet
+}
+
+on_all() {
+  tpu ssh "$name" --node=all --worker=all --command="$1"
+}
+
+create() {
+  local place=(--node-id="$name")
+  if [ "$nodes" -gt 1 ]; then
+    place=(--node-count="$nodes" --node-prefix="$name")
+  fi
+  tpu create "$name" --accelerator-type="$type" --runtime-version="$runtime" \
+    "${place[@]}" ${spot:+--spot}
+}
+
+delete() {
+  tpu delete "$name" --force
+}
+
+# The Python of the images is older than ours: uv brings one.
+install() {
+  local archive="${TMPDIR:-/tmp}/$name.tar.gz" remote
+  remote="mkdir -p vit_jax && tar -xzf vit_jax.tar.gz -C vit_jax"
+  remote="$remote && python3 -m pip install -q --user uv"
+  remote="$remote && python3 -m uv venv -q --allow-existing --python=3.12"
+  remote="$remote vit_jax/.venv && python3 -m uv pip install -q"
+  remote="$remote --python=vit_jax/.venv/bin/python -e './vit_jax[tpu]'"
+  call git -C "$root" archive --format=tar.gz --output="$archive" HEAD &&
+    tpu scp "$archive" "$name:vit_jax.tar.gz" --node=all --worker=all &&
+    on_all "$remote"
+}
+
+# The command lies in a file, for systemd replaces $ and % in what it is given.
+# SIGTERM goes to the command alone: it saves, and needs its helpers for that.
+run() {
+  local script remote property
+  script="cd ~/vit_jax && . .venv/bin/activate && exec $(quote "$@")"
+  remote="printf '%s\n' $(quote "$script") > vit_jax.sh"
+  remote="$remote; sudo systemctl stop vit_jax 2> /dev/null"
+  remote="$remote; sudo systemctl reset-failed vit_jax 2> /dev/null"
+  remote="$remote; sudo systemd-run --unit=vit_jax --uid=\"\$USER\""
+  for property in Restart=on-failure RestartPreventExitStatus=2 RestartSec=10 \
+    StartLimitIntervalSec=3600 StartLimitBurst=10 RemainAfterExit=yes \
+    KillMode=mixed TimeoutStopSec=600; do
+    remote="$remote --property=$property"
+  done
+  on_all "$remote bash \"\$HOME/vit_jax.sh\""
+}
+
+# Nothing where there is no such resource: a failure is one of gcloud.
+get_state() {
+  tpu list --filter="name~/$name\$" --format='value(state.state)'
+}
+
+# What the units do, each once: SubState=running, auto-restart, failed, exited
+# (with 0), or dead, where nothing was started since the worker was.
+get_units() {
+  on_all 'systemctl show vit_jax --property=SubState' | grep -o 'SubState=.*' |
+    sort -u
+}
+
+status() {
+  tpu describe "$name" --format='value(state.state)' &&
+    on_all 'systemctl show vit_jax --property=SubState,ExecMainStatus,NRestarts'
+}
+
+again() {
+  say "that failed: trying again in $poll s"
+}
+
+watch() {
+  local state units
+  while true; do
+    # What fails is asked again: the network does, for a moment.
+    if state=$(get_state); then
+      case $state in
+        '')
+          say "there is no $name: asking for it"
+          create || again
+          ;;
+        SUSPENDED)
+          say "$name was taken away: asking for it again"
+          { delete && create; } || again
+          ;;
+        FAILED)
+          fail "$name was refused: see gcloud compute tpus queued-resources \
+describe $name --zone=$zone" 1
+          ;;
+        ACTIVE)
+          units=$(get_units) || units=''
+          case $units in
+            *dead*)
+              say "$name is there: installing and starting"
+              { install && run "$@"; } || again
+              ;;
+            *failed*)
+              fail "the command failed: logs says why; $name is still there, \
+and costs until delete" 1
+              ;;
+            SubState=exited)
+              say "done; $name is still there, and costs until delete"
+              return
+              ;;
+          esac
+          ;;
+      esac
+    fi
+    sleep "$poll"
+  done
+}
+
+case $verb in
+  create | install | run | logs | status | stop | delete | watch) shift ;;
+  *) fail "the first argument must be one of create, install, run, logs, \
+status, stop, delete, watch" ;;
+esac
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+  case $1 in
+    --name=*) name=${1#*=} ;;
+    --zone=*) zone=${1#*=} ;;
+    --type=*) type=${1#*=} ;;
+    --runtime=*) runtime=${1#*=} ;;
+    --project=*) project=${1#*=} ;;
+    --nodes=*) nodes=${1#*=} ;;
+    --poll=*) poll=${1#*=} ;;
+    --spot) spot=1 ;;
+    --dry_run) dry_run=1 ;;
+    *) fail "$1 is no flag: what follows -- is the command" ;;
+  esac
+  shift
+done
+[ $# -eq 0 ] || shift
+
+[ "$name" ] || fail "--name is missing"
+[ "$zone" ] || fail "--zone is missing"
+case $nodes in
+  '' | 0* | *[!0-9]*) fail "--nodes=$nodes must be a number of slices" ;;
+esac
+case $verb in
+  create | watch)
+    [ "$type" ] || fail "--type is missing, as --type=v5litepod-16"
+    [ "$runtime" ] ||
+      fail "--runtime is missing, as --runtime=v2-alpha-tpuv5-lite"
+    ;;
+esac
+case $verb in
+  run | watch) [ $# -gt 0 ] || fail "there is no command: put it after --" ;;
+  *) [ $# -eq 0 ] || fail "$verb takes no command" ;;
+esac
+[ "$dry_run" ] || command -v gcloud > /dev/null ||
+  fail "gcloud: command not found: install the Google Cloud CLI"
+
+case $verb in
+  logs)
+    tpu ssh "$name" --node=0 --worker=0 \
+      --command='sudo journalctl --unit=vit_jax --lines=100 -f --output=cat'
+    ;;
+  stop) on_all 'sudo systemctl stop vit_jax' ;;
+  watch)
+    # Dry, there is no state to go by: what a preemption leads to.
+    if [ "$dry_run" ]; then
+      get_state && delete && create && install && run "$@"
+    else
+      watch "$@"
+    fi
+    ;;
+  *) "$verb" "$@" ;;
+esac
