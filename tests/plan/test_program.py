@@ -71,6 +71,22 @@ def test_a_loop_on_a_chip_counts_as_often_as_it_runs(devices):
   assert 7 < many.cycles / few.cycles < 9
 
 
+def test_a_loop_reads_its_own_part_of_what_is_stacked(devices):
+  """Sixteen matrices of 16 MiB: 256 in all, and no more for being stacked.
+
+  The compiler makes them bfloat16 first: 256 MiB are read, 128 are written,
+  and a sixteenth of these is read by each turn of the loop.
+  """
+
+  def run(w):
+    x = jnp.ones((8, 2048))
+    body = lambda c, w: (jnp.tanh(c @ w), None)  # noqa: E731
+    return jax.lax.scan(body, x, w)[0].sum()
+
+  found = compile_for(devices[:1], run, (16, 2048, 2048), WHOLE, WHOLE)
+  assert 512 * MIB <= found.traffic < 513 * MIB
+
+
 @pytest.mark.parametrize(
   ("groups", "expected"),
   [

@@ -14,6 +14,7 @@ from vit_jax.plan.hlo import (
   Computation,
   Instruction,
   Module,
+  get_index,
   parse_module,
   walk,
 )
@@ -178,12 +179,12 @@ def count_traffic(
   if opcode != "fusion":
     return instruction.hbm_size + sum(x.hbm_size for x in operands)
   inner = module.computations[instruction.get_called("calls")]
-  read = sum(
-    count_read(inner, int(parameter.literal), operands)
-    for parameter in inner.values()
-    if parameter.opcode == "parameter"
-  )
-  return read + count_written(inner, instruction)
+  read = 0
+  for parameter in get_parameters(inner):
+    size = operands[int(parameter.literal)].hbm_size
+    if size:
+      read += min(size, count_used(module, inner, parameter))
+  return read + count_written(module, inner, instruction)
 
 
 def count_slice(whole: Instruction, part: Instruction) -> int:
@@ -192,22 +193,12 @@ def count_slice(whole: Instruction, part: Instruction) -> int:
   return size * (whole.arrays[0].in_hbm + part.arrays[0].in_hbm)
 
 
-def count_read(
-  inner: Computation, number: int, operands: list[Instruction]
-) -> int:
-  """Bytes of main memory that a fusion reads of one of its operands."""
-  operand = operands[number]
-  if not operand.hbm_size:
-    return 0
-  parameter = next(
-    x
-    for x in inner.values()
-    if x.opcode == "parameter" and int(x.literal) == number
-  )
-  return min(count_used(inner, parameter), operand.hbm_size)
+def get_parameters(inner: Computation) -> list[Instruction]:
+  """What a fusion is given; the literal of each is its number."""
+  return [x for x in inner.values() if x.opcode == "parameter"]
 
 
-def count_used(inner: Computation, value: Instruction) -> int:
+def count_used(module: Module, inner: Computation, value: Instruction) -> int:
   """Bytes of a value that others of its fusion look at."""
   used = 0
   for user in inner.get_users(value.name):
@@ -218,25 +209,48 @@ def count_used(inner: Computation, value: Instruction) -> int:
     elif user.opcode == "tuple":
       continue  # Handed on.
     elif user.opcode in SHAPING:
-      used += count_used(inner, user)
+      used += count_used(module, inner, user)
+    elif user.opcode == "fusion":  # One within another.
+      nested = module.computations[user.get_called("calls")]
+      used += sum(
+        count_used(module, nested, parameter)
+        for parameter in get_parameters(nested)
+        if user.operands[int(parameter.literal)] == value.name
+      )
     else:
       return value.size
-  return used
+  return min(used, value.size)
 
 
-def count_written(inner: Computation, fusion: Instruction) -> int:
+def count_written(
+  module: Module, inner: Computation, fusion: Instruction
+) -> int:
   """Bytes of main memory that a fusion writes."""
   root = inner.root
   roots = root.operands if root.opcode == "tuple" else (root.name,)
   if len(roots) != len(fusion.arrays):
     return fusion.hbm_size  # A value of tuples, which are not taken apart.
-  written = 0
-  for name, array in zip(roots, fusion.arrays, strict=True):
-    made = inner.follow(name)
-    if not array.in_hbm or made.opcode == "parameter":
-      continue
-    if made.opcode == UPDATE:
-      written += inner[made.operands[1]].size
-    else:
-      written += array.size
-  return written
+  return sum(
+    min(array.size, count_made(module, inner, name))
+    for name, array in zip(roots, fusion.arrays, strict=True)
+    if array.in_hbm
+  )
+
+
+def count_made(module: Module, inner: Computation, name: str) -> int:
+  """Bytes of a value that its fusion makes anew."""
+  made = inner.follow(name)
+  if made.opcode == "parameter":
+    return 0
+  if made.opcode == UPDATE:
+    return inner[made.operands[1]].size
+  index = 0
+  if made.opcode == "get-tuple-element":
+    index = get_index(made)
+    made = inner.follow(made.operands[0])
+  if made.opcode != "fusion":
+    return made.size
+  nested = module.computations[made.get_called("calls")]
+  root = nested.root
+  name = root.operands[index] if root.opcode == "tuple" else root.name
+  return count_made(module, nested, name)
