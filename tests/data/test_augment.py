@@ -134,8 +134,9 @@ def test_the_boxes_of_cutmix_are_of_the_share_that_beta_gives():
   """Or smaller, where the rim cuts them off."""
 
   def draw(key):
-    share = jax.random.beta(jax.random.split(key)[0], 1.0, 1.0)
-    return share, augment.sample_cutmix(key, 200, 100, 1.0)
+    share_key, centre_key = jax.random.split(key)
+    share = jax.random.beta(share_key, 1.0, 1.0)
+    return share, augment.sample_cutmix(centre_key, share, 200, 100)
 
   keys = jax.random.split(KEY, 50)
   whole = 0
