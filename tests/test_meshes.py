@@ -129,7 +129,7 @@ def explain(shape):
   return +counts
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda x: "x".join(map(str, x)))
 def test_a_mesh_changes_nothing_and_sends_what_it_must(
   data_dir, fill_state, alone, shape
 ):

@@ -129,8 +129,8 @@ def make_mesh(
   shape = tuple(sizes[axis] for axis in AXES)
   if math.prod(shape) != len(devices):
     raise ConfigError(
-      f"{asked} does not fit {len(devices)} devices: the sizes must multiply "
-      f"to {len(devices)} (leave one out, or set it to -1)"
+      f"{asked} does not fit {len(devices)} devices: take divisors that "
+      f"multiply to {len(devices)}; one that is -1 or not set is the rest"
     )
   if sizes["replica"] % slices:
     raise ConfigError(
