@@ -85,7 +85,7 @@ class Device:
 
 
 def test_slices_are_replicas():
-  """tests/test_topologies.py has the same with the devices of the compiler."""
+  """tests/test_tpu_meshes.py has the same with the devices of the compiler."""
   devices = [Device(i, i % 2) for i in range(8)]
   make_mesh = inspect.unwrap(sharding.make_mesh)  # These are not jax.Device.
   mesh = make_mesh(devices, fsdp=2, tensor=2)
