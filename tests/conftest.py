@@ -61,7 +61,7 @@ def config(data_dir):
   }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fill_state():
   """A function Experiment -> state that compiles no initialisation.
 

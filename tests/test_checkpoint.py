@@ -6,6 +6,8 @@ import pytest
 from etils import epath
 
 from vit_jax.checkpoint import Checkpoint, Checkpointer
+from vit_jax.data import pipeline
+from vit_jax.data.augment import normalize
 from vit_jax.experiment import Experiment
 from vit_jax.optim.options import OPTIMIZERS
 from vit_jax.train_state import get_digest
@@ -17,10 +19,12 @@ def directory(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("devices", "mesh"), [(1, {}), (2, {}), (4, dict(fsdp=2, tensor=2))]
+  ("devices", "mesh"),
+  [(1, {}), (2, dict(fsdp=2)), (4, dict(fsdp=2, tensor=2))],
 )
 def test_a_state_is_restored_onto_any_mesh(config, directory, devices, mesh):
   config["model"]["variant"] = "Ti/4"
+  config["mesh"] = dict(fsdp=-1)
   exp = Experiment(config)
   state = exp.make_state()
   with Checkpointer(directory, Checkpoint()) as checkpointer:
@@ -35,6 +39,62 @@ def test_a_state_is_restored_onto_any_mesh(config, directory, devices, mesh):
   ):
     np.testing.assert_array_equal(a, b)
   assert get_digest(restored.params) == get_digest(state.params)
+
+
+def get_batch(exp, step):
+  """The batch that follows so many steps."""
+  return next(
+    pipeline.make_train_batches(
+      exp.data,
+      exp.mesh,
+      exp.info.channels,
+      batch_size=exp.train.batch_size,
+      seed=exp.train.seed,
+      start_step=step,
+    )
+  )
+
+
+def get_logits(exp, params, batch):
+  """What a model says of a batch, on the mesh of its experiment."""
+
+  def apply(params, batch):
+    return exp.model.apply({"params": params}, normalize(batch)["image"])
+
+  with jax.set_mesh(exp.mesh):
+    return np.asarray(jax.jit(apply)(params, batch))
+
+
+def test_a_run_moves_from_mesh_to_mesh(config, tmp_path, fill_state):
+  """Eight devices train a step, two and then four take it over."""
+  config["model"] |= dict(width=64, num_heads=2)
+  config["data"]["augment"] = {}
+  config["mesh"] = dict(fsdp=4, tensor=2)
+  exp = Experiment(config)
+  step = exp.lower_train_step().compile()
+  state, _ = step(fill_state(exp), get_batch(exp, 0))
+  expected = jax.tree.map(np.asarray, state)
+  # Kept on the host, for another mesh has another set of devices.
+  batch = jax.tree.map(np.asarray, get_batch(exp, 1))
+  logits = get_logits(exp, state.params, batch)
+  for devices, mesh in ((2, {}), (4, dict(fsdp=2))):
+    directory = epath.Path(tmp_path) / f"for_{devices}"
+    with Checkpointer(directory, Checkpoint()) as checkpointer:
+      checkpointer.save(int(state.step), state, wait=True)
+    exp = Experiment(config | {"mesh": mesh}, jax.devices()[:devices])
+    with Checkpointer(directory, Checkpoint()) as checkpointer:
+      state = checkpointer.restore(exp.abstract_state)
+    assert len(state.params["head"]["kernel"].sharding.device_set) == devices
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    assert int(state.step) == 1
+    next_batch = get_batch(exp, int(state.step))
+    jax.tree.map(np.testing.assert_array_equal, next_batch, batch)
+    np.testing.assert_allclose(
+      get_logits(exp, state.params, next_batch),
+      logits,
+      rtol=0,
+      atol=1e-6 * np.abs(logits).max(),
+    )
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

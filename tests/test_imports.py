@@ -16,7 +16,7 @@ PACKAGE = ROOT / "vit_jax"
 LAYERS = [
   {"chips", "config", "progress"},
   {"accelerators", "flops", "metrics", "preemption", "sharding"},
-  {"command_line"},
+  {"command_line", "placement"},
   {"models", "objectives", "optim", "data", "train_state"},
   {"workdir"},
   {"train_step", "checkpoint"},

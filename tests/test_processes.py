@@ -73,7 +73,7 @@ def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
   one, one_rows = read_run(tmp_path / "one")
   for count, name in ((2, "two"), (4, "four")):
     texts = run_together(count, tmp_path / name, data_dir, *flags)
-    assert f"fsdp {count}" in texts[0]
+    assert f"replica {count}" in texts[0]
     assert ("resuming after step 2" in texts[0]) == (count == 4)
     assert not any("step" in text for text in texts[1:])
     result, rows = read_run(tmp_path / name)

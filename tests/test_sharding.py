@@ -1,14 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from vit_jax import sharding
+from vit_jax import models, optim, placement, sharding
 from vit_jax.config import ConfigError
 from vit_jax.experiment import Experiment
+from vit_jax.objectives.supervised import Supervised
+from vit_jax.train_step import make_init_state
 
 SIZES = {"replica": 1, "fsdp": 4, "tensor": 2}
 
@@ -38,9 +43,15 @@ def test_batches_span_replicas_and_fsdp():
 @pytest.mark.parametrize(
   ("sizes", "expected"),
   [
-    ({}, (1, 8, 1)),
-    (dict(fsdp=1, replica=-1), (8, 1, 1)),
-    (dict(tensor=2), (1, 4, 2)),
+    ({}, (8, 1, 1)),  # Of a state of no size.
+    (dict(replica=-1), (8, 1, 1)),
+    (dict(replica=2), (2, 4, 1)),
+    (dict(fsdp=4), (2, 4, 1)),
+    (dict(fsdp=-1), (1, 8, 1)),
+    (dict(tensor=2), (4, 1, 2)),
+    (dict(tensor=-1), (1, 1, 8)),
+    (dict(fsdp=-1, tensor=2), (1, 4, 2)),
+    (dict(fsdp=2, tensor=2), (2, 2, 2)),
     (dict(replica=2, fsdp=2, tensor=2), (2, 2, 2)),
   ],
 )
@@ -51,11 +62,38 @@ def test_make_mesh(sizes, expected):
 
 
 @pytest.mark.parametrize(
-  "sizes", [dict(fsdp=3), dict(tensor=3), dict(tensor=16), dict(fsdp=0)]
+  "sizes",
+  [
+    *(dict(fsdp=3), dict(tensor=3), dict(tensor=16), dict(fsdp=0)),
+    *(dict(replica=2, fsdp=2, tensor=1), dict(replica=-1, fsdp=16)),
+  ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(sizes):
-  with pytest.raises(ConfigError, match="mesh"):
+  asked = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items())
+  with pytest.raises(ConfigError, match=f"^{asked}(: | does not fit 8 )"):
     sharding.make_mesh(**sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+  """What `make_mesh` reads of a device of several slices."""
+
+  id: int
+  slice_index: int
+  platform: str = "cpu"
+  device_kind: str = "TPU v5 lite"
+
+
+def test_slices_are_replicas():
+  """tests/test_tpu_meshes.py has the same with the devices of the compiler."""
+  devices = [Device(i, i % 2) for i in range(8)]
+  make_mesh = inspect.unwrap(sharding.make_mesh)  # These are not jax.Device.
+  mesh = make_mesh(devices, fsdp=2, tensor=2)
+  for replica, expected in zip(mesh.devices, (0, 1), strict=True):
+    assert {device.slice_index for device in replica.flat} == {expected}
+  assert make_mesh(devices, fsdp=-1).devices.shape == (2, 4, 1)
+  with pytest.raises(ConfigError, match="mesh.fsdp=8 makes mesh.replica=1, "):
+    make_mesh(devices, fsdp=8)
 
 
 def test_two_free_axes_are_refused():
@@ -99,10 +137,67 @@ def test_state_is_sharded_and_moments_follow_their_parameters(config):
   assert whole / 8 < held < 1.25 * whole / 4
 
 
+def get_state(variant, name, classes):
+  """The shapes of a state at 224 px, with an average."""
+  model = models.get_model(classes, variant=variant)
+  options = optim.Optim(name=name, lr=1.0, weight_decay=0.1, clip_norm=1.0)
+  tx = optim.make_optimizer(options, optim.make_schedule(options, 10))
+  return jax.eval_shape(
+    make_init_state(
+      model, Supervised(model), tx, (224, 224, 3), seed=0, ema=0.99
+    )
+  )
+
+
+@pytest.mark.parametrize("sizes", [dict(fsdp=8), dict(fsdp=4, tensor=2)])
+@pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
+@pytest.mark.parametrize("variant", ["B/16", "L/16", "H/14"])
+def test_eight_devices_hold_an_eighth_each(variant, name, sizes):
+  """Of all arrays together, those too that no axis is meant to divide."""
+  state = get_state(variant, name, 1000)
+  placed = sharding.place(sharding.make_mesh(**sizes), state)
+  whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+  assert sharding.count_bytes(placed) <= 1.02 * whole / 8
+  assert not placement.get_indivisible(placed.params)
+  assert not placement.describe_indivisible(placed.params)
+
+
+@pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
+def test_what_exceeds_an_eighth_is_listed(name):
+  """ImageNet-21k has 21,843 classes, which two do not divide."""
+  state = get_state("B/16", name, 21_843)
+  mesh = sharding.make_mesh(fsdp=4, tensor=2)
+  placed = sharding.place(mesh, state)
+  head = {"head/kernel": (768, 21_843), "head/bias": (21_843,)}
+  assert placement.get_indivisible(placed.params) == head
+  found = jax.tree_util.tree_leaves_with_path(placed)
+  divided = [
+    x for keys, x in found if not sharding.get_path(keys).endswith(tuple(head))
+  ]
+  whole = sum(x.size * x.dtype.itemsize for x in divided)
+  assert sharding.count_bytes(divided) <= 1.02 * whole / 8
+  share = 768 * 21_843 + 21_843
+  share /= sum(x.size for x in jax.tree.leaves(placed.params))
+  assert placement.describe_indivisible(placed.params) == [
+    f"{share:.0%} of the parameters are needlessly repeated: mesh.fsdp and "
+    "mesh.tensor should divide their dimensions",
+    "in fewer parts, as the mesh does not divide it: head/bias (21843,)",
+    "in fewer parts, as the mesh does not divide it: head/kernel (768, 21843)",
+  ]
+
+
+def test_a_cpu_has_no_memory_of_its_own(config):
+  exp = Experiment(config)
+  assert exp.mesh.devices.shape == (8, 1, 1)
+  assert placement.describe_mesh(
+    exp.mesh, exp.abstract_state, exp.config["mesh"]
+  ).endswith(" MiB a device; mesh.fsdp=1, as the memory of cpu is unknown")
+
+
 def test_indivisible_arrays_are_listed(config):
   config["model"]["num_heads"] = 1
   config["mesh"] = dict(fsdp=1, tensor=8)
-  found = sharding.get_indivisible(Experiment(config).abstract_state.params)
+  found = placement.get_indivisible(Experiment(config).abstract_state.params)
   assert found["head/kernel"] == (32, 10)
   attention = "Transformer/encoderblock/MultiHeadDotProductAttention_0"
   assert found[f"{attention}/query/kernel"] == (1, 32, 1, 32)

@@ -51,9 +51,7 @@ def test_the_first_sigmoid_loss_is_that_of_its_bias(config):
   assert history[0]["loss"] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-  "mesh", [dict(), dict(fsdp=1, replica=8), dict(fsdp=4, tensor=2)]
-)
+@pytest.mark.parametrize("mesh", [dict(), dict(fsdp=8), dict(fsdp=4, tensor=2)])
 def test_eight_devices_do_what_one_does(config, mesh):
   config["train"]["steps"] = 3
   one, expected = run(config, devices=1, steps=3)

@@ -48,7 +48,6 @@ from vit_jax.teacher import (
   make_teacher,
   place_teacher,
 )
-from vit_jax.train_state import get_abstract_state
 from vit_jax.train_step import make_init_state, make_train_step
 
 
@@ -87,7 +86,6 @@ class Experiment:
     self.optim = optim.Optim(**config["optim"])
     self.checkpoint = Checkpoint(**config["checkpoint"])
     self.transfer = Transfer(**config["transfer"])
-    self.mesh = sharding.make_mesh(devices, **config["mesh"])
     self.info = load_info(self.data.source, self.data.dir)
     slots = self.data.label_slots or self.info.label_slots
     self.data = dataclasses.replace(self.data, label_slots=slots or None)
@@ -99,6 +97,9 @@ class Experiment:
     self.tx = optim.make_optimizer(self.optim, self.schedule)
     self.teacher = self._load_teacher()
     self.objective = self._make_objective()
+    self._shapes = jax.eval_shape(self.init_state)
+    self.mesh = sharding.make_mesh(devices, self._shapes, **config["mesh"])
+    self._check_batches()
     if self.optim.multipliers or self.optim.layer_decay:
       # Patterns that fit no parameter are named here, before a workdir is made.
       optim.check_rates(self.optim, self.abstract_state.params)
@@ -106,18 +107,8 @@ class Experiment:
   def _check(self) -> None:
     """Raises one ConfigError for all that does not go together."""
     errors = self.model.get_errors(*self.data.shape)
-    sizes = {"train.batch_size": self.train.batch_size}
-    for name, section in self.config["evals"].items():
-      sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
+    for section in self.config["evals"].values():
       self.info.count(section["split"])
-    parts = sharding.get_data_parallelism(self.mesh)
-    micro = self.train.accumulate
-    for name, batch in sizes.items():
-      divisor, what = parts, "the number of data-parallel devices"
-      if name == "train.batch_size" and micro > 1:
-        divisor, what = parts * micro, f"train.accumulate={micro} times {what}"
-      if batch is not None:
-        errors += check_multiple(name, batch, divisor, what)
     if self.num_classes < self.info.num_classes:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "
@@ -128,6 +119,22 @@ class Experiment:
         f"images of {self.data.source} have several labels, and nobody says "
         f"how many at most: set --config.data.label_slots"
       )
+    raise_all(errors)
+
+  def _check_batches(self) -> None:
+    """Raises one ConfigError for all batches that the mesh can not divide."""
+    errors = []
+    sizes = {"train.batch_size": self.train.batch_size}
+    for name, section in self.config["evals"].items():
+      sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
+    parts = sharding.get_data_parallelism(self.mesh)
+    micro = self.train.accumulate
+    for name, batch in sizes.items():
+      divisor, what = parts, "the number of data-parallel devices"
+      if name == "train.batch_size" and micro > 1:
+        divisor, what = parts * micro, f"train.accumulate={micro} times {what}"
+      if batch is not None:
+        errors += check_multiple(name, batch, divisor, what)
     raise_all(errors)
 
   def _load_teacher(self) -> Weights | None:
@@ -186,7 +193,7 @@ class Experiment:
   @functools.cached_property
   def abstract_state(self) -> Any:
     """Shapes, dtypes and shardings of the state."""
-    return get_abstract_state(self.mesh, self.init_state)
+    return sharding.place(self.mesh, self._shapes)
 
   @functools.cached_property
   def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:

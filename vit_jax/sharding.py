@@ -14,15 +14,27 @@ heads, C head size, R pre-logits, Y classes, L layers.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.experimental import mesh_utils
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 
+from vit_jax.chips import Chip, get_chip
 from vit_jax.config import ConfigError
 
 AXES = ("replica", "fsdp", "tensor")
+
+# Of a device's memory, for parameters, gradients, optimizer and average; the
+# rest is for activations, of which there are more the more examples it holds.
+SHARE = 0.25
 
 RULES = {
   "B": ("replica", "fsdp"),
@@ -69,39 +81,126 @@ LETTERS = (
 
 def make_mesh(
   devices: Sequence[jax.Device] | None = None,
+  state: Any = None,
   *,
-  replica: int = 1,
-  fsdp: int = -1,
-  tensor: int = 1,
+  replica: int | None = None,
+  fsdp: int | None = None,
+  tensor: int | None = None,
 ) -> Mesh:
   """The mesh (replica, fsdp, tensor); one size may be -1, meaning "the rest".
 
+  Without sizes parameters are sharded no further than the memory of a device
+  asks for, and the rest are replicas; see `choose_fsdp`. A size alone leaves
+  the rest to replica, or to fsdp if replica is the one.
+
+  Slices of TPUs are joined by a slower network, which only replica spans: the
+  devices of the other two axes are of one slice.
+
   Args:
-    devices: all of them when None, in the platform's best order.
+    devices: all of them when None.
+    state: abstract train state, by whose size fsdp is chosen.
     replica: data parallel; parameters are repeated.
     fsdp: data parallel; parameters and optimizer are sharded (ZeRO 3).
     tensor: shards heads and MLP width.
 
   Raises:
-    ConfigError: if the sizes do not multiply to the number of devices.
+    ConfigError: if the sizes do not multiply to the number of devices, or
+      replica is no multiple of the number of slices.
   """
   devices = list(jax.devices() if devices is None else devices)
+  # Only devices of several slices are sure to say which they are of.
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
   sizes = dict(replica=replica, fsdp=fsdp, tensor=tensor)
-  rest = [axis for axis, size in sizes.items() if size == -1]
-  asked = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items())
-  if len(rest) > 1 or any(size < 1 and size != -1 for size in sizes.values()):
+  given = {axis: size for axis, size in sizes.items() if size is not None}
+  asked = ", ".join(f"mesh.{axis}={size}" for axis, size in given.items())
+  values = list(given.values())
+  if values.count(-1) > 1 or any(size < 1 and size != -1 for size in values):
     raise ConfigError(f"{asked}: sizes are positive, and one may be -1")
+  if is_fsdp_chosen(sizes):
+    given["fsdp"] = choose_fsdp(devices, state, slices, tensor or 1)
+  unset = [axis for axis in ("replica", "fsdp") if axis not in given]
+  if unset and -1 not in values:
+    given[unset[0]] = -1
+  sizes = dict(replica=slices, fsdp=1, tensor=1) | given
   known = math.prod(size for size in sizes.values() if size != -1)
-  if rest:
-    sizes[rest[0]] = max(1, len(devices) // known)
-  if math.prod(sizes.values()) != len(devices):
-    raise ConfigError(
-      f"{asked} does not fit {len(devices)} devices: the sizes must multiply "
-      f"to {len(devices)} (set one of them to -1)"
-    )
+  for axis, size in sizes.items():
+    if size == -1:
+      sizes[axis] = max(1, len(devices) // known)
   shape = tuple(sizes[axis] for axis in AXES)
-  types = (AxisType.Auto,) * len(AXES)
-  return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+  if math.prod(shape) != len(devices):
+    raise ConfigError(
+      f"{asked} does not fit {len(devices)} devices: take divisors that "
+      f"multiply to {len(devices)}; one that is -1 or not set is the rest"
+    )
+  if sizes["replica"] % slices:
+    raise ConfigError(
+      f"{asked} makes mesh.replica={sizes['replica']}, and the "
+      f"{len(devices)} devices are {slices} slices, which only replica spans: "
+      f"take a mesh.replica that is a multiple of {slices}"
+    )
+  if slices > 1:
+    placed = mesh_utils.create_hybrid_device_mesh(
+      (shape[0] // slices, *shape[1:]),
+      (slices, 1, 1),
+      devices,
+      allow_split_physical_axes=True,
+    )
+  else:
+    placed = mesh_utils.create_device_mesh(
+      shape, devices, allow_split_physical_axes=True
+    )
+  return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def is_fsdp_chosen(sizes: Mapping[str, int | None]) -> bool:
+  """Whether these sizes, of which None is not set, leave fsdp to us."""
+  return (
+    sizes["replica"] is None and sizes["fsdp"] is None and sizes["tensor"] != -1
+  )
+
+
+def choose_fsdp(
+  devices: Sequence[jax.Device], state: Any, slices: int, tensor: int
+) -> int:
+  """The smallest fsdp with which a state takes SHARE of a device's memory.
+
+  It divides the devices of a slice; if none is enough it is all of them. The
+  memory is that of the table, not what a device says of itself: every process,
+  and the planner without a device, must choose the same.
+
+  Args:
+    devices: of the mesh.
+    state: abstract train state; None is of no size.
+    slices: how many the devices are of.
+    tensor: size of that axis.
+  """
+  chip = get_chip(devices[0])
+  if state is None or chip is None:
+    return 1
+  most = max(1, len(devices) // slices // tensor)
+  for fsdp in (size for size in range(1, most) if most % size == 0):
+    mesh = AbstractMesh((1, fsdp, tensor), AXES)
+    if fits(place(mesh, state), chip):
+      return fsdp
+  return most
+
+
+def fits(state: Any, chip: Chip) -> bool:
+  """Whether a placed state leaves enough of a device to everything else."""
+  return count_state_bytes(state) <= SHARE * chip.memory
+
+
+def count_bytes(tree: Any) -> int:
+  """Bytes that a device holds of abstract or real arrays with shardings."""
+  return sum(
+    math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+  )
+
+
+def count_state_bytes(state: Any) -> int:
+  """Bytes that a device holds of a placed train state and its gradients."""
+  return count_bytes(state) + count_bytes(state.params)
 
 
 def get_spec(
@@ -139,6 +238,20 @@ def constrain(x: jax.Array, letters: str) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, spec)
 
 
+def apply_locally(function: Callable, x: jax.Array) -> jax.Array:
+  """A function of an array [B ...] by each device on its own examples.
+
+  Args:
+    function: of every example alone.
+    x: [B ...].
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if not set(AXES) <= set(mesh.axis_names):
+    return function(x)
+  spec = get_spec("B", x.shape[:1], dict(mesh.shape))
+  return jax.shard_map(function, in_specs=spec, out_specs=spec)(x)
+
+
 def get_path(keys: Sequence[Any]) -> str:
   """A pytree key path as text, as `Transformer/encoderblock/.../kernel`."""
   return jax.tree_util.keystr(keys, simple=True, separator="/")
@@ -157,7 +270,7 @@ def get_letters(path: str) -> str | None:
   return None
 
 
-def get_shardings(mesh: Mesh, tree: Any) -> Any:
+def get_shardings(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
   """A NamedSharding for every array of a train state or parameter tree.
 
   Moments, averages and the like end in the path of their parameter and follow
@@ -184,6 +297,17 @@ def get_shardings(mesh: Mesh, tree: Any) -> Any:
   return jax.tree_util.tree_map_with_path(get_sharding, tree)
 
 
+def place(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
+  """A tree of shapes with the shardings of `get_shardings`."""
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    tree,
+    get_shardings(mesh, tree),
+  )
+
+
 def get_batch_sharding(mesh: Mesh) -> NamedSharding:
   """The place of every array of a batch: B over the data-parallel axes."""
   axes = tuple(axis for axis in RULES["B"] if mesh.shape[axis] > 1)
@@ -193,24 +317,3 @@ def get_batch_sharding(mesh: Mesh) -> NamedSharding:
 def get_data_parallelism(mesh: Mesh) -> int:
   """Into how many parts the mesh splits a batch."""
   return math.prod(mesh.shape[axis] for axis in RULES["B"])
-
-
-def get_indivisible(tree: Any) -> dict[str, tuple[int, ...]]:
-  """What is replicated only because no mesh axis divides its dimensions.
-
-  Args:
-    tree: abstract or real arrays with NamedShardings.
-
-  Returns:
-    path -> shape, of arrays with a letter that lives on a mesh axis larger
-    than one, and yet no dimension on any.
-  """
-  found = {}
-  for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    path, sizes = get_path(keys), leaf.sharding.mesh.shape
-    letters = (get_letters(path) or "").split()
-    axes = {axis for letter in letters for axis in RULES.get(letter, ())}
-    wanted = leaf.ndim and any(sizes[axis] > 1 for axis in axes)
-    if wanted and not any(leaf.sharding.spec):
-      found[path] = tuple(leaf.shape)
-  return found

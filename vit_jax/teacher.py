@@ -25,7 +25,7 @@ from vit_jax.convert.weights import (
 )
 from vit_jax.models.public import CHECKPOINTS
 from vit_jax.objectives.distillation import Teacher
-from vit_jax.sharding import get_shardings
+from vit_jax.sharding import place
 from vit_jax.train_state import get_digest
 
 
@@ -144,14 +144,7 @@ def get_abstract_teacher(mesh: Mesh, weights: Weights) -> Any:
   shapes = get_abstract_params(
     weights.model, weights.size, weights.preprocess["channels"]
   )
-  tree = {"params": nest(shapes)}
-  return jax.tree.map(
-    lambda leaf, place: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=place
-    ),
-    tree,
-    get_shardings(mesh, tree),
-  )
+  return place(mesh, {"params": nest(shapes)})
 
 
 def place_teacher(mesh: Mesh, weights: Weights) -> Any:

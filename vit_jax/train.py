@@ -18,10 +18,10 @@ from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources
 from vit_jax.experiment import Experiment
 from vit_jax.metrics import MetricWriter, TrainLog, write_json
+from vit_jax.placement import describe_indivisible, describe_mesh
 from vit_jax.preemption import Preempted, Preemption
 from vit_jax.progress import Progress, format_duration
 from vit_jax.sections import resolve
-from vit_jax.sharding import get_indivisible
 from vit_jax.teacher import describe_teacher
 from vit_jax.train_state import TrainState, get_digest
 from vit_jax.workdir import (
@@ -281,5 +281,6 @@ def describe(exp: Experiment, say: Say) -> None:
       f"the warm-up alone, optim.warmup_steps={exp.optim.warmup_steps:,}, is "
       f"longer than this run: the learning rate stays below optim.lr"
     )
-  for path, shape in get_indivisible(exp.abstract_state.params).items():
-    say(f"replicated, as the mesh does not divide it: {path} {shape}")
+  say(describe_mesh(exp.mesh, exp.abstract_state, exp.config["mesh"]))
+  for line in describe_indivisible(exp.abstract_state.params):
+    say(line)

@@ -9,9 +9,8 @@ import flax.struct
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh
 
-from vit_jax.sharding import get_path, get_shardings
+from vit_jax.sharding import get_path
 
 
 @flax.struct.dataclass
@@ -35,18 +34,6 @@ class TrainState:
   opt_state: Any
   ema: Any
   aux: Any
-
-
-def get_abstract_state(mesh: Mesh, init_state: Any) -> TrainState:
-  """Shapes, dtypes and shardings of a state that `init_state()` would make."""
-  shapes = jax.eval_shape(init_state)
-  return jax.tree.map(
-    lambda leaf, sharding: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=sharding
-    ),
-    shapes,
-    get_shardings(mesh, shapes),
-  )
 
 
 def get_evaluated_params(state: TrainState) -> Any:

@@ -134,8 +134,9 @@ def test_the_boxes_of_cutmix_are_of_the_share_that_beta_gives():
   """Or smaller, where the rim cuts them off."""
 
   def draw(key):
-    share = jax.random.beta(jax.random.split(key)[0], 1.0, 1.0)
-    return share, augment.sample_cutmix(key, 200, 100, 1.0)
+    share_key, centre_key = jax.random.split(key)
+    share = jax.random.beta(share_key, 1.0, 1.0)
+    return share, augment.sample_cutmix(centre_key, share, 200, 100)
 
   keys = jax.random.split(KEY, 50)
   whole = 0
@@ -260,8 +261,12 @@ def test_any_mesh_gives_the_same():
   with jax.set_mesh(mesh):
     program = jax.jit(make_augment(ALL, TARGETS)).lower(placed, KEY).compile()
     found = program(placed, KEY)
-  # Neighbours are sent on to be mixed; nobody collects all images.
-  assert "all-gather(" not in program.as_text()
+  # Neighbours are sent on to be mixed; nobody collects all images, and nobody
+  # waits for what others draw.
+  text = program.as_text()
+  for transfer in ("all-gather(", "all-reduce(", "all-to-all("):
+    assert transfer not in text
+  assert text.count(" collective-permute(") == 2
   for name in ("image", "label"):
     assert found[name].sharding.spec[0] == place.spec[0]
     np.testing.assert_allclose(found[name], expected[name], atol=1e-6)

@@ -292,7 +292,7 @@ def count_bytes(array, shape):
   return int(np.prod(shape)) * array.dtype.itemsize
 
 
-@pytest.mark.parametrize("mesh", [dict(), dict(fsdp=4, tensor=2)])
+@pytest.mark.parametrize("mesh", [dict(fsdp=8), dict(fsdp=4, tensor=2)])
 @pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
 def test_the_state_of_an_optimizer_follows_its_parameters(name, mesh):
   """ViT-B/16 in two layers with ImageNet-21k's head, from shapes alone."""

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Num, UInt8
 
 from vit_jax.config import ConfigError, Count, Interval, NotNegative, Share
 from vit_jax.data.randaugment import make_randaugment
-from vit_jax.sharding import constrain
+from vit_jax.sharding import apply_locally, constrain
 
 Batch = dict[str, jax.Array]
 
@@ -93,13 +93,29 @@ def get_box(
   return y[:, None, None] & x[None, :, None]
 
 
+def sample_beta(keys: jax.Array, alpha: float) -> Float[Array, "B"] | None:
+  """From Beta(alpha, alpha) a number a key [B], or None if alpha is 0."""
+  if not alpha:
+    return None
+  draw = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))
+  # They are drawn until none is rejected; as one loop over the mesh, devices
+  # would wait for one another in every round.
+  return apply_locally(draw, keys)
+
+
 def sample_cutmix(
-  key: jax.Array, height: int, width: int, alpha: float
+  key: jax.Array, share: Float[Array, ""], height: int, width: int
 ) -> Bool[Array, "H W 1"]:
-  """The box of cutmix, of the image's aspect, about a uniform centre."""
-  share_key, centre_key = jax.random.split(key)
-  side = jnp.sqrt(jax.random.beta(share_key, alpha, alpha))
-  centre = jax.random.uniform(centre_key, (2,))
+  """The box of cutmix, of the image's aspect, about a uniform centre.
+
+  Args:
+    key: of the centre.
+    share: of the area.
+    height: H.
+    width: W.
+  """
+  side = jnp.sqrt(share)
+  centre = jax.random.uniform(key, (2,))
   h, w, y, x = (
     jnp.floor(share * length).astype(jnp.int32)
     for share, length in (
@@ -158,32 +174,30 @@ def erase(
 
 
 def sample_weights(
-  mixup_key: jax.Array,
   key: jax.Array,
+  mixup: Float[Array, ""] | None,
+  cutmix: Float[Array, ""] | None,
   height: int,
   width: int,
-  augment: Augment,
 ) -> tuple[Float[Array, "h w 1"], Float[Array, ""]]:
   """An example's own share of its pixels and of its label, by mixup or cutmix.
 
   Args:
-    mixup_key: of mixup.
-    key: of the example, for the rest.
+    key: of the example's box and coin.
+    mixup: from Beta, or None without mixup.
+    cutmix: from Beta, or None without cutmix.
     height: H.
     width: W.
-    augment: which of the two.
   """
-  if augment.mixup:
-    weight = jax.random.beta(mixup_key, augment.mixup, augment.mixup)
-    mixed = jnp.maximum(weight, 1 - weight)
-    if not augment.cutmix:
+  if mixup is not None:
+    mixed = jnp.maximum(mixup, 1 - mixup)
+    if cutmix is None:
       return mixed.reshape(1, 1, 1), mixed
-  box = sample_cutmix(
-    jax.random.fold_in(key, CUTMIX), height, width, augment.cutmix
-  )
+  centre_key = jax.random.split(jax.random.fold_in(key, CUTMIX))[1]
+  box = sample_cutmix(centre_key, cutmix, height, width)
   pixels = 1.0 - box.astype(jnp.float32)
   label = jnp.mean(pixels)
-  if augment.mixup:
+  if mixup is not None:
     coin = jax.random.bernoulli(jax.random.fold_in(key, COIN))
     pixels = jnp.where(coin, pixels, mixed)
     label = jnp.where(coin, label, mixed)
@@ -207,7 +221,8 @@ def make_augment(
   def apply(batch: Batch, key: jax.Array) -> Batch:
     size, height, width, _ = batch["image"].shape
     keys = jax.random.split(key, size)
-    pairs = jax.vmap(jax.random.split)(keys)  # [B 2]: flip, mixup
+    split = jax.vmap(jax.random.split)
+    pairs = split(keys)  # [B 2]: flip, mixup
     fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
     image = batch["image"]
     if augment.flip:
@@ -222,9 +237,14 @@ def make_augment(
       )
       batch |= {"image": erased}
     if augment.mixup or augment.cutmix:
+      share_keys = split(fold(keys, CUTMIX))[:, 0]
       pixels, weight = jax.vmap(
-        lambda m, k: sample_weights(m, k, height, width, augment)
-      )(pairs[:, 1], keys)
+        lambda *sampled: sample_weights(*sampled, height, width)
+      )(
+        keys,
+        sample_beta(pairs[:, 1], augment.mixup),
+        sample_beta(share_keys, augment.cutmix),
+      )
       image, label = batch["image"], get_targets(batch["label"])
       batch |= {
         "image": mix(image, jnp.roll(image, -1, axis=0), pixels),

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vit_jax.config import Count, Positive, check_image_size, raise_all
+from vit_jax.models.convolution import convolve
 from vit_jax.models.heads import make_head
 from vit_jax.models.mlp import MlpBlock
 from vit_jax.sharding import constrain
@@ -77,7 +78,12 @@ class MlpMixer(nn.Module, kw_only=True):
     dtype = jnp.dtype(self.dtype)
     patch = (self.patch_size, self.patch_size)
     self.stem = nn.Conv(
-      self.width, patch, strides=patch, padding="VALID", dtype=dtype
+      self.width,
+      patch,
+      strides=patch,
+      padding="VALID",
+      dtype=dtype,
+      conv_general_dilated=convolve,
     )
     blocks = nn.scan(
       MixerBlock,

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vit_jax.config import Count, Positive
+from vit_jax.models.convolution import convolve
 from vit_jax.models.heads import make_head
 from vit_jax.sharding import constrain
 
@@ -60,7 +60,7 @@ class StdConv(nn.Module):
       std = jnp.sqrt(jnp.var(kernel, axes, keepdims=True) + self.eps)
     kernel = (kernel - mean) / std
     side = (self.size // 2, (self.size - 1) // 2)
-    return jax.lax.conv_general_dilated(
+    return convolve(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       window_strides=(self.stride, self.stride),

@@ -21,6 +21,7 @@ from vit_jax.config import (
   check_multiple,
   raise_all,
 )
+from vit_jax.models.convolution import convolve
 from vit_jax.models.encoder import Encoder
 from vit_jax.models.heads import MAPHead, make_head
 from vit_jax.models.position import Layout
@@ -120,7 +121,12 @@ class ViT(nn.Module, kw_only=True):
         setattr(self, name, module)
     patch = (self.patch_size, self.patch_size)
     self.embedding = nn.Conv(
-      self.width, patch, strides=patch, padding="VALID", dtype=dtype
+      self.width,
+      patch,
+      strides=patch,
+      padding="VALID",
+      dtype=dtype,
+      conv_general_dilated=convolve,
     )
     if self.pool == "token":
       self.cls = self.param(

@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Convolution on a mesh."""
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from vit_jax.sharding import constrain
+
+
+def convolve(
+  x: Float[Array, "B h w c"], kernel: Float[Array, "P Q c D"], *args: Any, **kw
+) -> Float[Array, "B H W D"]:
+  """`jax.lax.conv_general_dilated` with the kernel gathered first.
+
+  Left to itself XLA moves a sharded kernel over to the devices of the tensor
+  axis before it gathers it there, and its gradient back.
+  """
+  kernel = constrain(kernel, "_ _ _ _")
+  return jax.lax.conv_general_dilated(x, kernel, *args, **kw)
