@@ -16,7 +16,8 @@ PACKAGE = ROOT / "vit_jax"
 LAYERS = [
   {"chips", "config", "progress"},
   {"accelerators", "flops", "metrics", "preemption", "sharding"},
-  {"command_line", "placement"},
+  {"hosts"},
+  {"command_line", "placement", "watchdog"},
   {"models", "objectives", "optim", "data", "train_state"},
   {"workdir"},
   {"train_step", "checkpoint"},

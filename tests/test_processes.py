@@ -1,23 +1,30 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs in processes of their own: two that share a run, and one that
+"""Whole runs in processes of their own: several that share a run, and one that
 watches what is imported."""
 
 import json
 import os
 import pathlib
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 
+import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+NAME = socket.gethostname()
 
 
 def start(workdir, data_dir, *flags, **environment):
   """Starts a short run on the digits as a user would."""
+  environment["JAX_COMPILATION_CACHE_DIR"] = (
+    jax.config.jax_compilation_cache_dir
+  )
   command = [sys.executable, "-m", "vit_jax.main"]
   command += ["--config=configs/digits.py", f"--workdir={workdir}"]
   command += [f"--config.data.dir={data_dir}", "--config.model.depth=1"]
@@ -31,9 +38,9 @@ def start(workdir, data_dir, *flags, **environment):
   )
 
 
-def finish(process):
+def finish(process, status=0):
   _, text = process.communicate(timeout=240)
-  assert process.returncode == 0, text
+  assert process.returncode == status, text
   return text
 
 
@@ -43,37 +50,50 @@ def read_run(workdir):
   return result, [json.loads(row) for row in rows]
 
 
-def run_together(count, workdir, data_dir, *flags):
-  """Runs one run in so many processes; what each of them said."""
+def start_together(count, workdir, data_dir, *flags, own=()):
+  """Starts one run in so many processes; the last has some flags of its own."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
-  processes = [
+  return [
     start(
       workdir,
       data_dir,
       *flags,
+      *(own if index == count - 1 else ()),
       JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
       JAX_NUM_PROCESSES=str(count),
       JAX_PROCESS_ID=str(index),
     )
     for index in range(count)
   ]
-  return [finish(process) for process in processes]
+
+
+def wait_for_step(process):
+  """Reads what a run says until it has trained for a step."""
+  for line in process.stderr:
+    if line.startswith("step"):
+      return
+  pytest.fail("ended before its first step")
 
 
 def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
-  """Two from the start; four from the middle of what one has begun."""
+  """Two from the start; four from the middle of what one has begun.
+
+  The loss of every step is that of the same examples, in whatever process.
+  """
   flags = ["--config.train.steps=4", "--config.train.log_every=1"]
-  flags += ["--config.checkpoint.every=2"]
+  # Parameters that are sharded over processes, too.
+  flags += ["--config.checkpoint.every=2", "--config.mesh.fsdp=-1"]
   finish(start(tmp_path / "one", data_dir, *flags))
   shutil.copytree(tmp_path / "one", tmp_path / "four")
   shutil.rmtree(tmp_path / "four" / "checkpoints" / "4")
   (tmp_path / "four" / "result.json").unlink()
   one, one_rows = read_run(tmp_path / "one")
   for count, name in ((2, "two"), (4, "four")):
-    texts = run_together(count, tmp_path / name, data_dir, *flags)
-    assert f"replica {count}" in texts[0]
+    processes = start_together(count, tmp_path / name, data_dir, *flags)
+    texts = [finish(process) for process in processes]
+    assert f"fsdp {count}" in texts[0]
     assert ("resuming after step 2" in texts[0]) == (count == 4)
     assert not any("step" in text for text in texts[1:])
     result, rows = read_run(tmp_path / name)
@@ -84,6 +104,57 @@ def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
       for speed in ("images_per_second", "data_wait"):
         a.pop(speed, None), b.pop(speed, None)
       assert a == pytest.approx(b, rel=1e-6)
+  # What two have saved, one restores and evaluates.
+  together, _ = read_run(tmp_path / "two")
+  (tmp_path / "two" / "result.json").unlink()
+  assert "resuming after step 4" in finish(
+    start(tmp_path / "two", data_dir, *flags)
+  )
+  alone, _ = read_run(tmp_path / "two")
+  assert alone["params_sha256"] == together["params_sha256"]
+  assert alone["correct"] == together["correct"] and alone["total"] == 360
+  assert alone["loss"] == pytest.approx(together["loss"], rel=1e-6)
+
+
+LONG = ["--config.train.steps=100000", "--config.train.log_every=1"]
+LONG += ["--config.hosts.heartbeat_timeout=6"]
+
+
+def test_hosts_of_other_configs_refuse_to_run(tmp_path, data_dir):
+  own = ["--config.optim.lr=0.5"]
+  for process in start_together(2, tmp_path / "run", data_dir, *LONG, own=own):
+    text = finish(process, 2)
+    assert "error: the hosts of this run differ:\n  optim.lr: 0.002 on" in text
+    assert f"; 0.5 on host 1 ({NAME})\n" in text
+  assert not (tmp_path / "run").exists()
+
+
+def test_hosts_that_do_not_share_a_workdir_refuse_to_run(tmp_path, data_dir):
+  own = [f"--workdir={tmp_path / 'other'}"]
+  for process in start_together(2, tmp_path / "run", data_dir, *LONG, own=own):
+    text = finish(process, 2)
+    assert f"--workdir is not shared: host 1 ({NAME}) can not see" in text
+  assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_killed_process_ends_the_run_by_name(tmp_path, data_dir):
+  first, second = start_together(2, tmp_path, data_dir, *LONG)
+  wait_for_step(first)
+  second.kill()
+  text = finish(first, 43)
+  assert f"lost: host 1 ({NAME}): no sign of life for 6 s" in text
+  assert "train.py" in text.partition(f"stacks of host 0 ({NAME}):")[2]
+  finish(second, -signal.SIGKILL)
+
+
+def test_sigterm_to_one_of_two_saves_both(tmp_path, data_dir):
+  processes = start_together(2, tmp_path, data_dir, *LONG)
+  wait_for_step(processes[0])
+  processes[1].terminate()
+  texts = [finish(process, 42) for process in processes]
+  saved = {re.search(r"SIGTERM: saved step (\d+) in", x)[1] for x in texts}
+  assert len(saved) == 1
+  assert (tmp_path / "checkpoints" / saved.pop()).exists()
 
 
 def test_a_run_never_looks_for_tensorflow(tmp_path, data_dir):

@@ -21,6 +21,7 @@ from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
 from vit_jax.evaluators.classification import Classification
 from vit_jax.experiment import Experiment
+from vit_jax.hosts import Hosts
 from vit_jax.preemption import Preempted, Preemption
 from vit_jax.train import train
 from vit_jax.train_state import get_digest
@@ -268,7 +269,7 @@ def test_a_result_is_never_that_of_another_evaluation(
   workdir, _, _ = straight
   config["evals"]["test"]["split"] = "test[:30]"
 
-  def die(self, state):
+  def die(self, state, mark):
     raise InterruptedError
 
   monkeypatch.setattr(Classification, "run", die)
@@ -287,11 +288,11 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(
   evaluate = Classification.run
   seen = []
 
-  def die_the_second_time(self, state):
+  def die_the_second_time(self, state, mark):
     seen.append(int(state.step))
     if len(seen) == 2:
       raise InterruptedError
-    return evaluate(self, state)
+    return evaluate(self, state, mark)
 
   monkeypatch.setattr(Classification, "run", die_the_second_time)
   with pytest.raises(InterruptedError):
@@ -331,7 +332,8 @@ def test_an_object_store_keeps_its_name(monkeypatch):
     type(epath.Path("gs://b")), "write_text", lambda self, text: None
   )
   monkeypatch.setattr(type(epath.Path("gs://b")), "unlink", lambda self: None)
-  assert str(workdirs.open_workdir("gs://bucket/run", 0)) == "gs://bucket/run"
+  path = workdirs.open_workdir("gs://bucket/run", Hosts(), 1.0)
+  assert str(path) == "gs://bucket/run"
   assert [str(path) for path in made] == ["gs://bucket/run"]
 
 

@@ -6,6 +6,7 @@ import argparse
 import ast
 import contextlib
 import importlib.util
+import math
 import os
 import pathlib
 import signal
@@ -18,9 +19,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from vit_jax import accelerators
-from vit_jax.config import ConfigError, nearest
-
-BAD_CONFIG, PREEMPTED, INTERRUPTED = 2, 42, 130
+from vit_jax.config import BAD_CONFIG, INTERRUPTED, ConfigError, nearest
 
 
 def make_parser(module: str, doc: str) -> argparse.ArgumentParser:
@@ -150,17 +149,22 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def start() -> None:
+def start(timeouts: Any = None) -> None:
   """Quiets libraries, and joins the other processes of a multi-host run.
 
   The environment says whether there are others: a TPU pod, Slurm or Open MPI by
   themselves, anything else by JAX_COORDINATOR_ADDRESS (host:port of the first
   process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
+  Args:
+    timeouts: a `hosts.Timeouts`; None is its defaults.
+
   Raises:
     ConfigError: if there are others and they can not be joined.
   """
   import jax
+
+  from vit_jax import hosts
 
   logging.set_verbosity(logging.WARNING)
   environment = os.environ
@@ -177,12 +181,17 @@ def start() -> None:
   def get(name):
     return int(environment[name]) if name in environment else None
 
+  timeouts = timeouts or hosts.Timeouts()
   try:
-    jax.distributed.initialize(
-      environment.get("JAX_COORDINATOR_ADDRESS"),
-      num_processes=get("JAX_NUM_PROCESSES"),
-      process_id=get("JAX_PROCESS_ID"),
-    )
+    with hosts.arriving(timeouts.initialization_timeout):
+      jax.distributed.initialize(
+        environment.get("JAX_COORDINATOR_ADDRESS"),
+        num_processes=get("JAX_NUM_PROCESSES"),
+        process_id=get("JAX_PROCESS_ID"),
+        # jax aborts without a name, so it is to come after us.
+        initialization_timeout=math.ceil(timeouts.initialization_timeout) + 60,
+        heartbeat_timeout_seconds=math.ceil(3 * timeouts.heartbeat_timeout),
+      )
   except (ValueError, RuntimeError) as error:
     # A TPU with no pod around it, as in Colab, has nobody to tell it of others.
     if launched:

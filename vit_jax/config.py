@@ -17,6 +17,9 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
+# Exit statuses, beside 0 and 1.
+BAD_CONFIG, PREEMPTED, WATCHDOG, INTERRUPTED = 2, 42, 43, 130
+
 
 class ConfigError(ValueError):
   """A config or a data set that can not be trained as asked (exit status 2)."""

@@ -3,12 +3,14 @@
 """Trains a config; the same command starts a run and takes it up again.
 
 Exit status: 0 done, 1 error, 2 bad config or missing data, 42 asked to end and
-saved, 130 interrupted with nothing to save or by a second Ctrl-C.
+saved, 43 stuck or another host lost, 130 interrupted with nothing to save or by
+a second Ctrl-C.
 """
 
 import sys
 
 from vit_jax import command_line
+from vit_jax.config import INTERRUPTED, PREEMPTED
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,12 +39,13 @@ def main(argv: list[str] | None = None) -> None:
   with command_line.reported():
     command_line.check_flags(parser, arguments, overrides)
     config = command_line.load_config(arguments.config, overrides)
+    from vit_jax.hosts import Timeouts
     from vit_jax.preemption import Preempted
     from vit_jax.sections import resolve
     from vit_jax.train import train
 
     config = resolve(config)
-    command_line.start()
+    command_line.start(Timeouts(**config["hosts"]))
     try:
       train(
         config,
@@ -52,9 +55,9 @@ def main(argv: list[str] | None = None) -> None:
       )
     except Preempted as error:
       print(error, file=sys.stderr)
-      sys.exit(command_line.PREEMPTED)
+      sys.exit(PREEMPTED)
     except KeyboardInterrupt:
-      sys.exit(command_line.INTERRUPTED)
+      sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

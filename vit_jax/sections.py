@@ -24,6 +24,7 @@ from vit_jax.config import (
 from vit_jax.convert.initialize import Transfer
 from vit_jax.data.pipeline import Data
 from vit_jax.evaluators import EVALUATORS
+from vit_jax.hosts import Timeouts
 from vit_jax.objectives import OBJECTIVES
 
 
@@ -98,6 +99,7 @@ SECTIONS = {
   "mesh": lambda given: parameters(sharding.make_mesh),
   "checkpoint": lambda given: parameters(Checkpoint),
   "transfer": lambda given: parameters(Transfer),
+  "hosts": lambda given: parameters(Timeouts),
 }
 
 

@@ -4,12 +4,12 @@
 
 import collections
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 
 from vit_jax import models
 from vit_jax.accelerators import start_backend
@@ -17,6 +17,7 @@ from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources
 from vit_jax.experiment import Experiment
+from vit_jax.hosts import Hosts, Timeouts
 from vit_jax.metrics import MetricWriter, TrainLog, write_json
 from vit_jax.placement import describe_indivisible, describe_mesh
 from vit_jax.preemption import Preempted, Preemption
@@ -24,8 +25,12 @@ from vit_jax.progress import Progress, format_duration
 from vit_jax.sections import resolve
 from vit_jax.teacher import describe_teacher
 from vit_jax.train_state import TrainState, get_digest
+from vit_jax.watchdog import Watchdog
 from vit_jax.workdir import (
+  LOCAL,
   check_config,
+  flatten,
+  get_versions,
   load_result,
   open_workdir,
   write_records,
@@ -57,18 +62,33 @@ def train(
     ConfigError: for a bad config or missing data, before anything is compiled.
     Preempted: after SIGTERM or Ctrl-C, once the state is saved.
   """
+  config = resolve(config)
+  hosts = Hosts()
+  with Watchdog(hosts, Timeouts(**config["hosts"])) as watchdog:
+    return run(config, workdir, hosts, watchdog, allow_cpu, extend)
+
+
+def run(
+  config: dict[str, Any],
+  workdir: str,
+  hosts: Hosts,
+  watchdog: Watchdog,
+  allow_cpu: bool,
+  extend: bool,
+) -> dict[str, Any]:
+  """`train`, of a resolved config, on one of the hosts."""
   began = time.monotonic()
   # Bad configs and missing data end here: in seconds, with nothing compiled.
-  config = resolve(config)
-  start_backend()
+  check_hosts(config, extend, hosts)
   first = jax.process_index() == 0
   progress = Progress(enabled=first)
   say = progress.say
-  prepare_data(config["data"], say)
+  watchdog.mark("looking at the data", watchdog.STARTING)
+  prepare_data(config, hosts, say)
   check_platform(allow_cpu or config["train"]["allow_cpu"])
   exp = Experiment(config)
   config, constants = exp.config, exp.load_constants()
-  workdir = open_workdir(workdir, jax.process_index())
+  workdir = open_workdir(workdir, hosts, config["hosts"]["heartbeat_timeout"])
   describe(exp, say)
 
   with contextlib.ExitStack() as stack:
@@ -79,6 +99,7 @@ def train(
     checkpointer = stack.enter_context(
       Checkpointer(workdir / "checkpoints", exp.checkpoint)
     )
+    stack.push(watchdog.fail)  # Before anything is closed.
     # Restore, or start: either way every array is made where it belongs.
     if checkpointer.get_latest_step() is not None:
       check_config(workdir, config, extend)
@@ -106,6 +127,7 @@ def train(
       write_records(workdir, config, exp.get_manifest())
 
     if start < exp.steps:
+      watchdog.mark("compiling the training step", watchdog.STARTING)
       say("compiling the training step")
       tick = time.monotonic()
       train_step = exp.lower_train_step().compile()
@@ -131,13 +153,15 @@ def train(
       start_step=start,
     )
     # A run that was stopped between a checkpoint and its evaluations.
-    evaluate_due(exp, state, start, writer, say)
+    evaluate_due(exp, state, start, writer, watchdog, say)
     ahead = collections.deque()
     # Step, log, save, evaluate. Rows are on disk before the checkpoint that
     # makes them final, and the checkpoint before an evaluation that may fail.
     for step in range(start + 1, exp.steps + 1):
+      watchdog.mark(f"reading the batch of step {step}")
       with log.waiting_for_data():
         batch = next(batches)
+      watchdog.mark(f"step {step}")
       with jax.transfer_guard("disallow"):
         state, step_metrics = train_step(state, batch, *constants)
       log.add(step, step_metrics)
@@ -149,6 +173,7 @@ def train(
       asked = preemption.is_asked(step) and not last
       if last or asked or checkpointer.is_due(step):
         log.flush(step)
+        watchdog.mark(f"saving step {step}")
         checkpointer.save(step, state, wait=asked)
         log.restart_clock()
       if asked:
@@ -158,10 +183,11 @@ def train(
         )
       if exp.get_due_evaluations(step):
         log.flush(step)
-        evaluate_due(exp, state, step, writer, say)
+        evaluate_due(exp, state, step, writer, watchdog, say)
         log.restart_clock()
 
-    values = evaluate(exp, state, exp.evaluators, exp.steps, writer)
+    values = evaluate(exp, state, exp.evaluators, exp.steps, writer, watchdog)
+    watchdog.mark(f"saving step {exp.steps}")
     checkpointer.wait()
 
   result = values[next(iter(values))] if values else {}
@@ -191,23 +217,41 @@ def check_platform(allow_cpu: bool) -> None:
     )
 
 
-def prepare_data(section: Mapping[str, Any], say: Say) -> None:
+def check_hosts(config: Mapping[str, Any], extend: bool, hosts: Hosts) -> None:
+  """Refuses hosts that were not started alike, and starts jax.
+
+  Raises:
+    ConfigError: on every host, with what differs.
+  """
+  facts = dict(flatten(config | {"versions": get_versions()}))
+  facts = {key: x for key, x in facts.items() if not LOCAL.fullmatch(key)}
+  hosts.compare(facts | {"--extend": extend})
+  start_backend()
+  kinds = collections.Counter(x.device_kind for x in jax.local_devices())
+  hosts.compare({"devices of a host": dict(kinds)})
+
+
+def prepare_data(config: Mapping[str, Any], hosts: Hosts, say: Say) -> None:
   """Writes an embedded set where it is missing, and opens the data.
 
   Raises:
     DataError: if the set is not there, with the command that prepares it.
+    ConfigError: on every host, if they do not have the same data.
   """
+  section = config["data"]
   source, data_dir = section["source"], section["dir"]
-  # One process after another: some share a disk, some have their own.
-  for index in range(jax.process_count()):
-    if index == jax.process_index():
+  # One host after another: some share a disk, some have their own.
+  for index in range(hosts.count):
+    if index == hosts.index:
       sources.prepare_embedded(source, data_dir, say)
-    if jax.process_count() > 1:
-      multihost_utils.sync_global_devices(f"data are prepared by {index}")
+    hosts.gather(None)
   found = sources.describe_source(source)
   if found:
     say(found)
   sources.open_source(source, section["train"], data_dir)
+  if hosts.count > 1:  # A folder of millions takes a while.
+    splits = [section["train"], *(x["split"] for x in config["evals"].values())]
+    hosts.compare(sources.get_fingerprint(source, splits, data_dir))
 
 
 def evaluate(
@@ -216,11 +260,14 @@ def evaluate(
   names: Iterable[str],
   step: int,
   writer: MetricWriter,
+  watchdog: Watchdog,
 ) -> dict[str, dict[str, float]]:
   """Runs evaluations by name; returns name -> values and records them all."""
   found = {}
   for name in names:
-    values = dict(exp.evaluators[name].run(state))
+    mark = functools.partial(watchdog.mark, f"evaluating {name} at step {step}")
+    mark()
+    values = dict(exp.evaluators[name].run(state, mark))
     found[name] = values
     writer.write(step, {f"{name}/{key}": x for key, x in values.items()})
     writer.flush()
@@ -228,7 +275,12 @@ def evaluate(
 
 
 def evaluate_due(
-  exp: Experiment, state: TrainState, step: int, writer: MetricWriter, say: Say
+  exp: Experiment,
+  state: TrainState,
+  step: int,
+  writer: MetricWriter,
+  watchdog: Watchdog,
+  say: Say,
 ) -> None:
   """Runs the evaluations of a step inside the run that have no row yet."""
   if not 0 < step < exp.steps:
@@ -239,7 +291,8 @@ def evaluate_due(
     if not writer.has_row(step, f"{name}/")
   ]
   if due:
-    say_values(f"step {step}", evaluate(exp, state, due, step, writer), say)
+    values = evaluate(exp, state, due, step, writer, watchdog)
+    say_values(f"step {step}", values, say)
 
 
 def say_values(

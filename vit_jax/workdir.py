@@ -2,27 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run's directory: what is written there beside checkpoints and metrics."""
 
-import importlib.metadata
 import json
+import platform
 import re
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
 
+from vit_jax.accelerators import PLUGINS, get_installed
 from vit_jax.config import ConfigError
+from vit_jax.hosts import Hosts
 from vit_jax.metrics import read_json, write_json, write_text
 
 PACKAGES = (
   *("vit_jax", "jax", "jaxlib", "flax", "optax"),
-  *("orbax-checkpoint", "grain"),
+  *("orbax-checkpoint", "grain", *PLUGINS),
 )
 
 # What may change between a run and its continuation: where it runs and what is
 # watched, but nothing that a step computes. A teacher may lie elsewhere; its
 # digest may not change.
 FREE = re.compile(
-  r"(evals|checkpoint|mesh|versions)\..*"
+  r"(evals|checkpoint|mesh|hosts|versions)\..*"
   r"|train\.(log_every|allow_cpu)"
   r"|data\.(dir|workers|threads|max_unreadable)"
   r"|model\.(remat|unroll)"
@@ -30,34 +34,70 @@ FREE = re.compile(
 )
 # How long it is trained changes the learning rate, so it must be asked for.
 LENGTH = re.compile(r"train\.(steps|epochs|examples)")
+# What may differ between the hosts of a run: where their data lie, and how many
+# hands they have.
+LOCAL = re.compile(r"data\.(dir|workers|threads)")
 
 
-def open_workdir(name: str, process_index: int) -> epath.Path:
+def get_versions() -> dict[str, str]:
+  """Versions of Python and of those PACKAGES that are installed."""
+  return {"python": platform.python_version(), **get_installed(PACKAGES)}
+
+
+def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
   """Makes the directory of a run, local or on an object store.
 
   Args:
     name: as the user gave it.
-    process_index: names the file that proves that it can be written.
+    hosts: of the run; all of them must see the same directory.
+    seconds: in which what one of them writes must appear to the others.
 
   Raises:
-    ConfigError: if it has no name or can not be written, with the reason.
+    ConfigError: if it has no name or can not be written, with the reason, or if
+      some host does not see what host 0 writes.
   """
   if not name:
     raise ConfigError("--workdir is empty: say where to keep the run")
   path = epath.Path(name)
   if "://" not in name:
     path = path.expanduser().resolve()
-  probe = path / f".probe_{process_index}"
+  probe, token = path / f".probe_{hosts.index}", uuid.uuid4().hex
   try:
     path.mkdir(parents=True, exist_ok=True)
-    write_text(probe, "")
+    write_text(probe, token)
+    token = hosts.gather(token)[0]
+    seen = hosts.gather(
+      hosts.index == 0 or wait_for(path / ".probe_0", token, seconds)
+    )
     probe.unlink()
   except (OSError, ImportError) as error:
     hint = ""
     if isinstance(error, ImportError):
       hint = "\n  gs:// needs: pip install 'vit_jax[gcs]'"
     raise ConfigError(f"--workdir={name} is of no use: {error}{hint}") from None
+  blind = [index for index, sees in enumerate(seen) if not sees]
+  if blind:
+    raise ConfigError(
+      f"--workdir is not shared: {hosts.describe(blind)} can not see what "
+      f"{hosts.describe([0])} writes; here it is {path}\n"
+      f"  give every host the same directory on a disk that all of them mount, "
+      f"or on an object store"
+    )
   return path
+
+
+def wait_for(path: epath.Path, text: str, seconds: float) -> bool:
+  """Whether a file that another host wrote appears here in time."""
+  until = time.monotonic() + seconds
+  while True:
+    try:
+      if path.read_text() == text:
+        return True
+    except FileNotFoundError:
+      pass
+    if time.monotonic() > until:
+      return False
+    time.sleep(0.1)
 
 
 def write_records(
@@ -73,8 +113,7 @@ def write_records(
     manifest: what the parameters alone do not say.
   """
   (workdir / "result.json").unlink(missing_ok=True)
-  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-  write_json(workdir / "config.json", {**config, "versions": versions})
+  write_json(workdir / "config.json", {**config, "versions": get_versions()})
   write_json(workdir / "manifest.json", manifest)
 
 

@@ -1,5 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -135,3 +138,23 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path):
     sources.prepare_embedded("tfds:digits", where, lambda _: None)
   with pytest.raises(ConfigError, match="can not be prepared"):
     prepare.prepare("digits", str(tmp_path / "file"), None)
+
+
+def test_copies_of_a_set_are_told_apart_by_their_files(data_dir, tmp_path):
+  shutil.copytree(data_dir, tmp_path / "copy")
+  splits = ["train", "test[:40]"]
+
+  def read(directory):
+    return sources.get_fingerprint("tfds:digits", splits, str(directory))
+
+  one = read(data_dir)
+  assert one["examples of train"] == 1437 and one["examples of test[:40]"] == 40
+  assert read(tmp_path / "copy") == one
+  (path,) = (tmp_path / "copy").rglob("dataset_info.json")
+  info = json.loads(path.read_text())
+  info["splits"][0]["numBytes"] = "1"
+  path.write_text(json.dumps(info))
+  other = read(tmp_path / "copy")
+  assert {key for key in one if one[key] != other[key]} == {
+    "digest of tfds:digits"
+  }

@@ -8,10 +8,13 @@ made up; or several of these, mixed.
 """
 
 import contextlib
+import hashlib
 import importlib
 import io
+import json
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -21,6 +24,7 @@ from vit_jax.config import nearest
 from vit_jax.data import folder, mixture, records, synthetic, vtab
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
 from vit_jax.data.known import KNOWN, get_remedy
+from vit_jax.metrics import read_json
 
 # Sets whose builders are ours; `prepare` writes ImageNet, folders and manifests
 # without one, and TFDS builds all others.
@@ -151,6 +155,50 @@ def describe_source(source: str) -> str | None:
     found = map(describe_source, mixture.parse_mixture(name))
     return "\n".join(filter(None, found)) or None
   return folder.load_folder(name).describe() if kind == "folder" else None
+
+
+def get_fingerprint(
+  source: str, splits: Sequence[str], data_dir: str | None
+) -> dict[str, Any]:
+  """What tells two copies of a source apart; no image is read for it.
+
+  Args:
+    source: as a config has it.
+    splits: that are used.
+    data_dir: where prepared sets lie.
+
+  Returns:
+    The size of each split, and a digest of classes, files and their sizes.
+  """
+  info = load_info(source, data_dir)
+  sizes = {f"examples of {split}": info.count(split) for split in splits}
+  files = hashlib.sha256(repr(info.class_names).encode())
+  for line in list_files(source, data_dir):
+    files.update(line.encode("utf-8", "surrogateescape") + b"\n")
+  return sizes | {f"digest of {source}": files.hexdigest()[:16]}
+
+
+def list_files(source: str, data_dir: str | None) -> Iterator[str]:
+  """A line for each image of a folder, and for each split of a set."""
+  kind, name = parse_source(source)
+  if kind == "mix":
+    for part in mixture.parse_mixture(name):
+      yield from list_files(part, data_dir)
+  elif kind == "folder":
+    root = os.fspath(folder.parse_name(name)[0])
+    for split, examples in folder.load_folder(name).splits.items():
+      yield from (
+        f"{split} {path.removeprefix(root)}" for path in examples.paths
+      )
+  elif kind != "synthetic":
+    directory = find_directory(get_dataset(source), data_dir)
+    if directory is None:
+      raise missing(source, data_dir)
+    recorded = read_json(directory / "dataset_info.json")
+    yield directory.name
+    yield from (
+      json.dumps(split, sort_keys=True) for split in recorded["splits"]
+    )
 
 
 def prepare_embedded(

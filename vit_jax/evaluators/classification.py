@@ -4,7 +4,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -48,8 +48,14 @@ class Classification:
     evaluate = self.objective.evaluate
     return jax.jit(lambda params, batch: evaluate(params, normalize(batch)))
 
-  def run(self, state: TrainState) -> Iterator[tuple[str, float]]:
+  def run(
+    self, state: TrainState, mark: Callable[[], None] = lambda: None
+  ) -> Iterator[tuple[str, float]]:
     """Yields accuracy (a fraction), correct, total and loss.
+
+    Args:
+      state: what to evaluate.
+      mark: called after each batch.
 
     Raises:
       RuntimeError: if some example was not counted exactly once.
@@ -64,8 +70,11 @@ class Classification:
       split=self.split,
       batch_size=self.batch_size or self.default_batch_size,
     )
+    results = []
     with jax.set_mesh(self.mesh):
-      results = [self.step(params, batch) for batch in batches]
+      for batch in batches:
+        results.append(self.step(params, batch))
+        mark()
     metrics = merge(jax.device_get(results))
     correct, total = metrics["accuracy"].total, metrics["accuracy"].count
     if total != expected:
