@@ -35,6 +35,7 @@ from vit_jax.data.augment import Augment, make_augment
 from vit_jax.data.pipeline import Data
 from vit_jax.data.sources import load_info
 from vit_jax.evaluators import EVALUATORS
+from vit_jax.models.placement import get_device_errors, place
 from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.supervised import get_targets
 from vit_jax.sections import Evaluation, Train, resolve
@@ -90,7 +91,12 @@ class Experiment:
     slots = self.data.label_slots or self.info.label_slots
     self.data = dataclasses.replace(self.data, label_slots=slots or None)
     self.num_classes = self.data.num_classes or self.info.num_classes
-    self.model = models.get_model(self.num_classes, **config["model"])
+    # The config keeps "auto": the run may go on where that is something else.
+    self.model = place(
+      models.get_model(self.num_classes, **config["model"]),
+      self.mesh.devices.flat[0],
+      *self.data.shape,
+    )
     self._check()
     self.steps = self._set_durations()
     self.schedule = optim.make_schedule(self.optim, self.steps)
@@ -104,6 +110,7 @@ class Experiment:
   def _check(self) -> None:
     """Raises one ConfigError for all that does not go together."""
     errors = self.model.get_errors(*self.data.shape)
+    errors += get_device_errors(self.model, self.mesh.devices.flat[0])
     sizes = {"train.batch_size": self.train.batch_size}
     for name, section in self.config["evals"].items():
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
@@ -312,8 +319,14 @@ class Experiment:
   def get_manifest(self) -> dict[str, Any]:
     """What the parameters alone do not say, for whoever uses them."""
     height, width, channels = self.image_shape
+    # Whoever uses the parameters may not have what they were trained on.
+    model = {
+      key: value
+      for key, value in self.config["model"].items()
+      if key not in ("attention", "remat")
+    }
     return {
-      "model": self.config["model"],
+      "model": model,
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
       "cross_entropy": self.config["objective"].get("cross_entropy", "softmax"),

@@ -37,12 +37,15 @@ def main(argv: list[str] | None = None) -> None:
   with command_line.reported():
     command_line.check_flags(parser, arguments, overrides)
     config = command_line.load_config(arguments.config, overrides)
+    from vit_jax.accelerators import start_backend
+    from vit_jax.compilation import use_cache
     from vit_jax.preemption import Preempted
     from vit_jax.sections import resolve
     from vit_jax.train import train
 
     config = resolve(config)
     command_line.start()
+    use_cache(start_backend())
     try:
       train(
         config,

@@ -23,6 +23,7 @@ from vit_jax.config import (
 )
 from vit_jax.models.encoder import Encoder
 from vit_jax.models.heads import MAPHead, make_head
+from vit_jax.models.kernels import KERNELS
 from vit_jax.models.position import Layout
 from vit_jax.models.resnet import apply_stem, make_stem
 from vit_jax.sharding import constrain
@@ -68,9 +69,13 @@ class ViT(nn.Module, kw_only=True):
     std_conv_eps_in: "std", or "variance": added to the variance instead.
     head_bias: initial bias of the head; -10 with the sigmoid loss.
     remat: what the backward pass recomputes: "none", all but matrix products
-      ("dots"), or "full" blocks.
+      ("dots"), or "full" blocks; "offload" is "full" with what is kept, every
+      block's input, in the memory of the host.
     unroll: how many blocks an iteration of the scan holds; `depth` is a fully
       unrolled encoder, faster to run and slower to compile.
+    attention: "xla"; "flash", a TPU's kernel, or "cudnn", a GPU's, which need
+      no memory for the weights; "auto" is what `placement.place` chooses, and
+      XLA where nobody asks it. Intermediates are always of XLA.
     dtype: of activations; parameters, softmax, statistics and logits are
       float32.
   """
@@ -102,8 +107,9 @@ class ViT(nn.Module, kw_only=True):
   std_conv_eps: Positive = 1e-5
   std_conv_eps_in: Literal["std", "variance"] = "std"
   head_bias: float = 0.0
-  remat: Literal["none", "dots", "full"] = "none"
+  remat: Literal["none", "dots", "full", "offload"] = "none"
   unroll: Count = 1
+  attention: Literal["auto", "xla", "flash", "cudnn"] = "auto"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
@@ -152,6 +158,7 @@ class ViT(nn.Module, kw_only=True):
       final_norm=not self.fc_norm,
       remat=self.remat,
       unroll=self.unroll,
+      attention=self.attention,
       dtype=dtype,
     )
     norm = dict(epsilon=self.layer_norm_eps, dtype=dtype)
@@ -193,6 +200,16 @@ class ViT(nn.Module, kw_only=True):
       errors.append(
         f"model.position_at={self.position_at!r} is for learned positions: "
         f"model.position={self.position!r} takes 'input'"
+      )
+    if self.attention in KERNELS and self.position == "relative":
+      errors.append(
+        f"model.attention={self.attention!r} adds no bias, and "
+        f"model.position='relative' is one: take 'xla'"
+      )
+    if self.attention == "cudnn" and self.dtype == "float32":
+      errors.append(
+        "model.attention='cudnn' knows no float32: take model.dtype='bfloat16' "
+        "or model.attention='xla'"
       )
     return errors
 
