@@ -23,7 +23,17 @@ def cudnn_attention(
   value: Float[Array, "B N K C"],
 ) -> Float[Array, "B N K C"]:
   """softmax(Q K^T / sqrt(C)) V by cuDNN; an NVIDIA GPU alone can run it."""
-  return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+  batch, tokens = query.shape[:2]
+  # An odd number of tokens is padded: JAX refuses to train with one.
+  padding = ((0, 0), (0, tokens % 2), (0, 0), (0, 0))
+  lengths = jnp.full(batch, tokens, jnp.int32)
+  mixed = jax.nn.dot_product_attention(
+    *(jnp.pad(x, padding) for x in (query, key, value)),
+    query_seq_lengths=lengths,
+    key_value_seq_lengths=lengths,
+    implementation="cudnn",
+  )
+  return mixed[:, :tokens]
 
 
 def flash_attention(

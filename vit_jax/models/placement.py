@@ -24,9 +24,7 @@ def get_kernel(device: Any) -> str | None:
   return None
 
 
-def place(
-  model: nn.Module, device: Any, height: int, width: int
-) -> nn.Module:
+def place(model: nn.Module, device: Any, height: int, width: int) -> nn.Module:
   """The model with `attention="auto"` decided, if it has that.
 
   Args:
