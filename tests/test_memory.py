@@ -28,6 +28,7 @@ def test_the_step_writes_the_new_state_over_the_old(config, mesh):
 def test_micro_batches_take_less_memory(config):
   config["model"]["variant"] = "mu/2"
   config["train"]["batch_size"] = 256
+  config["data"] |= dict(augment={}, crop="none")
   sizes = []
   for parts in (1, 8):
     config["train"]["accumulate"] = parts

@@ -130,4 +130,4 @@ def test_the_largest_models_lower_for_a_pod():
   ]
   # A device has its share of the float32 parameters, biases apart.
   for _, devices, count, held in rows:
-    assert 4 * count / devices < held < 1.01 * 4 * count / devices
+    assert 4 * count / devices < held < 1.05 * 4 * count / devices

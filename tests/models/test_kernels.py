@@ -76,7 +76,7 @@ def test_a_model_with_the_kernel_is_the_model():
   variables = plain.init(jax.random.key(0), image)
   flash = plain.clone(attention="flash")
   with pltpu.force_tpu_interpret_mode():
-    found = flash.apply(variables, image)
+    found = jax.jit(flash.apply)(variables, image)
   np.testing.assert_allclose(found, plain.apply(variables, image), atol=1e-5)
   # What wants the weights computes them, here without a TPU.
   _, between = flash.apply(variables, image, intermediates=True)
@@ -141,7 +141,7 @@ def test_a_run_keeps_auto_in_its_record(config):
   [
     (dict(attention="flash"), "needs a TPU, and this is cpu: take 'auto'"),
     (dict(attention="cudnn", dtype="bfloat16"), "needs an NVIDIA GPU"),
-    (dict(attention="cudnn"), "cudnn' knows no float32"),
+    (dict(attention="cudnn"), "and these are float32 of 16: take 'xla'"),
     (dict(attention="flash", position="relative"), "'relative' is one"),
     (dict(remat="offload"), "a CPU has its own alone: take 'full'"),
     (dict(attention="flsh"), "did you mean 'flash'?"),

@@ -34,8 +34,8 @@ BLOCK_INPUT = "block_input"
 REMAT = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "full": jax.checkpoint_policies.nothing_saveable,
-  # Matrix products would be nine times as many bytes, which the way to the host
-  # is too narrow for; a block's input is what "full" keeps.
+  # A block's input, which is what "full" keeps: its matrix products would be
+  # nine times as many bytes to move.
   "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
     names_which_can_be_saved=[],
     names_which_can_be_offloaded=[BLOCK_INPUT],

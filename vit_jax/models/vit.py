@@ -206,10 +206,13 @@ class ViT(nn.Module, kw_only=True):
         f"model.attention={self.attention!r} adds no bias, and "
         f"model.position='relative' is one: take 'xla'"
       )
-    if self.attention == "cudnn" and self.dtype == "float32":
+    size = self.width // heads
+    small = self.dtype == "bfloat16" and size % 8 == 0 and size <= 128
+    if self.attention == "cudnn" and not small:
       errors.append(
-        "model.attention='cudnn' knows no float32: take model.dtype='bfloat16' "
-        "or model.attention='xla'"
+        f"model.attention='cudnn' takes model.dtype='bfloat16' and heads of a "
+        f"multiple of 8 up to 128, and these are {self.dtype} of {size}: take "
+        f"'xla'"
       )
     return errors
 
