@@ -15,7 +15,7 @@ PACKAGE = ROOT / "vit_jax"
 # A module imports from rows below its own and from its own room, nothing else.
 LAYERS = [
   {"chips", "config", "progress"},
-  {"accelerators", "flops", "metrics", "preemption", "sharding"},
+  {"accelerators", "compilation", "flops", "metrics", "preemption", "sharding"},
   {"hosts"},
   {"command_line", "placement", "watchdog"},
   {"models", "objectives", "optim", "data", "train_state"},

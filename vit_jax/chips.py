@@ -53,19 +53,3 @@ def get_chip(device: jax.Device) -> Chip | None:
     if re.fullmatch(pattern, device.device_kind):
       return chip
   return None
-
-
-def get_memory(device: jax.Device) -> int | None:
-  """Bytes that a program may use on a device, or None if nobody knows.
-
-  A device that is there says so itself; of one that is only described, as a
-  topology has them, it is what the table has.
-  """
-  try:
-    stats = device.memory_stats()
-  except (jax.errors.JaxRuntimeError, NotImplementedError):
-    stats = None
-  if stats and "bytes_limit" in stats:
-    return stats["bytes_limit"]
-  chip = get_chip(device)
-  return chip.memory if chip else None

@@ -37,6 +37,7 @@ from vit_jax.data.pipeline import Data
 from vit_jax.data.sources import load_info
 from vit_jax.evaluators import EVALUATORS
 from vit_jax.flops import count_flops
+from vit_jax.models.devices import choose_attention, get_device_errors
 from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.supervised import get_targets
 from vit_jax.sections import Evaluation, Train, resolve
@@ -90,8 +91,14 @@ class Experiment:
     slots = self.data.label_slots or self.info.label_slots
     self.data = dataclasses.replace(self.data, label_slots=slots or None)
     self.num_classes = self.data.num_classes or self.info.num_classes
-    self.model = models.get_model(self.num_classes, **config["model"])
-    self._check()
+    # The config keeps "auto": the run may go on where that is something else.
+    device = (devices or jax.devices())[0]
+    self.model = choose_attention(
+      models.get_model(self.num_classes, **config["model"]),
+      device,
+      *self.data.shape,
+    )
+    self._check(device)
     self.steps = self._set_durations()
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule)
@@ -104,9 +111,10 @@ class Experiment:
       # Patterns that fit no parameter are named here, before a workdir is made.
       optim.check_rates(self.optim, self.abstract_state.params)
 
-  def _check(self) -> None:
+  def _check(self, device: jax.Device) -> None:
     """Raises one ConfigError for all that does not go together."""
     errors = self.model.get_errors(*self.data.shape)
+    errors += get_device_errors(self.model, device)
     for section in self.config["evals"].values():
       self.info.count(section["split"])
     if self.num_classes < self.info.num_classes:
@@ -281,7 +289,10 @@ class Experiment:
     """
     keys = {"dropout": jax.random.key(0)}
     image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
-    forward = functools.partial(self.model.apply, train=True, rngs=keys)
+    model = self.model
+    if hasattr(model, "attention"):
+      model = model.clone(attention="xla")  # Kernels hide their products.
+    forward = functools.partial(model.apply, train=True, rngs=keys)
     params = {"params": self.abstract_state.params}
     flops = 3 * count_flops(forward, params, image)
     if self.teacher is not None:
@@ -353,8 +364,14 @@ class Experiment:
   def get_manifest(self) -> dict[str, Any]:
     """What the parameters alone do not say, for whoever uses them."""
     height, width, channels = self.image_shape
+    # Whoever uses the parameters may not have what they were trained on.
+    model = {
+      key: value
+      for key, value in self.config["model"].items()
+      if key not in ("attention", "remat")
+    }
     return {
-      "model": self.config["model"],
+      "model": model,
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
       "cross_entropy": self.config["objective"].get("cross_entropy", "softmax"),

@@ -29,7 +29,7 @@ FREE = re.compile(
   r"(evals|checkpoint|mesh|hosts|versions)\..*"
   r"|train\.(log_every|allow_cpu)"
   r"|data\.(dir|workers|threads|max_unreadable)"
-  r"|model\.(remat|unroll)"
+  r"|model\.(remat|unroll|attention)"
   r"|objective\.teacher"
 )
 # How long it is trained changes the learning rate, so it must be asked for.

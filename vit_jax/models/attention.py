@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from vit_jax.models.kernels import KERNELS
 from vit_jax.models.position import RelativePositionBias, rotate
 from vit_jax.sharding import constrain
 
@@ -48,11 +49,14 @@ class MultiHeadDotProductAttention(nn.Module):
     dtype: of activations.
     qk_norm_eps: epsilon of a LayerNorm over C of queries and keys (Dehghani et
       al., 2023, arXiv 2302.05442, section 2); None is without.
+    attention: a key of KERNELS, which take no `places` and return no weights;
+      anything else is XLA.
   """
 
   num_heads: int
   dtype: DTypeLike = jnp.float32
   qk_norm_eps: float | None = None
+  attention: str = "xla"
 
   @nn.compact
   def __call__(
@@ -63,7 +67,7 @@ class MultiHeadDotProductAttention(nn.Module):
     angles: Float[Array, "_ N C2"] | None = None,
     places: Int[Array, "_ N"] | None = None,
     num_places: int = 0,
-  ) -> tuple[Float[Array, "B N D"], Float[Array, "B K N S"]]:
+  ) -> tuple[Float[Array, "B N D"], Float[Array, "B K N S"] | None]:
     """Attends from x to memory.
 
     Args:
@@ -74,7 +78,7 @@ class MultiHeadDotProductAttention(nn.Module):
       num_places: how many places there are.
 
     Returns:
-      The output, and the attention weights in float32.
+      The output, and the attention weights in float32; None from a kernel.
     """
     width = x.shape[-1]
     memory = x if memory is None else memory
@@ -96,9 +100,12 @@ class MultiHeadDotProductAttention(nn.Module):
       query, key = norm(name="query_norm")(query), norm(name="key_norm")(key)
     if angles is not None:
       query, key = rotate(query, angles), rotate(key, angles)
-    bias = None
+    weights = bias = None
     if places is not None:
       relative = RelativePositionBias(num_places, name="relative")
       bias = relative(query, places)
-    mixed, weights = dot_product_attention(query, key, value, bias)
+    if self.attention in KERNELS:
+      mixed = KERNELS[self.attention](query, key, value)
+    else:
+      mixed, weights = dot_product_attention(query, key, value, bias)
     return dense(width, axis=(-2, -1), name="out")(mixed), weights

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
@@ -29,9 +30,18 @@ from vit_jax.models.position import (
 )
 from vit_jax.sharding import constrain
 
+BLOCK_INPUT = "block_input"
 REMAT = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "full": jax.checkpoint_policies.nothing_saveable,
+  # A block's input, which is what "full" keeps: its matrix products would be
+  # nine times as many bytes to move.
+  "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+    names_which_can_be_saved=[],
+    names_which_can_be_offloaded=[BLOCK_INPUT],
+    offload_src="device",
+    offload_dst="pinned_host",
+  ),
 }
 
 
@@ -76,6 +86,7 @@ class EncoderBlock(nn.Module):
   dropout: float
   position: str | None
   layout: Layout
+  attention: str
   dtype: DTypeLike
 
   @nn.compact
@@ -100,6 +111,7 @@ class EncoderBlock(nn.Module):
         y = drop_branch(self.make_rng("dropout"), y, drop_rate)
       return y
 
+    x = checkpoint_name(x, BLOCK_INPUT)
     added = positions.added
     if self.position is not None:
       own = PositionEmbedding(
@@ -113,6 +125,7 @@ class EncoderBlock(nn.Module):
       self.num_heads,
       self.dtype,
       self.layer_norm_eps if self.qk_norm else None,
+      "xla" if intermediates else self.attention,
       name="MultiHeadDotProductAttention_0",
     )(
       y,
@@ -160,6 +173,7 @@ class Encoder(nn.Module, kw_only=True):
   final_norm: bool
   remat: str
   unroll: int
+  attention: str
   dtype: DTypeLike
 
   @nn.compact
@@ -204,6 +218,7 @@ class Encoder(nn.Module, kw_only=True):
       dropout=self.dropout,
       position=own,
       layout=layout,
+      attention=self.attention,
       dtype=self.dtype,
       name="encoderblock",
     )(x, drop_rates, positions, train, intermediates)

@@ -46,6 +46,11 @@ class Layout:
     """How many tokens have a place in the 1-D order: all but registers."""
     return self.class_tokens + math.prod(self.grid)
 
+  @property
+  def tokens(self) -> int:
+    """N."""
+    return self.prefix + math.prod(self.grid)
+
 
 class PositionEmbedding(nn.Module):
   """A vector for every token, to be added to it.

@@ -24,6 +24,7 @@ from vit_jax.config import (
 from vit_jax.models.convolution import convolve
 from vit_jax.models.encoder import Encoder
 from vit_jax.models.heads import MAPHead, make_head
+from vit_jax.models.kernels import KERNELS
 from vit_jax.models.position import Layout
 from vit_jax.models.resnet import apply_stem, make_stem
 from vit_jax.sharding import constrain
@@ -69,9 +70,13 @@ class ViT(nn.Module, kw_only=True):
     std_conv_eps_in: "std", or "variance": added to the variance instead.
     head_bias: initial bias of the head; -10 with the sigmoid loss.
     remat: what the backward pass recomputes: "none", all but matrix products
-      ("dots"), or "full" blocks.
+      ("dots"), or "full" blocks; "offload" is "full" with what is kept, every
+      block's input, in the memory of the host.
     unroll: how many blocks an iteration of the scan holds; `depth` is a fully
       unrolled encoder, faster to run and slower to compile.
+    attention: "xla"; "flash", a TPU's kernel, or "cudnn", a GPU's, which need
+      no memory for the weights; "auto" is what `choose_attention` says, and
+      XLA where nobody asks it. Intermediates are always of XLA.
     dtype: of activations; parameters, softmax, statistics and logits are
       float32.
   """
@@ -103,8 +108,9 @@ class ViT(nn.Module, kw_only=True):
   std_conv_eps: Positive = 1e-5
   std_conv_eps_in: Literal["std", "variance"] = "std"
   head_bias: float = 0.0
-  remat: Literal["none", "dots", "full"] = "none"
+  remat: Literal["none", "dots", "full", "offload"] = "none"
   unroll: Count = 1
+  attention: Literal["auto", "xla", "flash", "cudnn"] = "auto"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
@@ -158,6 +164,7 @@ class ViT(nn.Module, kw_only=True):
       final_norm=not self.fc_norm,
       remat=self.remat,
       unroll=self.unroll,
+      attention=self.attention,
       dtype=dtype,
     )
     norm = dict(epsilon=self.layer_norm_eps, dtype=dtype)
@@ -199,6 +206,19 @@ class ViT(nn.Module, kw_only=True):
       errors.append(
         f"model.position_at={self.position_at!r} is for learned positions: "
         f"model.position={self.position!r} takes 'input'"
+      )
+    if self.attention in KERNELS and self.position == "relative":
+      errors.append(
+        f"model.attention={self.attention!r} adds no bias, and "
+        f"model.position='relative' is one: take 'xla'"
+      )
+    size = self.width // heads
+    small = self.dtype == "bfloat16" and size % 8 == 0 and size <= 128
+    if self.attention == "cudnn" and not small:
+      errors.append(
+        f"model.attention='cudnn' takes model.dtype='bfloat16' and heads of a "
+        f"multiple of 8 up to 128, and these are {self.dtype} of {size}: take "
+        f"'xla'"
       )
     return errors
 
