@@ -162,6 +162,9 @@ def test_the_paper_is_quoted_for_its_own_runs():
   assert get_cost(resolve(base)).core_days == 2500
   base["train"]["epochs"] = 7
   assert get_cost(resolve(base)) is None
+  base["train"]["epochs"], base["model"]["depth"] = 14, 31
+  assert get_cost(resolve(base)) is None
+  del base["model"]["depth"]
   base["train"] |= {"epochs": 14, "steps": 10}
   assert get_cost(resolve(base)) is None
   assert len(COSTS) == 12

@@ -5,6 +5,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from vit_jax import models
+
 
 class Cost(NamedTuple):
   """Of one pre-training.
@@ -40,7 +42,9 @@ COSTS = {
 def get_cost(config: Mapping[str, Any]) -> Cost | None:
   """What the paper says of a config's pre-training; None if it has it not."""
   model, train = config["model"], config["train"]
-  if train["steps"] is not None:
+  _, fields = models.get_row(model["variant"])
+  changed = any(model[field] != value for field, value in fields.items())
+  if changed or train["steps"] is not None:
     return None
   key = model["variant"], config["data"]["source"], train["epochs"]
   return COSTS.get(key)

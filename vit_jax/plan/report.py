@@ -21,6 +21,11 @@ BOUNDS = (
 )
 
 
+def format_amount(amount: float) -> str:
+  """A number with three digits that count, or all before the point."""
+  return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+
+
 def format_plan(plan: Plan) -> str:
   """All of a plan, as some paragraphs."""
   parts = [format_header(plan), format_memory(plan)]
@@ -93,7 +98,8 @@ def format_step(plan: Plan) -> str:
       continue
     bound = getattr(plan.bounds, name)
     lines.append(
-      f"{LABELS[name]:20}{f'{amount:,.3f} {unit}':>20}{bound * 1e3:>11,.2f} ms"
+      f"{LABELS[name]:20}{f'{format_amount(amount)} {unit}':>20}"
+      f"{format_amount(bound * 1e3):>11} ms"
     )
   return "\n".join(lines)
 
@@ -105,7 +111,8 @@ def format_collectives(plan: Plan) -> str:
   if plan.slices > 1:
     rows.append(("between slices", plan.program.slices))
   for name, found in sorted(rows, key=lambda row: -row[1].received):
-    lines.append(f"{name:20}{found.times:>8,}{found.received / 1e6:>18,.2f}")
+    received = format_amount(found.received / 1e6)
+    lines.append(f"{name:20}{found.times:>8,}{received:>18}")
   return "\n".join(lines) if rows else "no collectives"
 
 
@@ -117,13 +124,17 @@ def format_run(plan: Plan) -> str:
 def get_run_rows(plan: Plan) -> Iterable[tuple[str, str]]:
   """Lines of the whole run: names and values."""
   bound = LABELS[plan.bounds.bound_by]
-  yield "step", f">= {plan.bounds.step * 1e3:,.1f} ms, bound by {bound}"
+  yield (
+    "step",
+    f">= {format_amount(plan.bounds.step * 1e3)} ms, bound by {bound}",
+  )
   yield "images/s", f"<= {plan.images_per_second:,.0f}"
   yield "MFU", f"<= {plan.mfu:.1%}"
   yield (
     "whole run",
-    f">= {plan.hours:,.1f} h, {plan.chip_hours:,.0f} chip-hours, "
-    f"{plan.core_days:,.0f} core-days, for {plan.exaflops:,.0f} exaFLOPs",
+    f">= {format_amount(plan.hours)} h, {format_amount(plan.chip_hours)} "
+    f"chip-hours, {format_amount(plan.core_days)} core-days, for "
+    f"{format_amount(plan.exaflops)} exaFLOPs",
   )
   if plan.paper is not None:
     known = [
