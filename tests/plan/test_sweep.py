@@ -87,6 +87,50 @@ def test_more_chips_of_a_state_need_less_of_each(exp, topology):
   assert split.seconds > parted.seconds
 
 
+def test_the_best_mesh_of_every_policy_comes_first(exp, topology):
+  candidates = list(sweeping.make_candidates(exp, topology, [128]))
+  images = {x: sweeping.measure_image(exp, x) for x in sweeping.REMAT}
+  guesses = {
+    x: sweeping.guess(exp, topology, x, images[x.remat]) for x in candidates
+  }
+  ranked = sweeping.rank(guesses)
+  assert sorted(ranked) == sorted(candidates)
+  # Five micro-batches of three policies, then the second mesh of each.
+  groups = [(x.accumulate, x.remat) for x in ranked]
+  assert len(set(groups[:15])) == len(set(groups[15:30])) == 15
+  seconds = [guesses[x].seconds for x in ranked]
+  assert seconds[:15] == sorted(seconds[:15])
+
+
+def test_what_was_compiled_corrects_the_arithmetic(topology):
+  one = sweeping.Candidate(128, 1, 4, 1, 1, "none")
+  two = one._replace(accumulate=2)
+  dots = two._replace(remat="dots")
+  available = topology.generation.memory
+  guesses = {
+    one: sweeping.Guess(available, 1.0),
+    two: sweeping.Guess(available / 2, 1.0),
+    dots: sweeping.Guess(available / 2, 1.0),
+  }
+
+  def tried(outcome, total):
+    plan = {"memory": {"total": total}}
+    return [{"candidate": one._asdict(), "outcome": outcome, "plan": plan}]
+
+  def ask(candidate, results):
+    return sweeping.is_worthwhile(candidate, guesses, results, topology)
+
+  assert ask(one, []) and ask(two, []) and ask(dots, [])
+  # It needs three times what was guessed: half of that is too much as well.
+  no_room = tried("out of memory", 3 * available)
+  assert not ask(two, no_room) and ask(dots, no_room)
+  assert ask(two, tried("out of memory", 1.9 * available))
+  assert ask(two, tried("out of memory", None))
+  # Where the whole batch fits, nobody splits it.
+  assert not ask(two, tried("fits", 0.9 * available))
+  assert ask(dots, tried("fits", 0.9 * available))
+
+
 def test_the_fastest_that_fits_as_overrides_to_paste(exp, topology):
   said = []
   found = sweeping.sweep(

@@ -6,6 +6,7 @@ Every candidate is ranked by arithmetic alone; the best are compiled, each in a
 process of its own, until the budget is spent.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -177,20 +178,16 @@ def sweep(
     remat: measure_image(exp, remat) for remat in {x.remat for x in candidates}
   }
   guesses = {x: guess(exp, topology, x, images[x.remat]) for x in candidates}
-  limit = MARGIN * topology.generation.memory
-  ranked = sorted(
-    (x for x in candidates if guesses[x].memory <= limit),
-    # Those that are as fast as one another: the simplest first.
-    key=lambda x: (x.batch_size / guesses[x].seconds * -1, x),
-  )
   found = Sweep(len(candidates), [])
   end = time.monotonic() + budget
   place = [f"--topology={topology.name}", f"--slices={topology.slices}"]
   say(HEADER)
-  for candidate in ranked[:few]:
+  for candidate in rank(guesses):
     left = end - time.monotonic()
-    if left <= 0:
+    if left <= 0 or len(found.tried) == few:
       break
+    if not is_worthwhile(candidate, guesses, found.tried, topology):
+      continue
     overrides = candidate.get_overrides()
     try:
       tried = compile_apart([*flags, *place, *overrides], left)
@@ -200,6 +197,47 @@ def sweep(
     found.tried.append(tried)
     say(format_row(tried))
   return found
+
+
+def rank(guesses: Mapping[Candidate, Guess]) -> list[Candidate]:
+  """Candidates, the fastest first, by arithmetic.
+
+  The best mesh of each batch, micro-batch and remat policy comes before the
+  second best of any: what arithmetic says of meshes is often the same.
+  """
+  groups = collections.defaultdict(list)
+  for x in sorted(guesses, key=lambda x: (guesses[x].seconds, x.fsdp, x)):
+    groups[x.batch_size, x.accumulate, x.remat].append(x)
+  places = {x: i for group in groups.values() for i, x in enumerate(group)}
+  speed = {x: x.batch_size / guesses[x].seconds for x in places}
+  return sorted(places, key=lambda x: (places[x], -speed[x], x.accumulate))
+
+
+def is_worthwhile(
+  candidate: Candidate,
+  guesses: Mapping[Candidate, Guess],
+  tried: Sequence[Mapping[str, Any]],
+  topology: Topology,
+) -> bool:
+  """Whether a candidate may fit, and be faster than what does.
+
+  What was compiled under the same policy says how wrong the arithmetic is of
+  memory; and where a batch fits, splitting it further gains nothing.
+  """
+  wrong = []
+  for result in tried:
+    other = Candidate(**result["candidate"])
+    if other.remat != candidate.remat or "plan" not in result:
+      continue
+    same_batch = other.batch_size == candidate.batch_size
+    fewer = other.accumulate < candidate.accumulate
+    if same_batch and fewer and result["outcome"] == "fits":
+      return False
+    total = result["plan"]["memory"]["total"]
+    if total is not None:
+      wrong.append(total / guesses[other].memory)
+  needed = guesses[candidate].memory * max(wrong, default=1 / MARGIN)
+  return needed <= topology.generation.memory
 
 
 def parse_sizes(text: str | None) -> list[int]:
