@@ -281,20 +281,32 @@ class Experiment:
     return state.replace(params=params, ema=ema)
 
   @functools.cached_property
-  def flops_per_image(self) -> int:
+  def flops_per_image(self) -> float:
     """FLOPs to train on one image: three forward passes, a teacher's is one.
 
     The gradient with respect to activations is one more, and that with respect
-    to parameters another. What is computed again to save memory does not count.
+    to parameters another; of frozen parameters, what is left of these. What is
+    computed again to save memory does not count.
     """
-    keys = {"dropout": jax.random.key(0)}
-    image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
     model = self.model
-    if hasattr(model, "attention"):
-      model = model.clone(attention="xla")  # Kernels hide their products.
-    forward = functools.partial(model.apply, train=True, rngs=keys)
-    params = {"params": self.abstract_state.params}
+    if hasattr(model, "attention"):  # Kernels hide their products.
+      model = model.clone(attention="xla", remat="none")
+    keys = {"dropout": jax.random.key(0)}
+    params = self.abstract_state.params
+    image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
+
+    def forward(params, image):
+      return model.apply({"params": params}, image, train=True, rngs=keys)
+
+    def train(params, image):
+      return forward(optim.stop_frozen(self.optim, params), image).sum()
+
+    def train_all(params, image):
+      return forward(params, image).sum()
+
     flops = 3 * count_flops(forward, params, image)
+    flops *= count_flops(jax.grad(train), params, image)
+    flops /= count_flops(jax.grad(train_all), params, image)
     if self.teacher is not None:
       look = make_teacher(self.teacher).get_logits
       flops += count_flops(look, *self.abstract_constants, image)

@@ -25,12 +25,14 @@ def count_jaxpr(jaxpr: Any) -> int:
 
 
 def _count_equation(equation: Any) -> int:
-  name, out = equation.primitive.name, equation.outvars[0].aval
+  name = equation.primitive.name
   if name == "dot_general":
+    out = equation.outvars[0].aval
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     return 2 * math.prod(out.shape) * math.prod(left[i] for i in contracted)
   if name == "conv_general_dilated":
+    out = equation.outvars[0].aval
     kernel = equation.invars[1].aval.shape
     features = equation.params["dimension_numbers"].rhs_spec[0]
     a_feature = math.prod(kernel) // kernel[features]

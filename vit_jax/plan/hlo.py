@@ -218,8 +218,8 @@ def walk(
 ) -> Iterator[tuple[Computation, Instruction, int]]:
   """Every instruction that is run, in which computation, and how often.
 
-  A loop whose length can not be seen counts once, and of branches the first:
-  what is added up over a walk is a lower bound.
+  A loop whose length can not be seen counts once, as one that draws again what
+  it rejects; of branches, of which one is taken, none is walked.
   """
   computation = module.computations[name or module.entry]
   for instruction in computation.values():
@@ -230,9 +230,3 @@ def walk(
       yield from walk(module, instruction.get_called("body"), inner)
     elif instruction.opcode == "call":
       yield from walk(module, instruction.get_called("to_apply"), times)
-    elif instruction.opcode == "conditional":
-      found = re.search(
-        r"(?:branch_computations=\{|true_computation=)%([^\s,}]+)",
-        instruction.attributes,
-      )
-      yield from walk(module, found[1], times)

@@ -35,8 +35,9 @@ FREE = re.compile(
   r"|iota|after-all|optimization-barrier|(partition|replica)-id"
   r"|send|recv|async-.*|.*-done"
 )
-SLICES = ("slice", "dynamic-slice")
-UPDATE = "dynamic-update-slice"
+SLICES = ("slice", "dynamic-slice", "gather")
+# Written in place -> which operand is what is written.
+UPDATES = {"dynamic-update-slice": 1, "scatter": 2}
 # In a fusion these give what is asked of them, and read no more.
 SHAPING = ("bitcast", "convert", "copy", "reshape", "transpose")
 
@@ -174,11 +175,15 @@ def count_traffic(
     return size * (source.in_hbm + copy.in_hbm)
   if opcode in SLICES:
     return count_slice(operands[0], instruction)
-  if opcode == UPDATE:
-    return count_slice(instruction, operands[1])
+  if opcode in UPDATES:
+    return count_slice(instruction, operands[UPDATES[opcode]])
+  if opcode.endswith("-start"):
+    return instruction.hbm_size  # Its value holds its operand.
   if opcode != "fusion":
     return instruction.hbm_size + sum(x.hbm_size for x in operands)
   inner = module.computations[instruction.get_called("calls")]
+  if any("AsyncCollective" in x.attributes for x in inner.values()):
+    return 0  # The ends of what other fusions carry.
   read = 0
   for parameter in get_parameters(inner):
     size = operands[int(parameter.literal)].hbm_size
@@ -202,24 +207,37 @@ def count_used(module: Module, inner: Computation, value: Instruction) -> int:
   """Bytes of a value that others of its fusion look at."""
   used = 0
   for user in inner.get_users(value.name):
-    if user.opcode in SLICES:
+    kind = user.opcode.removesuffix("-start")
+    if user.opcode in SLICES and user.operands[0] == value.name:
       used += user.size
-    elif user.opcode == UPDATE and user.operands[0] == value.name:
+    elif user.opcode in UPDATES and user.operands[0] == value.name:
       continue  # Written in place.
-    elif user.opcode == "tuple":
+    elif kind in RECEIVED:
+      continue  # Counted by what it moves between chips.
+    elif user.opcode == "tuple" and value.opcode == "parameter":
       continue  # Handed on.
-    elif user.opcode in SHAPING:
+    elif user.opcode in SHAPING and not user.is_root:
       used += count_used(module, inner, user)
     elif user.opcode == "fusion":  # One within another.
       nested = module.computations[user.get_called("calls")]
-      used += sum(
-        count_used(module, nested, parameter)
-        for parameter in get_parameters(nested)
-        if user.operands[int(parameter.literal)] == value.name
-      )
+      for parameter in get_parameters(nested):
+        if user.operands[int(parameter.literal)] != value.name:
+          continue
+        if is_shaped(nested, parameter) and not user.is_root:
+          used += count_used(module, inner, user)
+        else:
+          used += count_used(module, nested, parameter)
     else:
       return value.size
   return min(used, value.size)
+
+
+def is_shaped(nested: Computation, value: Instruction) -> bool:
+  """Whether a value leaves a fusion as it came, but for its shape or type."""
+  return value.is_root or any(
+    user.opcode in SHAPING and is_shaped(nested, user)
+    for user in nested.get_users(value.name)
+  )
 
 
 def count_written(
@@ -240,10 +258,10 @@ def count_written(
 def count_made(module: Module, inner: Computation, name: str) -> int:
   """Bytes of a value that its fusion makes anew."""
   made = inner.follow(name)
-  if made.opcode == "parameter":
+  if made.opcode == "parameter" or made.opcode in RECEIVED:
     return 0
-  if made.opcode == UPDATE:
-    return inner[made.operands[1]].size
+  if made.opcode in UPDATES:
+    return inner[made.operands[UPDATES[made.opcode]]].size
   index = 0
   if made.opcode == "get-tuple-element":
     index = get_index(made)

@@ -300,8 +300,8 @@ def guess(
 ) -> Guess:
   """What arithmetic says of a candidate.
 
-  A step takes the products at the chip's peak, then its share of what chips
-  tell each other: FSDP gathers bfloat16 weights for either pass of every
+  A step takes the products at the chip's peak, then the optimizer's way through
+  the state, then its share of what chips tell each other: FSDP gathers bfloat16 weights for either pass of every
   micro-batch and scatters float32 gradients, replicas add gradients up, and
   tensor parallelism adds up activations twice a block and pass.
   """
@@ -332,6 +332,7 @@ def guess(
   return Guess(
     memory,
     flops / topology.peak_flops
+    + 2 * sum(sizes) / parts / generation.bandwidth
     + links / generation.links
     + network / generation.network,
   )
