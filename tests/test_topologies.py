@@ -10,20 +10,13 @@ import sys
 
 import pytest
 
+from vit_jax.plan.topology import ENVIRONMENT as QUIET
+
 pytest.importorskip("libtpu")
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# So that libtpu asks nobody what machine it is on, and logs nothing.
-ENVIRONMENT = {
-  "JAX_PLATFORMS": "cpu",
-  "TPU_SKIP_MDS_QUERY": "1",
-  "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-  "TPU_WORKER_HOSTNAMES": "localhost",
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-  "TPU_LOG_DIR": "disabled",
-  "PYTHONPATH": str(ROOT),
-}
+ENVIRONMENT = QUIET | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
 
 START = """
 import json, math, sys

@@ -12,17 +12,11 @@ from jax.experimental import topologies
 from vit_jax import placement, sharding
 from vit_jax.config import ConfigError
 from vit_jax.experiment import Experiment
+from vit_jax.plan.topology import ENVIRONMENT as QUIET
 
 pytest.importorskip("libtpu")
 
 # Keeps the compiler's library from looking for a TPU, and from log files.
-QUIET = {
-  "TPU_SKIP_MDS_QUERY": "1",
-  "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-  "TPU_WORKER_HOSTNAMES": "localhost",
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-  "TPU_LOG_DIR": "disabled",
-}
 
 
 @pytest.fixture(scope="module")

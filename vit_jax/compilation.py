@@ -9,6 +9,7 @@ as an ordinary miss when it is damaged, so nothing here can end a run.
 
 import os
 import pathlib
+import stat
 import time
 from collections.abc import Callable
 
@@ -69,7 +70,8 @@ def prune(directory: pathlib.Path, limit: int) -> None:
       status = path.stat()
     except FileNotFoundError:
       continue
-    found.append((status.st_mtime, status.st_size, path))
+    if stat.S_ISREG(status.st_mode):
+      found.append((status.st_mtime, status.st_size, path))
   total = sum(size for _, size, _ in found)
   for _, size, path in sorted(found):
     if total <= limit:

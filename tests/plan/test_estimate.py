@@ -7,10 +7,11 @@ import json
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vit_jax.config import ConfigError
 from vit_jax.experiment import Experiment
-from vit_jax.flops import count_flops
+from vit_jax.flops import count_flops, count_jaxpr
 from vit_jax.plan import estimate
 from vit_jax.plan.paper import COSTS, get_cost
 from vit_jax.plan.report import format_plan
@@ -64,6 +65,14 @@ def test_a_plan_holds_what_can_be_counted(plan):
   assert found.program.slices.times == 0
 
 
+def test_what_is_frozen_has_no_gradient(config, topology):
+  whole = Experiment(config, topology.devices).flops_per_image
+  config["optim"]["multipliers"] = (("^(?!head)", 0.0),)
+  frozen = Experiment(config, topology.devices).flops_per_image
+  # The forward pass, and the head's gradient.
+  assert whole / 3 < frozen < whole / 2.5
+
+
 def test_bounds_follow_from_the_data_sheet(plan):
   _, found = plan
   chip, program, bounds = GENERATIONS["v5e"], found.program, found.bounds
@@ -98,10 +107,22 @@ def test_out_of_memory_is_a_result(config, topology):
   exp = Experiment(config, topology.devices)
   found = estimate.make_plan(exp, topology)
   assert not found.fits and found.memory.head_room < 0
+  # Four million images of 64 bytes, their labels and masks, over four chips.
+  assert found.memory.batch == 2**20 * (64 + 4 + 1)
   text = format_plan(found)
   assert "It does not fit" in text and "images/s" not in text
   read = json.loads(json.dumps(found.to_json()))
   assert read["fits"] is False and "at_most" not in read
+
+
+def test_what_the_compiler_wants_is_said_in_all(topology):
+  """20 GiB of arguments alone, of which it has to find room for no more."""
+  mesh = Mesh(np.array(topology.devices[:1]), ("x",))
+  place = NamedSharding(mesh, PartitionSpec())
+  shape = jax.ShapeDtypeStruct((5 * 2**30,), np.float32, sharding=place)
+  with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+    jax.jit(lambda x: x.sum()).lower(shape).compile()
+  assert estimate.parse_needed(str(caught.value)) == 20 * 2**30
 
 
 @pytest.mark.parametrize(
@@ -115,6 +136,17 @@ def test_out_of_memory_is_a_result(config, topology):
 def test_what_the_compiler_wanted(message, needed):
   found = estimate.parse_needed(message)
   assert found == (None if needed is None else int(needed * 2**30))
+
+
+def test_long_sequences_have_a_plan(config, topology):
+  """1,025 tokens and more take a kernel, whose products nobody sees."""
+  config["data"]["size"] = 128
+  exp = Experiment(config, topology.devices)
+  assert exp.model.attention == "flash"
+  traced = exp.trace_train_step()
+  assert count_jaxpr(traced.jaxpr.jaxpr) > 0
+  # Attention's products alone are 4 N^2 D a pass.
+  assert exp.flops_per_image > 3 * 4 * 1024**2 * 32
 
 
 def test_slices_are_joined_by_the_network(config):

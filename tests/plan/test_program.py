@@ -71,6 +71,41 @@ def test_a_loop_on_a_chip_counts_as_often_as_it_runs(devices):
   assert 7 < many.cycles / few.cycles < 9
 
 
+def test_a_product_reads_both_sides(devices):
+  """Two matrices of 128 MiB in, one out, and the two are a copy at most."""
+
+  def multiply(pair):
+    return pair[0] @ pair[1]
+
+  shape = (2, 8192, 8192)
+  found = compile_for(devices[:1], multiply, shape, WHOLE, WHOLE, jnp.bfloat16)
+  assert 3 * 128 * MIB <= found.traffic <= 7 * 128 * MIB
+
+
+def test_rows_that_are_picked_are_read_and_no_others(devices):
+  """Eight of 65,536 rows of 4 KiB."""
+  rows = jnp.arange(8) * 1000
+  found = compile_for(
+    devices[:1], lambda x: x[rows], (65536, 1024), WHOLE, WHOLE
+  )
+  assert found.traffic < MIB
+
+
+def test_what_is_sent_is_not_read_twice(devices):
+  """64 MiB from each chip to the next: it is read, and written there."""
+  mesh = Mesh(np.array(devices), ("x",))
+  turn = [(i, (i + 1) % 4) for i in range(4)]
+  send = jax.shard_map(
+    lambda x: jax.lax.ppermute(x, "x", turn),
+    mesh=mesh,
+    in_specs=ROWS,
+    out_specs=ROWS,
+  )
+  found = compile_for(devices, send, (4 * 16, MIB), ROWS, ROWS)
+  assert found.received == 64 * MIB
+  assert found.traffic <= 2 * 64 * MIB
+
+
 def test_a_loop_reads_its_own_part_of_what_is_stacked(devices):
   """Sixteen matrices of 16 MiB: 256 in all, and no more for being stacked.
 

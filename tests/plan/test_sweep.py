@@ -158,7 +158,9 @@ def test_what_is_not_compiled_in_time_is_said(exp, topology):
   assert [x["outcome"] for x in found.tried] == [
     "not compiled within the budget"
   ]
-  assert found.best is None and "none of them fits" in str(found)
+  assert found.best is None and str(found) == (
+    "1 of 90 candidates tried, none of them to its end: take a larger --budget"
+  )
 
 
 @pytest.mark.parametrize(
@@ -179,6 +181,7 @@ def test_batches_that_can_not_be(exp, topology, sizes, message):
     (["--topology=v5e:2x2"], "--config is missing"),
     (["--config=configs/digits.py"], "--topology is missing"),
     ([*FLAGS, "--topology=v5e:2x2", "--budget=9"], "add --sweep"),
+    ([*FLAGS, "--topology=v5e:2x2", "--sweep", "--budget=0"], "above 0"),
     ([*FLAGS, "--topology=v5e:2x2", "--swep"], "did you mean '--sweep'"),
     ([*FLAGS, "--topology=v5e:2x2", "--config.mesh.fsdp=3"], "mesh"),
   ],

@@ -18,6 +18,8 @@ import sys
 from vit_jax.command_line import load_config, make_parser, reported
 from vit_jax.config import ConfigError, nearest
 
+BUDGET = 600.0  # Seconds.
+
 
 def main(argv: list[str] | None = None) -> None:
   """The command line."""
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     "--budget",
     type=float,
     metavar="SECONDS",
-    help="of a sweep, to compile in (600)",
+    help=f"of a sweep, to compile in ({BUDGET:g})",
   )
   parser.add_argument(
     "--batch_sizes",
@@ -62,6 +64,10 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("config", "topology"):
       if not getattr(arguments, name):
         raise ConfigError(f"--{name} is missing")
+    if arguments.budget is not None and not arguments.budget > 0:
+      raise ConfigError(
+        f"--budget={arguments.budget:g} must be seconds, above 0"
+      )
     for name in ("budget", "batch_sizes"):
       if getattr(arguments, name) is not None and not arguments.sweep:
         raise ConfigError(f"--{name} is of a sweep: add --sweep")
@@ -82,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         topology,
         [f"--config={arguments.config}", *overrides],
         say,
-        budget=arguments.budget or 600.0,
+        budget=arguments.budget or BUDGET,
         batch_sizes=arguments.batch_sizes,
       )
       say(f"\n{found}")

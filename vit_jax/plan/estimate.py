@@ -10,11 +10,13 @@ from typing import Any
 import jax
 
 from vit_jax.chips import GIB
+from vit_jax.config import ConfigError
 from vit_jax.experiment import Experiment
 from vit_jax.flops import count_jaxpr
 from vit_jax.plan.paper import Cost, get_cost
 from vit_jax.plan.program import Program, read_program
 from vit_jax.plan.topology import Topology
+from vit_jax.sharding import count_bytes
 
 UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 HOUR, DAY = 3600, 86_400
@@ -28,7 +30,8 @@ class Memory:
     parameters: as float32.
     optimizer: what it keeps.
     average: of the parameters, or 0.
-    batch: of images and labels, a teacher, and what tiles of all these pad.
+    teacher: of a distilled run, or 0.
+    batch: of images and labels, and what tiles of all these pad.
     activations: and gradients: all that lives within a step. None if the
       compiler does not say how much it wanted.
     program: the compiled code.
@@ -38,18 +41,24 @@ class Memory:
   parameters: int
   optimizer: int
   average: int
+  teacher: int
   batch: int
   activations: int | None
   program: int
   available: int
 
   @property
+  def arguments(self) -> int:
+    """What a step is given."""
+    state = self.parameters + self.optimizer + self.average
+    return state + self.teacher + self.batch
+
+  @property
   def total(self) -> int | None:
     """All that is used."""
     if self.activations is None:
       return None
-    state = self.parameters + self.optimizer + self.average + self.batch
-    return state + self.activations + self.program
+    return self.arguments + self.activations + self.program
 
   @property
   def head_room(self) -> int | None:
@@ -59,11 +68,12 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-  """What a step takes at least, each in seconds, whatever else is hidden.
+  """What a step takes at least, each in seconds, were all else hidden behind.
 
   Attributes:
     products: FLOPs, recomputation among them, at the peak of bfloat16.
-    fusions: the compiler's cycles at the chip's clock.
+    fusions: the cycles that the compiler estimates, at the chip's clock; an
+      estimate, where the others are counts.
     memory: bytes from and to main memory at its bandwidth.
     links: bytes from chips of the same slice at the rate of all links.
     network: bytes from other slices at the rate of the network.
@@ -190,6 +200,9 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
   Args:
     exp: built over the topology's devices.
     topology: the TPUs.
+
+  Raises:
+    ConfigError: if the compiler fails for another reason than memory.
   """
   tick = time.monotonic()
   traced = exp.trace_train_step()
@@ -199,7 +212,10 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
+      raise ConfigError(
+        f"the compiler of TPUs can not do this for {topology.name}: {error}\n"
+        f"  another mesh or topology, or another release of libtpu, may do"
+      ) from error
     needed = parse_needed(str(error))
   seconds = time.monotonic() - tick
   chips, generation = len(topology.devices), topology.generation
@@ -228,7 +244,7 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
     steps=exp.steps,
     compile_seconds=seconds,
     memory=get_memory(exp, int(generation.memory), compiled, needed),
-    model_flops=exp.flops_per_image * batch,
+    model_flops=round(exp.flops_per_image * batch),
     program_flops=program_flops,
     program=program,
     bounds=bounds,
@@ -239,7 +255,7 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
 
 
 def parse_needed(message: str) -> int | None:
-  """Bytes that the compiler wanted for what lives within a step."""
+  """Bytes that the compiler wanted in all, arguments among them."""
   found = re.search(r"(?:temporaries \(|Used )([\d.]+)([KMGT])", message)
   return int(float(found[1]) * UNITS[found[2]]) if found else None
 
@@ -253,33 +269,29 @@ def get_memory(
     exp: built over the topology's devices.
     available: bytes.
     compiled: the step; None if it does not fit.
-    needed: what the compiler wanted then.
+    needed: what the compiler wanted in all then.
   """
-
-  def count(tree):
-    shapes = [
-      jax.ShapeDtypeStruct(x.sharding.shard_shape(x.shape), x.dtype)
-      for x in jax.tree.leaves(tree)
-    ]
-    return sum(x.size * x.dtype.itemsize for x in shapes)
-
   state = exp.abstract_state
-  parts = dict(
-    parameters=count(state.params),
-    optimizer=count(state.opt_state),
-    average=count((state.ema, state.aux)),
+  found = Memory(
+    parameters=count_bytes(state.params),
+    optimizer=count_bytes(state.opt_state),
+    average=count_bytes((state.ema, state.aux)),
+    teacher=count_bytes(exp.abstract_constants),
+    batch=count_bytes(exp.abstract_batch),
+    activations=None,
+    program=0,
+    available=available,
   )
   if compiled is None:
-    batch = count((exp.abstract_batch, exp.abstract_constants))
-    return Memory(
-      **parts, batch=batch, activations=needed, program=0, available=available
-    )
-  found = compiled.memory_analysis()
-  written = found.output_size_in_bytes - found.alias_size_in_bytes
-  return Memory(
-    **parts,
-    batch=found.argument_size_in_bytes - sum(parts.values()),
-    activations=found.temp_size_in_bytes + written,
-    program=found.generated_code_size_in_bytes,
-    available=available,
+    if needed is None:
+      return found
+    return dataclasses.replace(found, activations=needed - found.arguments)
+  said = compiled.memory_analysis()
+  written = said.output_size_in_bytes - said.alias_size_in_bytes
+  padding = said.argument_size_in_bytes - found.arguments
+  return dataclasses.replace(
+    found,
+    batch=found.batch + padding,
+    activations=said.temp_size_in_bytes + written,
+    program=said.generated_code_size_in_bytes,
   )

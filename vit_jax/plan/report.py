@@ -10,14 +10,15 @@ from vit_jax.plan.estimate import DAY, HOUR, Plan
 # A bound -> what stands beside it in the table.
 LABELS = {
   "products": "matrix products",
-  "fusions": "compiler's cycles",
+  "fusions": "estimated cycles",
   "memory": "main memory",
   "links": "links in a slice",
   "network": "between slices",
 }
 BOUNDS = (
-  "These are bounds: the compiler's figures over the data sheet's rates, "
-  "nothing was run.\nA real step takes longer."
+  "These are bounds: counts, and the compiler's own estimate of cycles, over "
+  "the data\nsheet's rates, as if all were hidden behind the slowest. Nothing "
+  "was run."
 )
 
 
@@ -66,6 +67,7 @@ def format_memory(plan: Plan) -> str:
     ("parameters", memory.parameters),
     ("optimizer", memory.optimizer),
     ("average", memory.average),
+    ("teacher", memory.teacher),
     ("batch and padding", memory.batch),
     ("activations and gradients", memory.activations),
     ("program", memory.program),
@@ -75,7 +77,7 @@ def format_memory(plan: Plan) -> str:
   ]
   lines = [f"{'memory of a chip':28}{'GiB':>10}"]
   for name, size in rows:
-    if name == "average" and not size:
+    if name in ("average", "teacher") and not size:
       continue
     value = "unknown" if size is None else f"{size / GIB:,.3f}"
     lines.append(f"{name:28}{value:>10}")

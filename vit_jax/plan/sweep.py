@@ -25,6 +25,7 @@ from vit_jax.config import ConfigError
 from vit_jax.experiment import Experiment
 from vit_jax.flops import count_flops
 from vit_jax.plan.topology import Topology
+from vit_jax.sharding import count_bytes
 
 TENSOR = (1, 2, 4, 8)
 ACCUMULATE = (1, 2, 4, 8, 16)
@@ -96,7 +97,7 @@ class Sweep:
   @property
   def best(self) -> dict[str, Any] | None:
     """The most images per second of what fits."""
-    fitting = [x for x in self.tried if x["outcome"] == "fits"]
+    fitting = [x for x in self.tried if x["outcome"] == FITS]
     return max(
       fitting,
       key=lambda x: x["plan"]["at_most"]["images_per_second"],
@@ -109,14 +110,22 @@ class Sweep:
 
   def __str__(self) -> str:
     said = f"{len(self.tried)} of {self.ranked} candidates tried"
-    if self.best is None:
+    if self.best is not None:
       return (
-        f"{said}, and none of them fits: take a larger topology, a smaller "
-        f"batch, or a larger --budget"
+        f"{said}; the fastest that fits:\n{' '.join(self.best['overrides'])}"
       )
-    return f"{said}; the fastest that fits:\n{' '.join(self.best['overrides'])}"
+    outcomes = {x["outcome"] for x in self.tried}
+    if outcomes <= {LATE}:
+      return f"{said}, none of them to its end: take a larger --budget"
+    return (
+      f"{said}, and none of them fits: take a larger topology, or a smaller "
+      f"batch with --batch_sizes=B"
+    )
 
 
+# What became of a candidate, beside the compiler's own failures.
+FITS, NO_ROOM = "fits", "out of memory"
+LATE = "not compiled within the budget"
 HEADER = (
   f"{'batch':>7}{'micro':>7}{'replica':>9}{'fsdp':>6}{'tensor':>8}"
   f"{'remat':>7}{'GiB':>8}{'step at least':>15}{'images/s at most':>18}"
@@ -131,7 +140,7 @@ def format_row(tried: Mapping[str, Any]) -> str:
     f"{x.tensor:>8}{x.remat or '-':>7}"
   )
   plan = tried.get("plan")
-  if tried["outcome"] != "fits":
+  if tried["outcome"] != FITS:
     return f"{line}{'':8}  {tried['outcome']}"
   return (
     f"{line}{plan['memory']['total'] / GIB:>8.2f}"
@@ -231,7 +240,7 @@ def is_worthwhile(
       continue
     same_batch = other.batch_size == candidate.batch_size
     fewer = other.accumulate < candidate.accumulate
-    if same_batch and fewer and result["outcome"] == "fits":
+    if same_batch and fewer and result["outcome"] == FITS:
       return False
     total = result["plan"]["memory"]["total"]
     if total is not None:
@@ -258,7 +267,9 @@ def make_candidates(exp: Experiment, topology: Topology, sizes: Sequence[int]):
   """Every way to run a config that its sizes divide."""
   chips, slices = len(topology.devices), topology.slices
   heads = getattr(exp.model, "num_heads", None)
-  policies = REMAT if "remat" in exp.config["model"] else (None,)
+  own = exp.config["model"].get("remat")
+  # Offloading is for who asks for it: the way to the host has no figure here.
+  policies = (None,) if own is None else dict.fromkeys((*REMAT, own))
   for batch, tensor, fsdp in itertools.product(
     sizes, TENSOR, range(1, chips + 1)
   ):
@@ -277,12 +288,15 @@ def measure_image(exp: Experiment, remat: str | None) -> Image:
   keys = {"dropout": jax.random.key(0)}
   forward = functools.partial(model.apply, train=True, rngs=keys)
   params = {"params": exp.abstract_state.params}
+  # Kernels hide their products.
+  plain = model.clone(attention="xla") if hasattr(model, "attention") else model
+  whole = functools.partial(plain.apply, train=True, rngs=keys)
 
   def run(params, image):
     return jax.vjp(forward, params, image)[1]
 
   def train(params, image):
-    logits, back = jax.vjp(forward, params, image)
+    logits, back = jax.vjp(whole, params, image)
     return back(jnp.ones_like(logits))
 
   def count(batch):
@@ -301,9 +315,10 @@ def guess(
   """What arithmetic says of a candidate.
 
   A step takes the products at the chip's peak, then the optimizer's way through
-  the state, then its share of what chips tell each other: FSDP gathers bfloat16 weights for either pass of every
-  micro-batch and scatters float32 gradients, replicas add gradients up, and
-  tensor parallelism adds up activations twice a block and pass.
+  the state, then what chips tell each other: FSDP gathers bfloat16 weights for
+  either pass of every micro-batch and scatters float32 gradients, replicas add
+  gradients up, and tensor parallelism adds up activations twice a block and
+  pass.
   """
   _, accumulate, replica, fsdp, tensor, _ = candidate
   generation, chips = topology.generation, len(topology.devices)
@@ -315,6 +330,7 @@ def guess(
   # The residual stream is whole on every chip, the rest of a block is split.
   memory = (
     sum(sizes) / parts
+    + count_bytes(exp.abstract_constants)
     + 4 * params / parts
     + image.activations * images * (1 + 1 / tensor) / 2
   )
@@ -322,7 +338,8 @@ def guess(
   links = gathered * params / tensor * (fsdp - 1) / fsdp
   added = 2 * 4 * params / parts * (replica - 1) / replica
   if tensor > 1:
-    stream = images * accumulate * exp.model.width * get_tokens(exp) * 2
+    tokens = exp.model.get_layout(*exp.data.shape).tokens
+    stream = images * accumulate * exp.model.width * tokens * 2
     ring = 2 * (tensor - 1) / tensor
     links += 4 * exp.model.depth * stream * ring
   # Between slices only sums of gradients travel.
@@ -336,12 +353,6 @@ def guess(
     + links / generation.links
     + network / generation.network,
   )
-
-
-def get_tokens(exp: Experiment) -> int:
-  """N, without what stands beside the patches."""
-  height, width, _ = exp.image_shape
-  return height * width // exp.model.patch_size**2
 
 
 def compile_apart(arguments: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -360,9 +371,9 @@ def compile_apart(arguments: Sequence[str], seconds: float) -> dict[str, Any]:
       command, capture_output=True, text=True, timeout=seconds
     )
   except subprocess.TimeoutExpired:
-    return {"outcome": "not compiled within the budget"}
+    return {"outcome": LATE}
   if done.returncode:
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return {"outcome": f"failed: {last[:200]}"}
   plan = json.loads(done.stdout.splitlines()[-1])
-  return {"outcome": "fits" if plan["fits"] else "out of memory", "plan": plan}
+  return {"outcome": FITS if plan["fits"] else NO_ROOM, "plan": plan}
