@@ -43,7 +43,7 @@ def describe_mesh(
   )
   if chip is not None:
     text += f", {held / chip.memory:.1%} of its {chip.memory / 2**30:g} GiB"
-  if not is_fsdp_chosen(sizes):
+  if mesh.size == 1 or not is_fsdp_chosen(sizes):
     return text
   if chip is None:
     return (
