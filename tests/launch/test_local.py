@@ -352,7 +352,7 @@ def test_two_processes_of_a_run_are_interrupted_and_go_on(tmp_path, data_dir):
         f"--config.data.dir={data_dir}",
         "--config.model.depth=1",
         "--config.train.batch_size=32",
-        "--config.train.steps=60",
+        "--config.train.steps=120",
         "--config.train.log_every=1",
       ],
       "-n",
@@ -372,9 +372,9 @@ def test_two_processes_of_a_run_are_interrupted_and_go_on(tmp_path, data_dir):
     r"^\[(\d)\] SIGTERM: saved step (\d+) in", err, re.MULTILINE
   )
   (_, step), *_ = saved
-  assert sorted(saved) == [("0", step), ("1", step)] and 0 < int(step) < 60
+  assert sorted(saved) == [("0", step), ("1", step)] and 0 < int(step) < 120
   status, _, err = finish(start_run())
   assert status == 0, err
   assert f"[0] resuming after step {step}\n" in err
   result = json.loads((tmp_path / "result.json").read_text())
-  assert (result["steps"], result["total"]) == (60, 360)
+  assert (result["steps"], result["total"]) == (120, 360)
