@@ -6,8 +6,8 @@
 
 Each process gets JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID,
 its share of the machine's GPUs, and "[i] " before every line that it writes.
-SIGTERM and Ctrl-C go to all of them. When one fails, the others have --grace
-seconds to end by themselves.
+SIGTERM and Ctrl-C go to all of them, and a terminal that is closed is a SIGTERM
+to all. When one fails, the others have --grace seconds to end by themselves.
 
 Exit status: 0 if all ended with 0; 42 if all that did not ended with 42 (asked
 to end, and saved: the same command goes on); else that of the first that
@@ -66,9 +66,11 @@ def parse(
   parser.add_argument(
     "--grace",
     type=float,
-    default=60,
+    # Longer than the heartbeat_timeout (60) after which a run names the lost.
+    default=90,
     metavar="SECONDS",
-    help="for the others to end by themselves once one has failed (60)",
+    help="for the others to end by themselves once one has failed "
+    "(%(default)g)",
   )
   split = argv.index("--") if "--" in argv else len(argv)
   flags, unknown = parser.parse_known_args(argv[:split])
@@ -175,8 +177,7 @@ class Lines:
     *lines, self._rest = (self._rest + text).split("\n")
     # An empty line is what comes before a carriage return.
     whole = [f"{self._prefix}{line}\n" for line in lines if line]
-    self._out.write("".join(whole))
-    self._out.flush()
+    write(self._out, "".join(whole))
 
 
 class Processes:
@@ -249,9 +250,24 @@ class Processes:
         send(self._processes[i].pid, number)
 
 
+def write(out: TextIO, text: str) -> None:
+  """Writes at once; from the first failure on to nowhere.
+
+  Ctrl-C ends the `tee` behind a pipe too, and a terminal can be closed: the
+  processes are to save all the same.
+  """
+  try:
+    out.write(text)
+    out.flush()
+  except OSError as error:
+    with open(os.devnull, "wb") as nowhere:
+      os.dup2(nowhere.fileno(), out.fileno())
+    say(f"{error.strerror}: what comes for {out.name} is dropped")
+
+
 def say(text: str) -> None:
   """Says something of our own."""
-  print(f"local.py: {text}", file=sys.stderr, flush=True)
+  write(sys.stderr, f"local.py: {text}\n")
 
 
 def get_status(ended: Sequence[int]) -> int:
@@ -275,6 +291,8 @@ def run(command: list[str], own: list[dict[str, str]], grace: float) -> int:
   asked = collections.deque()
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: asked.append(number))
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As nohup has it.
+    signal.signal(signal.SIGHUP, lambda *_: asked.append(signal.SIGTERM))
   processes = Processes(command, own)
   deadlines = None
   try:

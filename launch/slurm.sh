@@ -28,6 +28,9 @@
 
 set -euo pipefail
 
+# A run that is lost again and again is not put back for ever.
+max_restarts=10
+
 fail() {
   echo "slurm.sh: error: $1" >&2
   exit 2
@@ -48,7 +51,7 @@ srun+=(--cpus-per-task="${SLURM_CPUS_PER_TASK:-8}" "$@")
 
 if [ "$dry_run" ]; then
   printf '%q ' "${srun[@]}" | sed 's/ $/\n/'
-  echo "scontrol requeue \$SLURM_JOB_ID  # if that ended with 42"
+  echo "scontrol requeue \$SLURM_JOB_ID  # if that ended with 42, 43 or 137"
   exit
 fi
 [ "${SLURM_JOB_ID:-}" ] || fail "there is no job: sbatch launch/slurm.sh -- ..."
@@ -68,8 +71,22 @@ trap 'ended=1' TERM
 status=0
 "${srun[@]}" || status=$?
 echo "slurm.sh: ended with status $status"
-if [ $status = 42 ] && [ -z "$ended" ]; then
-  echo "slurm.sh: saved: back into the queue"
-  scontrol requeue "$SLURM_JOB_ID"
-fi
+[ -z "$ended" ] || exit $status
+# srun ends with the highest status of all tasks: the 137 of one that was killed
+# hides the 43 of those that lost it.
+case $status in
+  42) why=saved ;;
+  43 | 137)
+    why='a task was lost or stuck'
+    restarts=${SLURM_RESTART_COUNT:-0}
+    if [ "$restarts" -ge $max_restarts ]; then
+      echo "slurm.sh: $why, and the job was restarted $restarts times: see why \
+above; the same sbatch goes on"
+      exit $status
+    fi
+    ;;
+  *) exit $status ;;
+esac
+echo "slurm.sh: $why: back into the queue"
+scontrol requeue "$SLURM_JOB_ID"
 exit $status

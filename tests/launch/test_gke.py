@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import yaml
 
-from vit_jax.command_line import BAD_CONFIG, PREEMPTED
+from vit_jax.config import BAD_CONFIG, PREEMPTED, WATCHDOG
 
 TEXT = (
   pathlib.Path(__file__).parent.parent.parent / "launch/gke.yaml"
@@ -193,7 +193,7 @@ def test_what_an_exit_status_leads_to(job_set, job):
   assert get_action(job_set, job, PREEMPTED) == free
   # Killed before it could save, by its node's end.
   assert get_action(job_set, job, 137, disrupted=True) == free
-  for status in (1, 43, 134, 137):
+  for status in (1, WATCHDOG, 134, 137):
     assert get_action(job_set, job, status) == "RestartJobSet"
   assert job_set["spec"]["failurePolicy"]["maxRestarts"] > 0
   names = [rule["name"] for rule in job_set["spec"]["failurePolicy"]["rules"]]

@@ -60,7 +60,7 @@ def start(job, *arguments):
 
 def finish(process):
   """(exit status, standard output, standard error)"""
-  out, err = process.communicate(timeout=60)
+  out, err = process.communicate(timeout=300)
   return process.returncode, out, err
 
 
@@ -70,35 +70,60 @@ def get_calls(job):
   return [json.loads(line) for line in lines]
 
 
+SAVED = ["slurm.sh: saved: back into the queue"]
+LOST = ["slurm.sh: a task was lost or stuck: back into the queue"]
+NO_MORE = [
+  "slurm.sh: a task was lost or stuck, and the job was restarted 10 times: "
+  "see why above; the same sbatch goes on"
+]
+
+
 @pytest.mark.parametrize(
-  ("status", "requeued"), [(0, False), (1, False), (2, False), (42, True)]
+  ("status", "restarts", "said"),
+  [
+    (0, None, []),
+    (1, None, []),
+    (2, None, []),
+    (253, None, []),  # srun's, for a task that was out of memory.
+    (42, None, SAVED),
+    (42, 1000, SAVED),
+    (43, None, LOST),
+    (43, 9, LOST),
+    (43, 10, NO_MORE),
+    (137, 9, LOST),
+    (137, 10, NO_MORE),
+  ],
 )
-def test_what_was_saved_goes_back_into_the_queue(job, status, requeued):
+def test_what_goes_back_into_the_queue(job, status, restarts, said):
+  if restarts is not None:  # Slurm sets it from the first restart on.
+    job = job | {"SLURM_RESTART_COUNT": str(restarts)}
   command = ["bash", "-c", f"echo trained; exit {status}"]
   found, out, err = finish(start(job, "--", *command))
   assert (found, err) == (status, "")
   flags = ["--label", "--kill-on-bad-exit=0", "--cpus-per-task=6"]
   calls = [["srun", *flags, *command]]
-  lines = ["trained", f"slurm.sh: ended with status {status}"]
-  if requeued:
+  if said in (SAVED, LOST):
     calls.append(["scontrol", "requeue", "123"])
-    lines.append("slurm.sh: saved: back into the queue")
   assert get_calls(job) == calls
+  lines = ["trained", f"slurm.sh: ended with status {status}", *said]
   assert out.splitlines() == lines
 
 
-def test_a_job_that_slurm_ends_stays_ended(job, tmp_path):
+@pytest.mark.parametrize("end", [42, 43, 137])
+def test_a_job_that_slurm_ends_stays_ended(job, tmp_path, end):
   """The script gets SIGTERM itself, and waits until the tasks have saved."""
-  started = tmp_path / "started"
-  code = f"touch {started}; sleep 1; echo saved; exit 42"
+  started, asked = tmp_path / "started", tmp_path / "asked"
+  wait = f"until [ -e {asked} ]; do sleep 0.02; done"
+  code = f"touch {started}; {wait}; echo saved; exit {end}"
   process = start(job, "--", "bash", "-c", code)
   while not started.exists():
     assert process.poll() is None
     time.sleep(0.02)
   process.send_signal(signal.SIGTERM)
+  asked.touch()
   status, out, _ = finish(process)
-  assert status == 42
-  assert out.splitlines() == ["saved", "slurm.sh: ended with status 42"]
+  assert status == end
+  assert out.splitlines() == ["saved", f"slurm.sh: ended with status {end}"]
   assert [name for name, *_ in get_calls(job)] == ["srun"]
 
 
@@ -109,7 +134,9 @@ def test_a_dry_run_prints_what_a_job_runs(job):
   run, requeue = out.splitlines()
   flags = ["srun", "--label", "--kill-on-bad-exit=0", "--cpus-per-task=6"]
   assert shlex.split(run) == [*flags, *command]
-  assert requeue == "scontrol requeue $SLURM_JOB_ID  # if that ended with 42"
+  assert requeue == (
+    "scontrol requeue $SLURM_JOB_ID  # if that ended with 42, 43 or 137"
+  )
   printed = subprocess.run(
     ["bash", "-c", f"printf '%s\\n' {run}"], capture_output=True, text=True
   )
