@@ -26,7 +26,7 @@ from vit_jax.progress import Progress, format_duration
 from vit_jax.sections import resolve
 from vit_jax.teacher import describe_teacher
 from vit_jax.train_state import TrainState, get_digest
-from vit_jax.watchdog import Watchdog
+from vit_jax.watchdog import STARTING, Watchdog
 from vit_jax.workdir import (
   LOCAL,
   check_config,
@@ -67,6 +67,7 @@ def train(
   config = resolve(config)
   hosts = Hosts()
   with Watchdog(hosts, Timeouts(**config["hosts"])) as watchdog:
+    hosts.learn_names()
     return run(config, workdir, hosts, watchdog, allow_cpu, extend)
 
 
@@ -86,7 +87,7 @@ def run(
   first = jax.process_index() == 0
   progress = Progress(enabled=first)
   say = progress.say
-  watchdog.mark("looking at the data", watchdog.STARTING)
+  watchdog.mark("looking at the data", STARTING)
   prepare_data(config, hosts, say)
   check_platform(allow_cpu or config["train"]["allow_cpu"])
   exp = Experiment(config)
@@ -131,7 +132,7 @@ def run(
 
     compile_seconds = 0.0
     if start < exp.steps:
-      watchdog.mark("compiling the training step", watchdog.STARTING)
+      watchdog.mark("compiling the training step", STARTING)
       say("compiling the training step")
       train_step, compile_seconds, kept = compile_timed(exp.lower_train_step)
       note = ", kept from an earlier run" if kept else ""
