@@ -91,7 +91,10 @@ def run(
   prepare_data(config, hosts, say)
   check_platform(allow_cpu or config["train"]["allow_cpu"])
   exp = Experiment(config)
-  config, constants = exp.config, exp.load_constants()
+  config = exp.config
+  digest = config["objective"].get("teacher_sha256")
+  hosts.compare({"objective.teacher_sha256": digest})
+  constants = exp.load_constants()
   workdir = open_workdir(workdir, hosts, config["hosts"]["heartbeat_timeout"])
   describe(exp, say)
 
@@ -112,6 +115,8 @@ def run(
       given, report = exp.load_init()
       if report is not None:
         say(str(report))
+        if hosts.count > 1:  # One path, and it may be a file of each.
+          hosts.compare({"digest of what init gives": get_digest(given)})
       state = exp.make_state(given)
     start = int(jax.device_get(state.step))
     if start > exp.steps:
@@ -246,11 +251,12 @@ def prepare_data(config: Mapping[str, Any], hosts: Hosts, say: Say) -> None:
   """
   section = config["data"]
   source, data_dir = section["source"], section["dir"]
-  # One host after another: some share a disk, some have their own.
-  for index in range(hosts.count):
-    if index == hosts.index:
-      sources.prepare_embedded(source, data_dir, say)
-    hosts.gather(None)
+  if sources.list_embedded(source):
+    # One host after another: some share a disk, some have their own.
+    for index in range(hosts.count):
+      if index == hosts.index:
+        sources.prepare_embedded(source, data_dir, say)
+      hosts.gather(None)
   found = sources.describe_source(source)
   if found:
     say(found)
