@@ -16,6 +16,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -187,10 +188,12 @@ def list_files(source: str, data_dir: str | None) -> Iterator[str]:
       yield from list_files(part, data_dir)
   elif kind == "folder":
     root = os.fspath(folder.parse_name(name)[0])
-    for split, examples in folder.load_folder(name).splits.items():
-      yield from (
-        f"{split} {path.removeprefix(root)}" for path in examples.paths
-      )
+    # Threads, for what takes time is the disk.
+    with futures.ThreadPoolExecutor(16) as pool:
+      for split, examples in folder.load_folder(name).splits.items():
+        sizes = pool.map(os.path.getsize, examples.paths)
+        for path, size in zip(examples.paths, sizes, strict=True):
+          yield f"{split} {path.removeprefix(root)} {size}"
   elif kind != "synthetic":
     directory = find_directory(get_dataset(source), data_dir)
     if directory is None:
