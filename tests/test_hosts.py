@@ -27,6 +27,7 @@ timeouts = Timeouts({timeouts})
 command_line.start(timeouts)
 hosts = Hosts()
 with Watchdog(hosts, timeouts) as watchdog:
+  hosts.learn_names()
 {body}
 """
 
@@ -95,7 +96,7 @@ def test_a_host_that_does_not_come_ends_the_others():
   found = "error: not all of the 3 hosts of this run arrived within 4 s: "
   for index, process in enumerate(processes):
     status, text = finish(process)
-    assert status == 2, text
+    assert status == 43, text
     assert found + ("this is host 0", "host 1 is here")[index] in text
     assert "--config.hosts.initialization_timeout=SECONDS" in text
 
@@ -134,6 +135,20 @@ def test_a_host_that_fails_says_why_and_the_other_one_too():
   assert f"failed: host 1 ({NAME}): LookupError: of this host" in first[1]
 
 
+def test_a_host_0_that_lacks_data_tells_the_other_one():
+  """With it goes what they talk through, and the other one was waiting."""
+  body = f"""
+  from vit_jax.config import ConfigError
+  if hosts.index == 0:
+    raise ConfigError("no data here")
+{ROUNDS}"""
+  first, second = (finish(p) for p in start(2, body, heartbeat_timeout=24))
+  assert first == (2, "error: no data here\n")
+  assert second[0] == 43, second[1]
+  assert f"failed: host 0 ({NAME}): ConfigError: no data here\n" in second[1]
+  assert "lost: " not in second[1]
+
+
 def test_hosts_that_fail_alike_do_not_wait_for_each_other():
   """Nobody is left who could have been lost; `finish` waits for 120 s."""
   for process in start(2, "  raise LookupError", heartbeat_timeout=1000):
@@ -157,7 +172,8 @@ def test_a_host_that_is_stuck_ends_itself_with_its_stacks():
   assert text.startswith(
     f"stuck: host 0 ({NAME}): reading the batch of step 7, for "
   )
-  assert "(hosts.progress_timeout=1)" in text
+  assert "(limit 1 s: 1 x hosts.progress_timeout=1)" in text
+  assert "\n  the same command goes on\n" in text
   assert " in read_what_hangs\n" in text
 
 
@@ -174,6 +190,24 @@ def test_the_host_that_keeps_others_waiting_is_the_one_that_is_named():
     status, text = finish(process)
     assert status == 43, text
     assert text.startswith(f"stuck: host 1 ({NAME}): reading the batch of ")
+
+
+def test_a_host_that_starts_slowly_is_waited_for():
+  """It compiles what host 0 had kept, and may take six times as long."""
+  body = """
+  from vit_jax.watchdog import STARTING
+  if hosts.index == 0:
+    watchdog.mark("compiling", STARTING)
+    watchdog.mark("step 1")
+    hosts.gather(None)
+  else:
+    watchdog.mark("compiling", STARTING)
+    time.sleep(10)
+    watchdog.mark("step 1")
+    hosts.gather(None)
+"""
+  for process in start(2, body, progress_timeout=6, heartbeat_timeout=60):
+    assert finish(process) == (0, "")
 
 
 def test_a_run_that_was_suspended_was_not_stuck():

@@ -16,22 +16,26 @@ import sys
 import jax
 import pytest
 
+from configs.digits import SMALL
+from tests.convert.samples import make_weights
+from vit_jax.convert import save_weights
+
 ROOT = pathlib.Path(__file__).parent.parent
 NAME = socket.gethostname()
 
 
-def start(workdir, data_dir, *flags, **environment):
+def start(workdir, data_dir, *flags, cwd=ROOT, **environment):
   """Starts a short run on the digits as a user would."""
   environment["JAX_COMPILATION_CACHE_DIR"] = (
     jax.config.jax_compilation_cache_dir
   )
   command = [sys.executable, "-m", "vit_jax.main"]
-  command += ["--config=configs/digits.py", f"--workdir={workdir}"]
+  command += [f"--config={ROOT}/configs/digits.py", f"--workdir={workdir}"]
   command += [f"--config.data.dir={data_dir}", "--config.model.depth=1"]
   command += ["--config.train.batch_size=32", "--config.optim.warmup_steps=1"]
   return subprocess.Popen(
     [*command, *flags],
-    cwd=ROOT,
+    cwd=cwd,
     env=os.environ | environment,
     stderr=subprocess.PIPE,
     text=True,
@@ -50,8 +54,11 @@ def read_run(workdir):
   return result, [json.loads(row) for row in rows]
 
 
-def start_together(count, workdir, data_dir, *flags, own=()):
-  """Starts one run in so many processes; the last has some flags of its own."""
+def start_together(count, workdir, data_dir, *flags, own=(), places=None):
+  """Starts one run in so many processes.
+
+  The last has some flags of its own; each may have a directory to run in.
+  """
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
@@ -61,6 +68,8 @@ def start_together(count, workdir, data_dir, *flags, own=()):
       data_dir,
       *flags,
       *(own if index == count - 1 else ()),
+      cwd=places[index] if places else ROOT,
+      PYTHONPATH=str(ROOT),
       JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
       JAX_NUM_PROCESSES=str(count),
       JAX_PROCESS_ID=str(index),
@@ -117,7 +126,9 @@ def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
 
 
 LONG = ["--config.train.steps=100000", "--config.train.log_every=1"]
-LONG += ["--config.hosts.heartbeat_timeout=6"]
+# A busy machine leaves a process alone for long: short where a test waits.
+LONG += ["--config.hosts.heartbeat_timeout=60"]
+SHORT = ["--config.hosts.heartbeat_timeout=12"]
 
 
 def test_hosts_of_other_configs_refuse_to_run(tmp_path, data_dir):
@@ -131,18 +142,39 @@ def test_hosts_of_other_configs_refuse_to_run(tmp_path, data_dir):
 
 def test_hosts_that_do_not_share_a_workdir_refuse_to_run(tmp_path, data_dir):
   own = [f"--workdir={tmp_path / 'other'}"]
-  for process in start_together(2, tmp_path / "run", data_dir, *LONG, own=own):
+  flags = [*LONG, *SHORT]
+  for process in start_together(2, tmp_path / "run", data_dir, *flags, own=own):
     text = finish(process, 2)
     assert f"--workdir is not shared: host 1 ({NAME}) can not see" in text
   assert not list((tmp_path / "run").iterdir())
 
 
+def test_hosts_of_other_weights_refuse_to_run(tmp_path, data_dir):
+  """The file of each is the one that the same relative path leads to."""
+  places = [tmp_path / "a", tmp_path / "b"]
+  fields = SMALL | dict(depth=1)
+  weights = make_weights(fields, size=(16, 16), channels=1, classes=10)
+  for place in places:
+    place.mkdir()
+    save_weights(weights, str(place / "weights.npz"), "authors")
+    weights.params["head/bias"][3] += 1
+  flags = [*LONG, "--config.init=weights.npz"]
+  for process in start_together(
+    2, tmp_path / "run", data_dir, *flags, places=places
+  ):
+    text = finish(process, 2)
+    assert "error: the hosts of this run differ:\n  digest of what init" in text
+    assert re.search(
+      rf"gives: '\w{{64}}' on host 0 \({NAME}\); '\w{{64}}' on host 1", text
+    )
+
+
 def test_a_killed_process_ends_the_run_by_name(tmp_path, data_dir):
-  first, second = start_together(2, tmp_path, data_dir, *LONG)
+  first, second = start_together(2, tmp_path, data_dir, *LONG, *SHORT)
   wait_for_step(first)
   second.kill()
   text = finish(first, 43)
-  assert f"lost: host 1 ({NAME}): no sign of life for 6 s" in text
+  assert f"lost: host 1 ({NAME}): no sign of life for 12 s" in text
   assert "train.py" in text.partition(f"stacks of host 0 ({NAME}):")[2]
   finish(second, -signal.SIGKILL)
 

@@ -19,7 +19,13 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from vit_jax import accelerators
-from vit_jax.config import BAD_CONFIG, INTERRUPTED, ConfigError, nearest
+from vit_jax.config import (
+  BAD_CONFIG,
+  INTERRUPTED,
+  WATCHDOG,
+  ConfigError,
+  nearest,
+)
 
 
 def make_parser(module: str, doc: str) -> argparse.ArgumentParser:
@@ -159,8 +165,10 @@ def start(timeouts: Any = None) -> None:
   Args:
     timeouts: a `hosts.Timeouts`; None is its defaults.
 
+  If the others can not be joined now, the process ends with status 43.
+
   Raises:
-    ConfigError: if there are others and they can not be joined.
+    ConfigError: if the environment does not say who they are.
   """
   import jax
 
@@ -192,11 +200,17 @@ def start(timeouts: Any = None) -> None:
         initialization_timeout=math.ceil(timeouts.initialization_timeout) + 60,
         heartbeat_timeout_seconds=math.ceil(3 * timeouts.heartbeat_timeout),
       )
-  except (ValueError, RuntimeError) as error:
+  except (ValueError, IndexError, RuntimeError) as error:
     # A TPU with no pod around it, as in Colab, has nobody to tell it of others.
-    if launched:
-      raise ConfigError(
-        f"this process can not join the others of its run: {error}\n"
-        f"  outside of TPU pods, Slurm and Open MPI set "
-        f"JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
-      ) from error
+    if not launched:
+      return
+    text = f"this process can not join the others of its run: {error}\n"
+    if isinstance(error, RuntimeError):  # Nothing that would stay as it is.
+      hint = "the same command may, once the port of host 0 is free"
+      print(f"error: {text}  {hint}", file=sys.stderr, flush=True)
+      os._exit(WATCHDOG)  # jax's own goodbye waits for the others.
+    raise ConfigError(
+      f"{text}  outside of TPU pods, Slurm and Open MPI set "
+      f"JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and "
+      f"JAX_PROCESS_ID"
+    ) from error

@@ -26,7 +26,7 @@ import jax
 # jax has no public way to the key-value store; Orbax takes this one too.
 from jax._src import distributed
 
-from vit_jax.config import BAD_CONFIG, ConfigError, Positive
+from vit_jax.config import WATCHDOG, ConfigError, Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,8 @@ class Timeouts:
 def arriving(seconds: float) -> Iterator[None]:
   """Around jax.distributed.initialize, which aborts if a host does not come.
 
-  Ends the process with a message and exit status 2 a little before.
+  Ends the process with a message and exit status 43 a little before: started
+  again, all may come.
   """
   timer = threading.Timer(seconds, _give_up, [seconds])
   timer.daemon = True
@@ -81,7 +82,7 @@ def _give_up(seconds: float) -> None:
   )
   if state.process_id == 0:
     time.sleep(2)  # The others ask whether it is there.
-  os._exit(BAD_CONFIG)
+  os._exit(WATCHDOG)
 
 
 def answers() -> bool:

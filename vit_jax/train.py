@@ -26,7 +26,7 @@ from vit_jax.progress import Progress, format_duration
 from vit_jax.sections import resolve
 from vit_jax.teacher import describe_teacher
 from vit_jax.train_state import TrainState, get_digest
-from vit_jax.watchdog import Watchdog
+from vit_jax.watchdog import STARTING, Watchdog
 from vit_jax.workdir import (
   LOCAL,
   check_config,
@@ -67,6 +67,7 @@ def train(
   config = resolve(config)
   hosts = Hosts()
   with Watchdog(hosts, Timeouts(**config["hosts"])) as watchdog:
+    hosts.learn_names()
     return run(config, workdir, hosts, watchdog, allow_cpu, extend)
 
 
@@ -86,11 +87,14 @@ def run(
   first = jax.process_index() == 0
   progress = Progress(enabled=first)
   say = progress.say
-  watchdog.mark("looking at the data", watchdog.STARTING)
+  watchdog.mark("looking at the data", STARTING)
   prepare_data(config, hosts, say)
   check_platform(allow_cpu or config["train"]["allow_cpu"])
   exp = Experiment(config)
-  config, constants = exp.config, exp.load_constants()
+  config = exp.config
+  digest = config["objective"].get("teacher_sha256")
+  hosts.compare({"objective.teacher_sha256": digest})
+  constants = exp.load_constants()
   workdir = open_workdir(workdir, hosts, config["hosts"]["heartbeat_timeout"])
   describe(exp, say)
 
@@ -111,6 +115,8 @@ def run(
       given, report = exp.load_init()
       if report is not None:
         say(str(report))
+        if hosts.count > 1:  # One path, and it may be a file of each.
+          hosts.compare({"digest of what init gives": get_digest(given)})
       state = exp.make_state(given)
     start = int(jax.device_get(state.step))
     if start > exp.steps:
@@ -131,7 +137,7 @@ def run(
 
     compile_seconds = 0.0
     if start < exp.steps:
-      watchdog.mark("compiling the training step", watchdog.STARTING)
+      watchdog.mark("compiling the training step", STARTING)
       say("compiling the training step")
       train_step, compile_seconds, kept = compile_timed(exp.lower_train_step)
       note = ", kept from an earlier run" if kept else ""
@@ -245,11 +251,12 @@ def prepare_data(config: Mapping[str, Any], hosts: Hosts, say: Say) -> None:
   """
   section = config["data"]
   source, data_dir = section["source"], section["dir"]
-  # One host after another: some share a disk, some have their own.
-  for index in range(hosts.count):
-    if index == hosts.index:
-      sources.prepare_embedded(source, data_dir, say)
-    hosts.gather(None)
+  if sources.list_embedded(source):
+    # One host after another: some share a disk, some have their own.
+    for index in range(hosts.count):
+      if index == hosts.index:
+        sources.prepare_embedded(source, data_dir, say)
+      hosts.gather(None)
   found = sources.describe_source(source)
   if found:
     say(found)

@@ -5,7 +5,9 @@
 Every two seconds each host leaves a sign of life, with what it is doing, in the
 key-value store, and reads those of the others. A host that is lost, that failed
 or makes no progress ends all of them (exit status 43) within a bounded time, by
-name, and with the stacks of those that are left. One host watches itself.
+name, and with the stacks of those that are left. One host watches itself, which
+it can while Python runs: a library that never gives the interpreter back is
+noticed by other hosts alone.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +32,8 @@ from vit_jax.config import BAD_CONFIG, INTERRUPTED, WATCHDOG, ConfigError
 from vit_jax.hosts import Hosts, Timeouts, answers
 from vit_jax.preemption import Preempted
 
+STARTING = 6.0  # Times progress_timeout.
+
 
 @dataclasses.dataclass
 class Beat:
@@ -37,7 +41,10 @@ class Beat:
 
   Attributes:
     number: counts them.
+    marks: of progress so far. All hosts do the same things in the same order,
+      so whoever has the fewest is the one that others wait for.
     doing: what, for people.
+    times: how many times `progress_timeout` that may take.
     idle: seconds without progress, when it was sent.
     failure: why the host is about to end, if it is.
     over: whether it is the last one, of a run that is done.
@@ -45,7 +52,9 @@ class Beat:
   """
 
   number: int = 0
+  marks: int = 0
   doing: str = "starting"
+  times: float = STARTING
   idle: float = 0.0
   failure: str | None = None
   over: bool = False
@@ -54,8 +63,6 @@ class Beat:
 
 class Watchdog:
   """Around all that a run does; a context manager."""
-
-  STARTING = 6.0  # Times progress_timeout.
 
   def __init__(self, hosts: Hosts, timeouts: Timeouts):
     """Of one of the hosts."""
@@ -67,7 +74,7 @@ class Watchdog:
     self._interval = min(2.0, bound / 12)
     self._suspended = 0.0
     self._beats = [Beat(heard=self._now()) for _ in range(hosts.count)]
-    self._progress = "starting", self._now(), self.STARTING
+    self._progress = Beat(heard=self._now())
     self._failure = None
     self._over = threading.Event()
     self._ending = threading.Lock()
@@ -83,7 +90,6 @@ class Watchdog:
     for task in tasks:
       self._threads.append(threading.Thread(target=task, daemon=True))
       self._threads[-1].start()
-    self._hosts.learn_names()
     return self
 
   def __exit__(self, *error: Any) -> None:
@@ -102,7 +108,8 @@ class Watchdog:
       doing: what comes now, for people.
       times: how many times `progress_timeout` it may take.
     """
-    self._progress = doing, self._now(), times
+    marks = self._progress.marks + 1
+    self._progress = Beat(0, marks, doing, times, heard=self._now())
 
   def fail(self, _: Any, error: BaseException | None, *__: Any) -> None:
     """Ends this host of several where an error would unwind it.
@@ -113,18 +120,26 @@ class Watchdog:
     """
     if error is None or isinstance(error, Preempted) or self._hosts.count == 1:
       return
-    self._failure = f"{type(error).__name__}: {error}"
+    kind = type(error).__name__
+    # An error of another kind after that of another host is its echo.
+    causes = [
+      index
+      for index in self._get_failed()
+      if not self._beats[index].failure.startswith(f"{kind}: ")
+    ]
+    self._failure = f"{kind}: {error}"
     if isinstance(error, KeyboardInterrupt):
       self._end(INTERRUPTED)
     if isinstance(error, ConfigError):
       self._end(BAD_CONFIG, f"error: {error}")
     traceback.print_exception(error)
     until = self._now() + self._silence + 2 * self._interval
-    others = [i for i in range(self._hosts.count) if i != self._index]
-    while self._now() < until and not all(
-      self._beats[i].failure for i in others
-    ):
+    while self._now() < until:
+      if len(self._get_failed()) == self._hosts.count - 1:
+        break
       time.sleep(self._interval)
+    if causes:
+      self._end(WATCHDOG, self._tell_failed(causes))
     self._end(1)
 
   def _now(self) -> float:
@@ -136,8 +151,8 @@ class Watchdog:
     client, key = self._hosts.client, f"{self._hosts.prefix}/beats"
     for number in itertools.count(1):
       over = self._over.is_set()
-      doing, since, _ = self._progress
-      beat = Beat(number, doing, self._now() - since, self._failure, over)
+      beat = self._age(self._progress)
+      beat.number, beat.failure, beat.over = number, self._failure, over
       text = json.dumps(dataclasses.asdict(beat))
       # An error is silence, and the watchdog knows what to make of that.
       with contextlib.suppress(jax.errors.JaxRuntimeError):
@@ -167,7 +182,8 @@ class Watchdog:
       self._suspended += max(0.0, tick - last - 2 * self._interval)
       last = tick
       if self._hosts.count > 1:
-        # Where Python itself stands still, C alone can end it.
+        # Where Python itself stands still, C alone can end it. C's clock runs
+        # on while a process is paused, so no pause may be longer.
         faulthandler.dump_traceback_later(2 * self._silence, exit=True)
         self._check_others()
       if self._patience and not self._failure:
@@ -185,37 +201,58 @@ class Watchdog:
       silent = [0]
     if not silent:
       return
-    failures = [self._beats[index].failure for index in silent]
+    if failed := [index for index in silent if self._beats[index].failure]:
+      self._end(WATCHDOG, self._tell_failed(failed))
     who = self._hosts.describe(silent)
     text = f"lost: {who}: no sign of life for {self._silence:g} s"
-    if any(failures):
-      text = f"failed: {who}: {'; '.join(filter(None, failures))}"
     self._end(WATCHDOG, text)
 
+  def _get_failed(self) -> list[int]:
+    """The other hosts that are known to have failed."""
+    return [
+      index
+      for index, beat in enumerate(self._beats)
+      if beat.failure and index != self._index
+    ]
+
+  def _tell_failed(self, indices: Sequence[int]) -> str:
+    """Which hosts failed, and why."""
+    failures = dict.fromkeys(self._beats[index].failure for index in indices)
+    return f"failed: {self._hosts.describe(indices)}: {'; '.join(failures)}"
+
   def _check_progress(self, patience: float) -> None:
-    """Ends this host if it makes no progress, with who may be the cause."""
-    doing, since, times = self._progress
-    if self._now() - since > times * patience:
-      worst, idle, doing = max(self._get_idle(), key=lambda row: row[1])
+    """Ends this host if neither it nor who it waits for makes progress."""
+    mine = self._age(self._progress)
+    if mine.idle <= mine.times * patience:
+      return
+    index, last = self._rank()[0]
+    if last.idle > last.times * patience:
       self._end(
         WATCHDOG,
-        f"stuck: {self._hosts.describe([worst])}: {doing}, for {idle:.0f} s "
-        f"(hosts.progress_timeout={patience:g})",
+        f"stuck: {self._hosts.describe([index])}: {last.doing}, for "
+        f"{last.idle:.0f} s (limit {last.times * patience:g} s: "
+        f"{last.times:g} x hosts.progress_timeout={patience:g})",
       )
 
-  def _get_idle(self) -> list[tuple[int, float, str]]:
-    """(host, seconds without progress, what it was doing) of all hosts."""
-    now = self._now()
-    doing, since, _ = self._progress
+  def _age(self, beat: Beat) -> Beat:
+    """What a sign of life says by now."""
+    idle = beat.idle + max(0.0, self._now() - beat.heard)
+    return dataclasses.replace(beat, idle=idle)
+
+  def _rank(self) -> list[tuple[int, Beat]]:
+    """(host, its state by now), from who is furthest behind."""
     rows = [
-      (index, beat.idle + max(0.0, now - beat.heard), beat.doing)
+      (index, self._age(beat))
       for index, beat in enumerate(self._beats)
       if index != self._index and not beat.over
     ]
-    return [(self._index, now - since, doing), *rows]
+    rows.append((self._index, self._age(self._progress)))
+    return sorted(rows, key=lambda row: (row[1].marks, -row[1].idle))
 
   def _on_abort(self, _: int) -> None:
     """jaxlib aborts every process that host 0 does not answer any more."""
+    if failed := self._get_failed():
+      self._end(WATCHDOG, self._tell_failed(failed))
     if not answers():
       who = self._hosts.describe([0])
       self._end(WATCHDOG, f"lost: {who}: nothing answers where it was")
@@ -244,12 +281,11 @@ class Watchdog:
 
   def _print_state(self) -> None:
     """What every host was at, and the stacks of this one."""
-    rows = sorted(self._get_idle(), key=lambda row: -row[1])
     lines = [
-      f"  {self._hosts.describe([index])}: {doing}, for {idle:.0f} s"
-      for index, idle, doing in rows[:8]
+      f"  {self._hosts.describe([index])}: {beat.doing}, for {beat.idle:.0f} s"
+      for index, beat in self._rank()[:8]
     ]
-    lines.append("  the same command goes on from the last checkpoint")
+    lines.append("  the same command goes on")
     lines.append(f"stacks of {self._hosts.describe([self._index])}:")
     print("\n".join(lines), file=sys.stderr, flush=True)
     faulthandler.dump_traceback(2, all_threads=True)

@@ -203,6 +203,8 @@ def test_copies_of_a_folder_are_told_apart_by_their_files(photos):
   for copy in copies:
     shutil.copytree(photos, copy)
   (copies[1] / "cat" / "00.jpg").rename(copies[1] / "cat" / "zero.jpg")
+  with (copies[1] / "cat" / "04.jpg").open("ab") as file:
+    file.write(b"more")
   expected, same, other = (
     set(sources.list_files(f"folder:{root}", None))
     for root in (photos, *copies)
@@ -211,6 +213,7 @@ def test_copies_of_a_folder_are_told_apart_by_their_files(photos):
   assert {line.split()[1] for line in expected ^ other} == {
     "/cat/00.jpg",
     "/cat/zero.jpg",
+    "/cat/04.jpg",
   }
   # A mixture has the files of all its parts.
   mixed = sources.list_files(f"mix:1*folder:{photos},2*synthetic:9", None)

@@ -140,6 +140,13 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path):
     prepare.prepare("digits", str(tmp_path / "file"), None)
 
 
+def test_the_sets_that_a_run_writes_are_those_that_are_embedded():
+  assert sources.list_embedded("tfds:digits") == ["digits"]
+  assert sources.list_embedded("tfds:cifar10") == []
+  mixed = "mix:1*tfds:digits,2*synthetic:10"
+  assert sources.list_embedded(mixed) == ["digits"]
+
+
 def test_copies_of_a_set_are_told_apart_by_their_files(data_dir, tmp_path):
   shutil.copytree(data_dir, tmp_path / "copy")
   splits = ["train", "test[:40]"]

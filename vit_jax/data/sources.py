@@ -11,10 +11,12 @@ import contextlib
 import hashlib
 import importlib
 import io
+import itertools
 import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -186,10 +188,12 @@ def list_files(source: str, data_dir: str | None) -> Iterator[str]:
       yield from list_files(part, data_dir)
   elif kind == "folder":
     root = os.fspath(folder.parse_name(name)[0])
-    for split, examples in folder.load_folder(name).splits.items():
-      yield from (
-        f"{split} {path.removeprefix(root)}" for path in examples.paths
-      )
+    # Threads, for what takes time is the disk.
+    with futures.ThreadPoolExecutor(16) as pool:
+      for split, examples in folder.load_folder(name).splits.items():
+        sizes = pool.map(os.path.getsize, examples.paths)
+        for path, size in zip(examples.paths, sizes, strict=True):
+          yield f"{split} {path.removeprefix(root)} {size}"
   elif kind != "synthetic":
     directory = find_directory(get_dataset(source), data_dir)
     if directory is None:
@@ -204,21 +208,31 @@ def list_files(source: str, data_dir: str | None) -> Iterator[str]:
 def prepare_embedded(
   source: str, data_dir: str | None, say: Callable[[str], None]
 ) -> None:
-  """Writes a set that needs no download, where it is missing.
+  """Writes the sets of a source that need no download, where they are missing.
 
   Args:
-    source: "tfds:NAME"; any but an embedded set is left alone.
+    source: as a config has it.
     data_dir: where prepared sets lie.
     say: told of what is written.
   """
+  for name in list_embedded(source):
+    if find_directory(name, data_dir) is None:
+      write_embedded(name, data_dir, say)
+
+
+def list_embedded(source: str) -> list[str]:
+  """Names of the sets of a source that need no download."""
   kind, name = parse_source(source)
   if kind == "mix":
-    for part in mixture.parse_mixture(name):
-      prepare_embedded(part, data_dir, say)
-  if kind != "tfds" or name not in EMBEDDED:
-    return
-  if find_directory(name, data_dir) is not None:
-    return
+    parts = map(list_embedded, mixture.parse_mixture(name))
+    return list(itertools.chain.from_iterable(parts))
+  return [name] if kind == "tfds" and name in EMBEDDED else []
+
+
+def write_embedded(
+  name: str, data_dir: str | None, say: Callable[[str], None]
+) -> None:
+  """Writes a set that needs no download."""
   say(f"writing the embedded set {name} to {get_data_dir(data_dir) / name}")
   tfds.disable_progress_bar()
   try:

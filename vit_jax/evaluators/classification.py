@@ -55,7 +55,7 @@ class Classification:
 
     Args:
       state: what to evaluate.
-      mark: called after each batch.
+      mark: called after each batch, of which two may still be under way.
 
     Raises:
       RuntimeError: if some example was not counted exactly once.
@@ -74,6 +74,8 @@ class Classification:
     with jax.set_mesh(self.mesh):
       for batch in batches:
         results.append(self.step(params, batch))
+        # The device is two batches behind at most, so a mark is its progress.
+        jax.block_until_ready(results[-3:-2])
         mark()
     metrics = merge(jax.device_get(results))
     correct, total = metrics["accuracy"].total, metrics["accuracy"].count
