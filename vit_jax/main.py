@@ -3,8 +3,8 @@
 """Trains a config; the same command starts a run and takes it up again.
 
 Exit status: 0 done, 1 error, 2 bad config or missing data, 42 asked to end and
-saved, 43 stuck or another host lost, 130 interrupted with nothing to save or by
-a second Ctrl-C.
+saved, 43 stuck or another host lost or missing, 130 interrupted with nothing to
+save or by a second Ctrl-C.
 """
 
 import sys
