@@ -73,6 +73,7 @@ for variant, width in (("G/14", 1664), ("e/14", 1792)):
     "--config.model.remat=full",
     "--config.optim.name=adafactor",
     "--config.data.source=synthetic:jft300m",
+    "--config.mesh.fsdp=-1",
   ])
   exp = Experiment(config, topology.devices)
   exp.lower_train_step()
