@@ -12,10 +12,17 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAME = socket.gethostname()
+
+# Older ones end the process where host 0 is gone, with status 1 and no signal
+# that could be caught.
+ABORTS = pytest.mark.skipif(
+  jax.__version_info__ < (0, 10), reason="jaxlib ends without a signal"
+)
 
 SCRIPT = """
 import threading, time
@@ -101,7 +108,9 @@ def test_a_host_that_does_not_come_ends_the_others():
     assert "--config.hosts.initialization_timeout=SECONDS" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+  "number", [pytest.param(signal.SIGKILL, marks=ABORTS), signal.SIGSTOP]
+)
 def test_a_lost_host_0_ends_the_other_one_by_name(number):
   """It keeps what they tell each other; that of host 1 is in test_processes."""
   processes = start(2, ROUNDS, heartbeat_timeout=4)
@@ -135,6 +144,7 @@ def test_a_host_that_fails_says_why_and_the_other_one_too():
   assert f"failed: host 1 ({NAME}): LookupError: of this host" in first[1]
 
 
+@ABORTS
 def test_a_host_0_that_lacks_data_tells_the_other_one():
   """With it goes what they talk through, and the other one was waiting."""
   body = f"""
