@@ -228,3 +228,24 @@ def test_ctrl_c_before_training_ends_the_program_at_once(tmp_path):
   process.stdout.readline()
   process.send_signal(signal.SIGINT)
   assert process.wait(timeout=30) == 130
+
+
+@pytest.mark.parametrize(
+  "command", [("models", "Ti/16", "--json"), ("doctor",), ("plan", "--help")]
+)
+def test_a_machine_without_a_tpu_hears_nothing_of_it(command):
+  """Though libtpu is installed, to plan with."""
+  verb, *arguments = command
+  environment = {
+    key: value
+    for key, value in os.environ.items()
+    if not key.startswith(("TPU_", "JAX_PLATFORMS"))
+  }
+  done = subprocess.run(
+    [sys.executable, "-m", f"vit_jax.{verb}", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=environment,
+  )
+  assert done.returncode == 0 and done.stderr == ""

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from vit_jax.plan.topology import ENVIRONMENT as QUIET
+from vit_jax.accelerators import WITHOUT_TPU as QUIET
 
 pytest.importorskip("libtpu")
 

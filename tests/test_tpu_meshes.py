@@ -10,9 +10,9 @@ import pytest
 from jax.experimental import topologies
 
 from vit_jax import placement, sharding
+from vit_jax.accelerators import WITHOUT_TPU as QUIET
 from vit_jax.config import ConfigError
 from vit_jax.experiment import Experiment
-from vit_jax.plan.topology import ENVIRONMENT as QUIET
 
 pytest.importorskip("libtpu")
 

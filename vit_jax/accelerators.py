@@ -10,6 +10,16 @@ from collections.abc import Collection
 
 from vit_jax.config import ConfigError
 
+# With these libtpu asks nobody where it is, leaves other processes alone and is
+# silent.
+WITHOUT_TPU = {
+  "TPU_SKIP_MDS_QUERY": "1",
+  "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+  "TPU_WORKER_HOSTNAMES": "localhost",
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+  "TPU_LOG_DIR": "disabled",
+}
+
 PLUGINS = ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin")
 
 
@@ -95,6 +105,11 @@ def start_backend() -> str:
   """
   import jax
 
+  # libtpu is there to plan with: jax tries it all the same, and it complains.
+  # jax too has looked for chips, and says so by this variable.
+  if not has_tpu() and os.environ.get("TPU_SKIP_MDS_QUERY") == "1":
+    for name, value in WITHOUT_TPU.items():
+      os.environ.setdefault(name, value)
   try:
     return jax.default_backend()
   except (RuntimeError, AssertionError) as error:

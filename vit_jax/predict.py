@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from vit_jax.accelerators import start_backend
 from vit_jax.command_line import make_parser, reported
 from vit_jax.config import ConfigError
 
@@ -189,6 +190,7 @@ def main(argv: list[str] | None = None) -> None:
   arguments = parser.parse_args(argv)
   with reported():
     images = find_images(arguments.images)
+    start_backend()
     live = sys.stderr.isatty()
 
     def progress(done):

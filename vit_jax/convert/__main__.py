@@ -25,6 +25,7 @@ from typing import Any
 
 from etils import epath
 
+from vit_jax.accelerators import start_backend
 from vit_jax.command_line import make_parser, parse_value, reported
 from vit_jax.config import ConfigError, get
 from vit_jax.convert import files
@@ -239,6 +240,7 @@ def main(argv: list[str] | None = None) -> None:
   )
   arguments = parser.parse_args(argv)
   with reported():
+    start_backend()
     done = convert(arguments)
   if arguments.json:
     print(json.dumps(done))

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_jax import models
+from vit_jax.accelerators import start_backend
 from vit_jax.command_line import INTERRUPTED, make_parser, reported
 from vit_jax.config import ConfigError, nearest, raise_all
 from vit_jax.flops import count_flops
@@ -174,6 +175,7 @@ def main(argv: list[str] | None = None) -> None:
       text = format_checkpoints(rows)
       rows = [dataclasses.asdict(row) for row in rows]
     else:
+      start_backend()
       rows = [describe(name) for name in arguments.names or models.NAMES]
       text = format_table(rows)
   print(json.dumps(rows) if arguments.json else text)

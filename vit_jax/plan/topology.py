@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
+from vit_jax.accelerators import WITHOUT_TPU
 from vit_jax.chips import GIB, get_chip
 from vit_jax.config import ConfigError, nearest
 
@@ -81,15 +82,6 @@ GENERATIONS = {
   ),
 }
 
-# libtpu asks nobody where it is, leaves other processes alone and is silent.
-ENVIRONMENT = {
-  "TPU_SKIP_MDS_QUERY": "1",
-  "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-  "TPU_WORKER_HOSTNAMES": "localhost",
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-  "TPU_LOG_DIR": "disabled",
-}
-
 
 class Topology(NamedTuple):
   """Some slices of TPU.
@@ -131,7 +123,7 @@ def get_topology(name: str, slices: int = 1) -> Topology:
   if slices < 1:
     raise ConfigError(f"--slices={slices} must be at least 1")
   jax.config.update("jax_platforms", "cpu")
-  os.environ.update(ENVIRONMENT)
+  os.environ.update(WITHOUT_TPU)
   options = dict(generation.options)
   if slices > 1:
     options["num_slices"] = slices
