@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: train seeds test chaos judges fuzz lint lowest install
+.PHONY: train seeds test quick chaos judges fuzz lint types lowest install
 
 install: $(INSTALLED)
 
@@ -18,8 +18,15 @@ train: $(INSTALLED)
 seeds: $(INSTALLED)
 	$(RUN) -m vit_jax.study seeds --config=configs/digits.py --workdir=runs/seeds
 
+# On two cores; what took longest is said last.
+PYTEST := -m pytest -n 2 --dist=worksteal --durations=20
+
 test: $(INSTALLED)
-	$(RUN) -m pytest -n 2
+	$(RUN) $(PYTEST)
+
+# The same without what is slow, for every change: tests/conftest.py says what.
+quick: $(INSTALLED)
+	$(RUN) $(PYTEST) -m 'not judges and not slow'
 
 # Saving, killed a hundred times; the tests do it a few times.
 chaos: $(INSTALLED)
@@ -31,20 +38,24 @@ judges: $(INSTALLED)
 	$(VENV)/bin/pip install -q --no-deps 'timm>=1.0.31,<1.1'
 	$(RUN) -m pytest -m judges tests/judges
 
-# Every reader of files of strangers, FUZZ_SECONDS each.
+# Every reader of untrusted files, FUZZ_SECONDS each.
 fuzz: $(INSTALLED)
 	$(VENV)/bin/pip install -q -e '.[dev,fuzz]'
 	$(RUN) -m tests.fuzz.campaign --seconds=$(FUZZ_SECONDS)
 
-lint: $(INSTALLED)
+# pyproject.toml has the settings of both.
+lint: types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+types: $(INSTALLED)
+	$(RUN) -m mypy
 
 # The tests on the lower bound of every requirement.
 lowest:
 	rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
 	VIT_JAX_LOWEST=1 .venv-lowest/bin/pip install -q -e '.[dev]'
-	.venv-lowest/bin/python -m pytest -n 2
+	.venv-lowest/bin/python $(PYTEST)
 
 $(INSTALLED): setup.py
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

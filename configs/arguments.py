@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of a recipe: what follows the colon in --config=FILE:..."""
+"""The arguments of a recipe, which follow the colon in --config=FILE:..."""
 
 import difflib
 import types
@@ -9,19 +9,19 @@ import types
 def parse(
   text: str, choices: dict[str, tuple] | None = None, **defaults
 ) -> types.SimpleNamespace:
-  """Reads "key=value,key=value".
+  """Parses "key=value,key=value".
 
   Args:
     text: the arguments; "" leaves every default.
-    choices: key -> the values that it may have, where they are few.
-    **defaults: every key, with a value of its type.
+    choices: key -> allowed values, of keys with few of them.
+    **defaults: default of every key, which also sets the key's type.
 
   Returns:
     A namespace of all keys.
 
   Raises:
-    ValueError: for an unknown key or a value of another type; names the
-      nearest, or what the value may be.
+    ValueError: for an unknown key, with the nearest known one; for a value of
+      another type or outside the choices, with those.
   """
   values = dict(defaults)
   for part in filter(None, text.split(",")):
@@ -44,18 +44,18 @@ def parse(
   return types.SimpleNamespace(**values)
 
 
-def get_patch(model: str) -> int:
-  """P of a model's name, as 16 of "R50+B/16"; 1 of a ResNet's, as "R50x1".
+def parse_patch(model: str) -> int:
+  """Parses P of a model's name, as 16 of "R50+B/16"; 1 for ResNets, as "R50x1".
 
   Raises:
-    ValueError: if what follows the / is no number of pixels.
+    ValueError: if the text after the / is not a positive integer.
   """
   _, slash, patch = model.partition("/")
   if not slash:
     return 1
   if not patch.isdecimal() or int(patch) < 1:
     raise ValueError(
-      f"model={model!r} has no patch size: a name is B/16, R50+L/32 or R50x1, "
-      f"as `python -m vit_jax.models` lists them"
+      f"model={model!r} has no patch size: set a name as B/16, R50+L/32 or "
+      f"R50x1; `python -m vit_jax.models` lists them"
     )
   return int(patch)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """AugReg's levels of augmentation (Steiner et al., 2022, section 3.3).
 
-RandAugment's (layers, magnitude) and mixup's alpha, beside the flip of all. A
-recipe takes one as `data.augment`.
+All flip; the others add RandAugment's (layers, magnitude) and mixup's alpha. A
+recipe sets one of them as `data.augment`.
 """
 
 AUGREG = {

@@ -10,15 +10,15 @@ r"""AugReg's grid of pre-training ("How to train your ViT?", arXiv 2106.10270).
   python -m vit_jax.main --workdir=DIR \
       --config=configs/augreg.py:model=L/16,wd=0.03,reg=0.1,aug=strong1
 
-The paper's: a study of the whole grid; its accuracies are not recorded here.
+The paper's: results of the whole grid, which are not recorded here.
 The paper's cost: not known.
 Ours, measured: nothing yet.
 
 Arguments: model; data, imagenet21k for 30 or 300 epochs or imagenet2012 for
 300; wd, the weight decay; reg, the rate of dropout and of stochastic depth;
-aug, a row of augmentation.py. By default aug is that of the model in the
-authors' released code, wd=0.1 and reg=0. For hybrids it has none: they take
-that of the ViT of about their cost, which is ours.
+aug, a row of augmentation.py. The defaults are wd=0.1, reg=0 and the aug of the
+model in the authors' released code. It has none for hybrids: that of the ViT of
+about the same cost is ours.
 
 The linear head is the paper's; the sigmoid loss with its head bias, -10 on
 ImageNet-21k and -6.9 on ImageNet, and the central crop of evaluation are the
@@ -28,7 +28,7 @@ is that of the validation split.
 
 from configs import arguments, augmentation, pretraining
 
-# Model -> its row of augmentation.py on each set.
+# Model -> data set -> the default of `aug`.
 MODELS = {
   "Ti/16": dict(imagenet21k="none", imagenet2012="light1"),
   "S/32": dict(imagenet21k="none", imagenet2012="medium1"),
@@ -68,7 +68,9 @@ def get_config(text=""):
     aug="",
   )
   if args.epochs not in EPOCHS[args.data]:
-    raise ValueError(f"data={args.data} is trained for 300 epochs")
+    raise ValueError(
+      f"epochs={args.epochs}: data={args.data} is trained for 300 epochs"
+    )
   aug = args.aug or MODELS[args.model][args.data]
   return pretraining.make_config(
     args.data,

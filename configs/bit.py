@@ -13,14 +13,14 @@ The paper's cost: core-days not known; R50x1 50 exaFLOPs (table 6).
 Ours, measured: nothing yet.
 
 Argument: model. All are trained for 7 epochs: table 6 has R152x2 and R200x3
-with 14, whose hyper-parameters the paper does not give. JFT-300M is not public;
-on another set, as --config.data.source=tfds:imagenet21k, the run is ours.
+with 14, but the paper does not give their hyper-parameters. JFT-300M is not
+public; a run on another set, as --config.data.source=tfds:imagenet21k, is ours.
 """
 
 from configs import pretraining
 
 MODELS = ("R50x1", "R50x2", "R101x1", "R152x1", "R152x2")
-CHOICES = pretraining.get_choices(MODELS, "jft300m")
+CHOICES = pretraining.make_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):

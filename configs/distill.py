@@ -8,20 +8,20 @@
   python -m vit_jax.main --workdir=DIR \
       --config=configs/distill.py:teacher=runs/teacher,epochs=300
 
-The paper's: 82.8 % on ImageNet at 224 px after 9,600 epochs, from BiT-M R152x2,
-  whose own is 83.0 % at 224 px in the authors' release.
+The paper's: 82.8 % on ImageNet at 224 px after 9,600 epochs, from the teacher
+  BiT-M R152x2, which has 83.0 % at 224 px in the authors' release.
 The paper's cost: not known; its code names 15 h on a TPU v3-32 for 300 epochs.
 Ours, measured: nothing yet.
 
-Arguments: epochs (1,200 in the authors' code); teacher, a run or any file of
-weights of ImageNet's 1,000 classes.
+Arguments: epochs (1,200 in the authors' code); teacher, a run or a file of
+weights with ImageNet's 1,000 classes.
 
-Function matching: KL between the softmaxes at temperature 1, no labels, and the
-same random box, flip and mixup of weights uniform in [0, 1] for both. The
-authors' code (bit_i1k.py) has batch 4096, Adam with its first moment in
-bfloat16, rate 0.03, 5,000 steps of warm-up, cosine, clip 1, and the last 2 % of
-train held out. Its weight decay of 3e-4 follows the schedule but not the rate:
-times the rate, as here, it is 0.01.
+Function matching: KL between the softmaxes at temperature 1, without labels,
+and the same random crop, flip and mixup (weights uniform in [0, 1]) for both.
+The authors' code (bit_i1k.py) has batch 4096, Adam with its first moment in
+bfloat16, learning rate 0.03, 5,000 steps of warm-up, cosine, clip 1, and the
+last 2 % of train held out. Its weight decay of 3e-4 is multiplied by the
+schedule but not by the peak learning rate; by both, as here, it is 0.01.
 """
 
 from ml_collections import ConfigDict

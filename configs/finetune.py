@@ -11,8 +11,8 @@ r"""Fine-tuning at high resolution (ViT paper, table 4 and section 3.2).
   python -m vit_jax.main --config=configs/finetune.py:dataset=folder:PHOTOS \
       --workdir=DIR --config.init=B_16.npz
 
-As the paper does it: every learning rate of the row once on a part of train,
-then the best on all of train, with three seeds:
+The paper's protocol, every learning rate of the row once on a part of train,
+then the best on all of train with three seeds:
 
   python -m vit_jax.study sweep --config=configs/finetune.py:dataset=cifar10 \
       --workdir=DIR --config.init=B_16.npz
@@ -45,12 +45,12 @@ Arguments:
   lr        the peak learning rate
   steps     500, 2500, 10000 or 20000 in place of the row's; more than one in
             AugReg's, where the longest is the default
-  dev       1 holds the part of train out that the choice is made on: the
-            paper's, for AugReg too
-  polyak    1 evaluates an average of the parameters, of the paper's decay
+  dev       1 holds out the part of train on which the sweep chooses: the
+            paper's part, for AugReg too
+  polyak    1 evaluates an average of the parameters with the paper's decay of
             0.9999; that it grows, to 0.9996 in 20,000 steps, is ours
   protocol  vit, or augreg ("How to train your ViT?") without Kitti, whose label
-            is not one that its set has
+            its public set does not have
 
 Linear warm-up, momentum in bfloat16 and the evaluation's plain resize are the
 authors' released code, as are the random boxes and flips. A folder takes 500
@@ -66,12 +66,12 @@ from configs import arguments
 
 
 class Dataset(NamedTuple):
-  """Where images come from.
+  """A data set and its splits.
 
   Attributes:
-    source: of the data section.
-    train, test: splits.
-    dev_train, dev_test: the two parts of `train` that a choice is made with.
+    source: `data.source`.
+    train, test: splits to train and to evaluate on.
+    dev_train, dev_test: parts of `train` for the same, to choose arguments.
   """
 
   source: str
@@ -82,7 +82,7 @@ class Dataset(NamedTuple):
 
 
 def hold_out(source: str, percent: int, test: str) -> Dataset:
-  """A set of which the last `percent` of train are for the choice."""
+  """A data set whose last `percent` of train are held out as `dev_test`."""
   kept = 100 - percent
   return Dataset(source, "train", test, f"train[:{kept}%]", f"train[{kept}%:]")
 
@@ -103,7 +103,7 @@ DATASETS = {
 # Linear warm-up of a run, by its length.
 WARMUP = {500: 100, 2_500: 200, 10_000: 500, 20_000: 500}
 
-# What the best of is taken: steps, and learning rates.
+# The steps and learning rates of which the best are chosen.
 MANY, FEW = (0.001, 0.003, 0.01, 0.03), (0.001, 0.003, 0.01)
 TABLE_4 = {
   "imagenet": ((20_000,), (0.003, 0.01, 0.03, 0.06)),
@@ -121,7 +121,7 @@ AUGREG = {
 PROTOCOLS = {"vit": TABLE_4 | {"folder": ((500,), MANY)}, "augreg": AUGREG}
 
 CHOICES = {
-  # The ViTs and hybrids that there are public weights of, and a ResNet.
+  # ViTs and hybrids with public weights, and a ResNet.
   "model": (
     *("B/16", "B/32", "B/8", "L/16", "L/32", "H/14", "S/16", "S/32", "Ti/16"),
     *("R+Ti/16", "R26+S/32", "R50+B/16", "R50+L/32", "R50x1"),
@@ -137,7 +137,7 @@ CHOICES = {
 
 
 def parse(text):
-  """The arguments, the set, and its steps and learning rates."""
+  """Parses arguments: these, the data set, its (steps, learning rates)."""
   fixed = ("steps", "dev", "polyak", "protocol")
   args = arguments.parse(
     text,
@@ -148,10 +148,10 @@ def parse(text):
   name, _, path = args.dataset.partition(":")
   rows = PROTOCOLS[args.protocol]
   if name not in rows or (name == "folder") != bool(path):
-    there = ["folder:PATH" if row == "folder" else row for row in rows]
+    known = ["folder:PATH" if row == "folder" else row for row in rows]
     raise ValueError(
-      f"dataset={args.dataset} is none of protocol={args.protocol}, which has "
-      f"{', '.join(there)}"
+      f"dataset={args.dataset} is not in protocol={args.protocol}; set one of "
+      f"{', '.join(known)}"
     )
   if path:
     return args, hold_out(args.dataset, 10, "test"), rows[name]
@@ -159,7 +159,7 @@ def parse(text):
 
 
 def get_sweep(text=""):
-  """What `python -m vit_jax.study sweep` tries, and what holds images out."""
+  """The values that `python -m vit_jax.study sweep` tries."""
   args, _, (steps, rates) = parse(text)
   grid = {"lr": rates}
   if len(steps) > 1 and not args.steps:
@@ -174,7 +174,7 @@ def get_config(text=""):
   train, test = dataset.train, dataset.test
   if args.dev:
     train, test = dataset.dev_train, dataset.dev_test
-  patch = arguments.get_patch(args.model)
+  patch = arguments.parse_patch(args.model)
   config = dict(
     model=dict(variant=args.model),
     data=dict(

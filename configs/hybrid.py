@@ -14,15 +14,15 @@ The paper's cost: core-days not known; R50+B/16 in 7 epochs 274 exaFLOPs,
   R50+L/16 in 14 epochs 1668 (table 6).
 Ours, measured: nothing yet.
 
-Arguments: model; epochs, 7, of R50+L/16 also 14, its default. JFT-300M is not
-public; on another set, as --config.data.source=tfds:imagenet21k, the run is
+Arguments: model; epochs, 7, or for R50+L/16 also 14, its default. JFT-300M is
+not public; a run on another set, as --config.data.source=tfds:imagenet21k, is
 ours.
 """
 
 from configs import pretraining
 
 MODELS = ("R50+B/16", "R50+B/32", "R50+L/32", "R50+L/16")
-CHOICES = pretraining.get_choices(MODELS, "jft300m")
+CHOICES = pretraining.make_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):

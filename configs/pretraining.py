@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ViT paper's table 3 (appendix B.1), row by row, and what its rows share.
+"""Pre-training of the ViT paper: the rows of table 3 (appendix B.1).
 
-All: Adam with b1 0.9 and b2 0.999, batch 4096, 10k steps of linear warm-up, 224
-px. A ViT's head has one tanh layer, a ResNet's is linear, as BiT's.
+All rows: Adam with b1 0.9 and b2 0.999, batch 4096, 10k steps of linear
+warm-up, 224 px. The head of ViTs has a tanh layer, that of ResNets is linear,
+as in BiT.
 
-Not from the paper: the sigmoid loss with its head bias of -10, the linear
-decay's end at 1e-5 and the images kept out of training (the authors' released
-code and its maintainers' words).
+Not from the paper, but from the authors' released code and its maintainers: the
+sigmoid loss with its head bias of -10, the end of the linear decay at 1e-5, and
+the images held out of training.
 """
 
 from typing import Any, NamedTuple
@@ -18,17 +19,17 @@ from configs import arguments
 
 
 class Row(NamedTuple):
-  """Models that are trained alike.
+  """A row: models with the same hyper-parameters.
 
   Attributes:
-    models: their names.
+    models: names of the models.
     data: a key of DATA.
-    epochs: the lengths of the runs.
-    lr: the peak learning rate.
-    schedule: how it goes down.
-    weight_decay: times the learning rate.
+    epochs: lengths of the runs.
+    lr: peak learning rate.
+    schedule: "linear" or "cosine" decay.
+    weight_decay: weight decay, multiplied by the learning rate.
     dropout: rate.
-    clip_norm: of gradients, or None.
+    clip_norm: global norm to which gradients are clipped, or None.
   """
 
   models: tuple[str, ...]
@@ -59,18 +60,18 @@ TABLE_3 = (
   Row(VITS, "imagenet2012", (300,), 3e-3, "cosine", 0.3, 0.1, clip_norm=1.0),
 )
 
-# Not in the paper's table: B for as long as its L; H/14, of which the paper has
-# a result (table 5) and no hyper-parameters, as L.
+# Not in the paper's table: B for as many epochs as its L; H/14, for which the
+# paper has a result (table 5) but no hyper-parameters, with those of L.
 OURS = (
   Row(("B/16", "B/32"), "imagenet21k", (30,), 1e-3, "linear", 0.03, 0.1),
   Row(("H/14",), "imagenet21k", (90,), 1e-3, "linear", 0.03, 0.1),
 )
 
-# R is D in pre-training: the tanh layer keeps the width.
+# R = D in pre-training.
 WIDTHS = {"S": 384, "B": 768, "L": 1024, "H": 1280}
 
-# Images kept out of training, to watch it. The first by name of several
-# evaluations makes result.json: of ImageNet that is the validation split.
+# Images held out of training, to monitor it. result.json has the first of
+# several evaluations by name: on ImageNet that of the validation split.
 HELD_OUT = dict(
   train="train[51200:]", evals=dict(held_out=dict(split="train[:51200]"))
 )
@@ -87,7 +88,7 @@ DATA = {
 
 
 def get_representation_size(model: str) -> int:
-  """R of a ViT or a hybrid, as "R50+B/16"."""
+  """R for the name of a ViT or a hybrid, as "R50+B/16"."""
   return WIDTHS[model.rpartition("+")[2].partition("/")[0]]
 
 
@@ -102,16 +103,17 @@ def make_config(
   augment: dict[str, Any],
   eval_crop: float | None = None,
 ) -> ConfigDict:
-  """Pre-training at 224 px with Adam, as all recipes of it have it.
+  """Makes a config of pre-training at 224 px with Adam.
 
   Args:
     data: a key of DATA.
-    model, optim: what these sections have besides.
-    sigmoid: whether the loss is the sigmoid one, or softmax.
+    model: keys of the model section.
+    sigmoid: uses the sigmoid loss instead of softmax.
+    optim: keys of the optim section that are not the same for all.
     epochs: passes over the images that are not held out.
-    batch_size: B.
-    augment: section of `data`.
-    eval_crop: share of the small side that evaluation is shown, or None.
+    batch_size: global batch size (B).
+    augment: the section data.augment.
+    eval_crop: share of the smaller side that evaluation crops, or None.
   """
   splits = DATA[data]
   objective = dict(cross_entropy="sigmoid") if sigmoid else {}
@@ -139,22 +141,23 @@ def make_config(
 
 
 def get_rows(model: str, data: str) -> list[Row]:
-  """The rows of a model on a data set, the paper's before ours."""
+  """The rows for a model on a data set, the paper's before ours."""
   rows = (*TABLE_3, *OURS)
   return [row for row in rows if model in row.models and row.data == data]
 
 
 def get_epochs(model: str, data: str) -> tuple[int, ...]:
-  """The lengths of the runs of a model on a data set."""
+  """The numbers of epochs that a model is trained for on a data set."""
   return tuple(n for row in get_rows(model, data) for n in row.epochs)
 
 
-def get_choices(models: tuple[str, ...], data: str) -> dict[str, tuple]:
-  """The values of a card's arguments, `epochs` for the default model and data.
+def make_choices(models: tuple[str, ...], data: str) -> dict[str, tuple]:
+  """The allowed values of a recipe's arguments, for its default model and data.
 
   Args:
-    models: of the card, the default first; of one there is no argument.
-    data: the default.
+    models: models of the recipe, the default first; with one model there is no
+      argument `model`.
+    data: default data set.
   """
   sets = tuple(name for name in DATA if get_rows(models[0], name))
   choices = {"data": sets, "epochs": get_epochs(models[0], data)}
@@ -162,15 +165,15 @@ def get_choices(models: tuple[str, ...], data: str) -> dict[str, tuple]:
 
 
 def get_config(text: str, models: tuple[str, ...], data: str) -> ConfigDict:
-  """A recipe of table 3 from the arguments of its card.
+  """Makes the config of a recipe of table 3 from its arguments.
 
   Args:
-    text: data=NAME, epochs=N and, of a card of several models, model=NAME.
-    models: of the card, the default first.
-    data: the default.
+    text: data=NAME, epochs=N and, in recipes of several models, model=NAME.
+    models: models of the recipe, the default first.
+    data: default data set.
 
   Raises:
-    ValueError: for what neither the paper has nor we do, with what there is.
+    ValueError: for a combination that is in no row, with those that are.
   """
   choices = {"data": tuple(DATA)}
   defaults = dict(data=data, epochs=0)
@@ -182,12 +185,12 @@ def get_config(text: str, models: tuple[str, ...], data: str) -> ConfigDict:
 
 
 def pretrain(model: str, data: str, epochs: int) -> ConfigDict:
-  """A row of table 3.
+  """Makes the config of a row of table 3.
 
   Args:
-    model: as "B/16".
+    model: name, as "B/16".
     data: a key of DATA.
-    epochs: a length that the row has; 0 is the paper's longest.
+    epochs: number of epochs of the row; 0 is the paper's longest.
 
   Raises:
     ValueError: as `get_config`.
@@ -197,13 +200,13 @@ def pretrain(model: str, data: str, epochs: int) -> ConfigDict:
     epochs = rows[0].epochs[-1]
   row = next((row for row in rows if epochs in row.epochs), None)
   if row is None:
-    there = "; ".join(
+    known = "; ".join(
       f"data={name},epochs={' or '.join(map(str, get_epochs(model, name)))}"
       for name in DATA
       if get_rows(model, name)
     )
-    what = f"data={data}" + (f",epochs={epochs}" if epochs else "")
-    raise ValueError(f"{model} is trained with {there}; not with {what}")
+    given = f"data={data}" + (f",epochs={epochs}" if epochs else "")
+    raise ValueError(f"{model} has no row for {given}; set {known}")
   softmax = data == "imagenet2012"  # The others' images may have more labels.
   fields = dict(head_bias=0.0 if softmax else -10.0)
   if "/" in model:  # A ResNet's name has no patch size.

@@ -11,16 +11,16 @@
 
 The paper's: nothing of this size; its section 4.3 asks how much data it takes.
 The paper's cost: none.
-Ours, measured: in the README, with its commands.
+Ours, measured: in docs/results.md, with the commands.
 
-A small ViT, of 0.8 M parameters, for two cores. The recipe is ours. Both stages
-on the second classes see the same labelled images, as often and through the
-same augmentation; each has the learning rate, of three, that served it best on
-2,000 training images that are not among these: split=dev scores those in place
-of the test images.
+A small ViT with 0.8 M parameters, for two cores. The recipe is ours. Both
+stages on the second classes see the same labelled images, equally often and
+with the same augmentation. Each has the learning rate, of three, that was best
+on 2,000 other training images, on which split=dev evaluates in place of the
+test images.
 
-Arguments: stage; dataset; labels, how many labelled images of all classes
-together the second stage may see; lr, 0 for the stage's own; split.
+Arguments: stage; dataset; labels, the number of labelled images, of all classes
+together, in the second stage; lr, 0 for the stage's own; split.
 """
 
 from ml_collections import ConfigDict

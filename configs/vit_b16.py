@@ -14,14 +14,14 @@ The paper's cost: core-days not known; 224 exaFLOPs on JFT (table 6).
 Ours, measured: nothing yet.
 
 Arguments: data, epochs. epochs=30 on ImageNet-21k is ours: the paper has that
-for L alone. A run on ImageNet holds 1 % of train out as minival; its result is
+for L only. A run on ImageNet holds out 1 % of train as minival; its result is
 that of the validation split. JFT-300M is not public.
 """
 
 from configs import pretraining
 
 MODELS = ("B/16",)
-CHOICES = pretraining.get_choices(MODELS, "imagenet21k")
+CHOICES = pretraining.make_choices(MODELS, "imagenet21k")
 
 
 def get_config(text=""):

@@ -15,16 +15,15 @@ The paper's cost: 2.5k TPUv3-core-days on JFT (table 2), 4262 exaFLOPs (table
   6).
 Ours, measured: nothing yet.
 
-Arguments: data, epochs. The hyper-parameters on ImageNet-21k are ours: the
-paper has a result and none of them, so they are those of L. A run on ImageNet
-holds 1 % of train out as minival; its result is that of the validation split.
-JFT-300M is not public.
+Arguments: data, epochs. The hyper-parameters on ImageNet-21k are ours, those of
+L: the paper gives only a result. A run on ImageNet holds out 1 % of train as
+minival; its result is that of the validation split. JFT-300M is not public.
 """
 
 from configs import pretraining
 
 MODELS = ("H/14",)
-CHOICES = pretraining.get_choices(MODELS, "jft300m")
+CHOICES = pretraining.make_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):

@@ -18,14 +18,14 @@ The paper's cost: 0.23k TPUv3-core-days on ImageNet-21k, 0.68k on JFT (table 2);
   783 exaFLOPs on JFT in 7 epochs, 1567 in 14 (table 6).
 Ours, measured: nothing yet.
 
-Arguments: data, epochs. A run on ImageNet holds 1 % of train out as minival;
+Arguments: data, epochs. A run on ImageNet holds out 1 % of train as minival;
 its result is that of the validation split. JFT-300M is not public.
 """
 
 from configs import pretraining
 
 MODELS = ("L/16",)
-CHOICES = pretraining.get_choices(MODELS, "imagenet21k")
+CHOICES = pretraining.make_choices(MODELS, "imagenet21k")
 
 
 def get_config(text=""):

@@ -14,14 +14,14 @@ The paper's cost: core-days not known; 196 exaFLOPs on JFT-300M in 7 epochs
   (table 6).
 Ours, measured: nothing yet.
 
-Arguments: data, epochs. A run on ImageNet holds 1 % of train out as minival;
+Arguments: data, epochs. A run on ImageNet holds out 1 % of train as minival;
 its result is that of the validation split. JFT-300M is not public.
 """
 
 from configs import pretraining
 
 MODELS = ("L/32",)
-CHOICES = pretraining.get_choices(MODELS, "imagenet21k")
+CHOICES = pretraining.make_choices(MODELS, "imagenet21k")
 
 
 def get_config(text=""):

@@ -9,10 +9,10 @@ The paper's: 76.5 % on ImageNet in 90 epochs, the default, 80.0 % in 300.
 The paper's cost: 6 to 7 hours on a TPUv3-8 for 90 epochs.
 Ours, measured: nothing yet.
 
-Argument: epochs. The weight decay of 1e-4 is one that the learning rate's peak
-does not multiply: 0.1 here. The head's tanh layer, the central crop of
-evaluation and the 1 % of train that is held out as minival are those of the
-authors' released code. The result is that of the validation split.
+Argument: epochs. The weight decay of 0.1 times the peak learning rate is the
+paper's 1e-4. The head's tanh layer, the central crop of evaluation and the 1 %
+of train that is held out as minival are those of the authors' released code.
+The result is that of the validation split.
 """
 
 from configs import arguments, pretraining

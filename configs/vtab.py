@@ -23,16 +23,17 @@ The paper's, means of three runs (table 2; --config.train.seed=N): H/14-JFT
 The paper's cost: not known.
 Ours, measured: nothing yet.
 
-Arguments: task, of TASKS; model; dev=1, which trains on 800 of the images and
-tests on the other 200, as one does to choose hyper-parameters. The paper chose
-one learning rate and one schedule for all tasks on them, which are these.
+Arguments: task, one of TASKS; model; dev=1, which trains on 800 of the images
+and evaluates on the other 200, to choose hyper-parameters. So the paper chose
+one learning rate and one schedule for all tasks, which are these.
 
-From the paper: the rate, steps, batch, clipping and 384 px (at 14 px a patch
-378) of table 4, for every task. From BiT (Kolesnikov et al., 2020), whose
-pre-processing the paper follows: random crops of 384 of 448 px and flips, but
-none that would change the label (BiT's supplement F). Ours: the crops have that
-share of an image, and vary in aspect. From AugReg (Steiner et al., 2022), of as
-many steps: 200 of warm-up. From the released code: momentum in bfloat16.
+From the paper: the learning rate, steps, batch, clipping and 384 px (378 for
+patches of 14 px) of table 4, for every task. From BiT (Kolesnikov et al.,
+2020), whose pre-processing the paper follows: random crops of 384 of 448 px and
+flips, except where they would change the label (BiT's supplement F). Ours:
+crops of that share of an image, but of varying aspect ratio. From AugReg
+(Steiner et al., 2022), for as many steps: 200 of warm-up. From the released
+code: momentum in bfloat16.
 """
 
 from ml_collections import ConfigDict
@@ -66,7 +67,7 @@ def get_config(text=""):
   train, test = "train800val200", "test"
   if args.dev:
     train, test = "train800", "val200"
-  patch = arguments.get_patch(args.model)
+  patch = arguments.parse_patch(args.model)
   config = dict(
     model=dict(variant=args.model),
     data=dict(

@@ -6,11 +6,11 @@
 
 Each process gets JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID,
 its share of the machine's GPUs, and "[i] " before every line that it writes.
-SIGTERM and Ctrl-C go to all of them, and a terminal that is closed is a SIGTERM
-to all. When one fails, the others have --grace seconds to end by themselves.
+SIGTERM and Ctrl-C go to all of them; closing the terminal sends SIGTERM to all.
+When one fails, the others have --grace seconds to end by themselves.
 
-Exit status: 0 if all ended with 0; 42 if all that did not ended with 42 (asked
-to end, and saved: the same command goes on); else that of the first that
+Exit status: 0 if all ended with 0; 42 if all others ended with 42 (asked to
+stop, and saved: the same command continues); otherwise that of the first that
 failed, 128 + N if signal N ended it; 2 for bad usage.
 """
 
@@ -32,20 +32,20 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 PREEMPTED = 42
-POLL = 0.05  # Seconds between two looks at who has ended.
-KILL_AFTER = 10.0  # Seconds between SIGTERM and SIGKILL.
+POLL = 0.05  # Seconds between two checks of which processes have ended.
+KILL_AFTER = 10.0  # Seconds from SIGTERM to SIGKILL.
 
 
 def parse(
   argv: Sequence[str], gpus: int
 ) -> tuple[argparse.Namespace, list[str]]:
-  """Reads the flags; all that follows -- is the command.
+  """Parses the flags; everything after -- is the command.
 
   Bad usage ends the program with one message and status 2.
 
   Args:
-    argv: without the program's name.
-    gpus: to deal out to the processes.
+    argv: the arguments, without the program's name.
+    gpus: number of GPUs to divide among the processes.
   """
   parser = argparse.ArgumentParser(
     prog="local.py",
@@ -61,15 +61,15 @@ def parse(
     "--devices",
     type=int,
     metavar="K",
-    help="K virtual CPU devices a process, in place of accelerators",
+    help="K virtual CPU devices for each process, instead of accelerators",
   )
   parser.add_argument(
     "--grace",
     type=float,
-    # Longer than the heartbeat_timeout (60) after which a run names the lost.
+    # Longer than the heartbeat_timeout (60) after which a run names lost hosts.
     default=90,
     metavar="SECONDS",
-    help="for the others to end by themselves once one has failed "
+    help="time for the others to end by themselves once one has failed "
     "(%(default)g)",
   )
   split = argv.index("--") if "--" in argv else len(argv)
@@ -84,7 +84,7 @@ def parse(
   if not command:
     parser.error("there is no command: put it after --")
   if unknown:
-    parser.error(f"{unknown[0]} is no flag: what follows -- is the command")
+    parser.error(f"unknown flag {unknown[0]}: put the command after --")
   if shutil.which(command[0]) is None:
     parser.error(
       f"{command[0]}: command not found: activate its environment, or give "
@@ -92,21 +92,21 @@ def parse(
     )
   if flags.devices is None and gpus % flags.n:
     parser.error(
-      f"{flags.n} processes can not share {gpus} GPUs evenly: take another "
-      f"-n, or set CUDA_VISIBLE_DEVICES to what each of them may see"
+      f"{flags.n} processes cannot share {gpus} GPUs evenly: take another -n, "
+      f"or set CUDA_VISIBLE_DEVICES to the GPUs that each of them may use"
     )
   return flags, command
 
 
 def count_gpus(environment: Mapping[str, str]) -> int:
-  """GPUs to deal out: none where somebody has said who sees which."""
+  """Counts the GPUs to divide: 0 if CUDA_VISIBLE_DEVICES is set already."""
   if "CUDA_VISIBLE_DEVICES" in environment:
     return 0
   return len(glob.glob("/dev/nvidia[0-9]*"))
 
 
 def find_port() -> int:
-  """A port of this machine that is free now."""
+  """Returns a port of this machine that is free now."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     return free.getsockname()[1]
@@ -115,13 +115,13 @@ def find_port() -> int:
 def make_environments(
   n: int, devices: int | None, gpus: int, port: int
 ) -> list[dict[str, str]]:
-  """What each process has in its environment beside that of this one.
+  """Makes the environment variables that are added for each process.
 
   Args:
-    n: processes.
-    devices: virtual CPU devices of each, None for what the machine has.
-    gpus: to deal out, a multiple of `n` that may be 0.
-    port: where the first process listens.
+    n: number of processes.
+    devices: virtual CPU devices of each; None for the machine's own devices.
+    gpus: number of GPUs to divide, a multiple of `n`; may be 0.
+    port: port of the coordinator, which runs in the first process.
   """
   environments = []
   for i in range(n):
@@ -140,10 +140,11 @@ def make_environments(
 
 
 class Lines:
-  """One stream of a process, passed on in whole lines with a prefix.
+  """One stream of a process, forwarded in whole lines with a prefix.
 
-  A carriage return ends a line too: what is to be rewritten in place becomes a
-  line an update, and no process overwrites another's.
+  A carriage return ends a line too, so a progress line that is rewritten in
+  place becomes one line for each update, and processes do not overwrite each
+  other's.
   """
 
   def __init__(self, pipe: io.FileIO, out: TextIO, prefix: str):
@@ -154,10 +155,10 @@ class Lines:
     self._rest = ""
 
   def pass_on(self) -> bytes | None:
-    """Writes the lines that have come.
+    """Forwards the lines that have arrived.
 
     Returns:
-      What was read: none at the end of the stream, None while nothing comes.
+      The bytes read: b"" at the end of the stream, None if there are none yet.
     """
     data = self.pipe.read(1 << 16)
     if data:
@@ -165,7 +166,7 @@ class Lines:
     return data
 
   def finish(self) -> None:
-    """Writes what is left, and ends a line that was not ended."""
+    """Forwards the rest, and ends an unfinished last line."""
     while self.pass_on():
       pass
     self._write(self._decoder.decode(b"", final=True))
@@ -175,7 +176,7 @@ class Lines:
 
   def _write(self, text: str) -> None:
     *lines, self._rest = (self._rest + text).split("\n")
-    # An empty line is what comes before a carriage return.
+    # A carriage return is preceded by an empty line.
     whole = [f"{self._prefix}{line}\n" for line in lines if line]
     write(self._out, "".join(whole))
 
@@ -184,13 +185,14 @@ class Processes:
   """The processes of one run, from their start to their end."""
 
   def __init__(self, command: list[str], own: list[dict[str, str]]):
-    """Starts them, each in a group of its own.
+    """Starts the processes, each in a process group of its own.
 
-    A terminal sends Ctrl-C to a whole group: it comes once, from here.
+    A terminal sends Ctrl-C to a whole group, so each process gets it once, from
+    here.
 
     Args:
-      command: of each.
-      own: what each has in its environment beside ours.
+      command: command of every process.
+      own: environment variables to add for each process.
     """
     self._processes, self._lines = [], []
     self._selector = selectors.DefaultSelector()
@@ -216,11 +218,11 @@ class Processes:
 
   @property
   def running(self) -> list[int]:
-    """Indices of those that have not ended."""
+    """Indices of the processes that have not ended."""
     return [i for i in range(len(self._processes)) if i not in self.ended]
 
   def watch(self) -> None:
-    """Passes on what is written, and notices who has ended."""
+    """Forwards output, and records which processes have ended."""
     for key, _ in self._selector.select(POLL):
       if key.data.pass_on() == b"":
         self._selector.unregister(key.fileobj)
@@ -239,10 +241,10 @@ class Processes:
         say(f"process {i} ended with status {code}")
 
   def send(self, number: int) -> None:
-    """Sends a signal to those that run.
+    """Sends a signal to the processes that still run.
 
-    Only SIGKILL goes to what they have started too: asked to end, they do that
-    themselves, and need their helpers for it.
+    Only SIGKILL goes to their children too: a process that is asked to stop
+    stops them itself, and needs them for its save.
     """
     send = os.killpg if number == signal.SIGKILL else os.kill
     for i in self.running:
@@ -251,10 +253,10 @@ class Processes:
 
 
 def write(out: TextIO, text: str) -> None:
-  """Writes at once; from the first failure on to nowhere.
+  """Writes and flushes; after the first failure all output is dropped.
 
   Ctrl-C ends the `tee` behind a pipe too, and a terminal can be closed: the
-  processes are to save all the same.
+  processes must be able to save all the same.
   """
   try:
     out.write(text)
@@ -262,16 +264,16 @@ def write(out: TextIO, text: str) -> None:
   except OSError as error:
     with open(os.devnull, "wb") as nowhere:
       os.dup2(nowhere.fileno(), out.fileno())
-    say(f"{error.strerror}: what comes for {out.name} is dropped")
+    say(f"{error.strerror}: further output to {out.name} is dropped")
 
 
 def say(text: str) -> None:
-  """Says something of our own."""
+  """Prints a message of this program."""
   write(sys.stderr, f"local.py: {text}\n")
 
 
-def get_status(ended: Sequence[int]) -> int:
-  """The status of a run, from those of its processes in order of their ends."""
+def choose_status(ended: Sequence[int]) -> int:
+  """The status of a run, from its processes' in the order in which they end."""
   failed = [status for status in ended if status]
   others = [status for status in failed if status != PREEMPTED]
   return (others or failed or [0])[0]
@@ -281,8 +283,8 @@ def run(command: list[str], own: list[dict[str, str]], grace: float) -> int:
   """Runs the processes to their end.
 
   Args:
-    command: of each.
-    own: what each has in its environment beside ours.
+    command: command of every process.
+    own: environment variables to add for each process.
     grace: seconds from the first failure until the others are ended.
 
   Returns:
@@ -291,7 +293,7 @@ def run(command: list[str], own: list[dict[str, str]], grace: float) -> int:
   asked = collections.deque()
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: asked.append(number))
-  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As nohup has it.
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # Set by nohup.
     signal.signal(signal.SIGHUP, lambda *_: asked.append(signal.SIGTERM))
   processes = Processes(command, own)
   deadlines = None
@@ -308,11 +310,11 @@ def run(command: list[str], own: list[dict[str, str]], grace: float) -> int:
           say(f"the others have {grace:g} s to end")
       if deadlines and now >= deadlines[0][0] and processes.running:
         _, number = deadlines.pop(0)
-        say(f"{number.name} to what still runs")
+        say(f"sending {number.name} to the processes that still run")
         processes.send(number)
   finally:
     processes.send(signal.SIGKILL)
-  return get_status(list(processes.ended.values()))
+  return choose_status(list(processes.ended.values()))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -2,17 +2,17 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# A run on GPUs under Slurm: one task a GPU, on one node or several.
+# A run on GPUs under Slurm: one task for each GPU, on one node or several.
 #
 #   sbatch [FLAGS OF SBATCH] launch/slurm.sh -- COMMAND ...
-#   bash launch/slurm.sh --dry_run -- COMMAND ...     prints what would be run
+#   bash launch/slurm.sh --dry_run -- COMMAND ...     prints the commands
 #
-# Flags of sbatch take the place of what stands here, as --partition=gpu
+# Flags of sbatch override those below, as --partition=gpu
 # --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 --time=8:00:00.
 #
-# JAX finds the tasks by what srun sets, and task i of a node takes its i-th
-# GPU. So every task must see all GPUs of its node: ask for --gpus-per-node, and
-# not for --gpus-per-task, which shows each task one of them alone.
+# JAX finds the tasks by the variables that srun sets, and task i of a node takes
+# its i-th GPU. So every task must see all GPUs of its node: ask for
+# --gpus-per-node, not for --gpus-per-task, which shows each task only one.
 #
 #SBATCH --job-name=vit_jax
 #SBATCH --nodes=1
@@ -28,7 +28,7 @@
 
 set -euo pipefail
 
-# A run that is lost again and again is not put back for ever.
+# A run that fails again and again is not requeued for ever.
 max_restarts=10
 
 fail() {
@@ -45,7 +45,7 @@ fi
 shift
 [ $# -gt 0 ] || fail "there is no command: put it after --"
 
-# srun does not take this from sbatch by itself.
+# srun does not inherit --cpus-per-task from sbatch.
 srun=(srun --label --kill-on-bad-exit=0)
 srun+=(--cpus-per-task="${SLURM_CPUS_PER_TASK:-8}" "$@")
 
@@ -63,17 +63,17 @@ if [ "${SLURM_NTASKS:-1}" -gt 1 ] && [ "$gpus" != 0 ] &&
 as many by --ntasks-per-node as by --gpus-per-node"
 fi
 
-# Before the time is up and when others need the nodes, the tasks get SIGTERM.
-# This shell gets it where Slurm ends the job itself, as scancel does: then it
-# is not for us to put it back.
+# Before the time is up and when the job is preempted, only the tasks get SIGTERM.
+# This shell gets it when Slurm ends the job itself, as scancel does: then the job
+# must not be requeued.
 ended=''
 trap 'ended=1' TERM
 status=0
 "${srun[@]}" || status=$?
 echo "slurm.sh: ended with status $status"
 [ -z "$ended" ] || exit $status
-# srun ends with the highest status of all tasks: the 137 of one that was killed
-# hides the 43 of those that lost it.
+# srun ends with the highest status of all tasks: the 137 of a killed task hides
+# the 43 of those that lost it.
 case $status in
   42) why=saved ;;
   43 | 137)

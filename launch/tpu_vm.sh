@@ -8,9 +8,9 @@
 #
 #   create    asks for the TPU; it may wait in a queue
 #   install   copies what is committed here to every worker, and installs it
-#   run       starts COMMAND on every worker, in place of what runs there
-#   logs      follows what the first worker says
-#   status    the state of the TPU, and of the command on every worker
+#   run       starts COMMAND on every worker, replacing what runs there
+#   logs      follows the output of the first worker
+#   status    shows the state of the TPU, and of the command on every worker
 #   stop      lets the run save and end
 #   delete    gives the TPU back
 #   watch     create, install and run, and all of it again after a preemption,
@@ -18,15 +18,15 @@
 #
 #   --type=TYPE         as v5litepod-16 (create, watch)
 #   --runtime=VERSION   as v2-alpha-tpuv5-lite (create, watch)
-#   --spot              cheap, and can be taken away (create, watch)
-#   --nodes=N           so many slices of TYPE, 1 by default (create, watch)
-#   --project=PROJECT   not that of the gcloud configuration
-#   --poll=SECONDS      between two looks, 60 by default (watch)
+#   --spot              cheap, and can be preempted (create, watch)
+#   --nodes=N           number of slices of TYPE, 1 by default (create, watch)
+#   --project=PROJECT   in place of that of the gcloud configuration
+#   --poll=SECONDS      time between two checks, 60 by default (watch)
 #   --dry_run           prints the commands, to be pasted, and runs none
 #
-# Workers keep the command as a systemd unit, which survives the connection. It
-# is started again, ten times an hour at most, unless it ended with 0 (done) or
-# 2 (bad config), or was stopped.
+# On workers the command is a systemd unit, which survives the connection. It is
+# started again, at most ten times an hour, unless it ended with 0 (done) or 2
+# (bad config), or was stopped.
 
 set -euo pipefail
 
@@ -43,7 +43,7 @@ say() {
   echo "tpu_vm.sh: $1" >&2
 }
 
-# The words as a shell reads them back, on one line.
+# Quotes the words for a shell, on one line.
 quote() {
   local word line=''
   for word; do
@@ -83,7 +83,7 @@ delete() {
   tpu delete "$name" --force
 }
 
-# The Python of the images is older than ours: uv brings one.
+# The Python of the images is too old: uv installs one.
 install() {
   local archive="${TMPDIR:-/tmp}/$name.tar.gz" remote
   remote="mkdir -p vit_jax && tar -xzf vit_jax.tar.gz -C vit_jax"
@@ -96,8 +96,8 @@ install() {
     on_all "$remote"
 }
 
-# The command lies in a file, for systemd replaces $ and % in what it is given.
-# SIGTERM goes to the command alone: it saves, and needs its helpers for that.
+# The command is written to a file, because systemd replaces $ and % in arguments.
+# SIGTERM goes to the command alone, which needs its worker processes to save.
 run() {
   local script remote property
   script="cd ~/vit_jax && . .venv/bin/activate && exec $(quote "$@")"
@@ -113,13 +113,13 @@ run() {
   on_all "$remote bash \"\$HOME/vit_jax.sh\""
 }
 
-# Nothing where there is no such resource: a failure is one of gcloud.
+# Prints nothing if there is no such resource; fails only if gcloud fails.
 get_state() {
   tpu list --filter="name~/$name\$" --format='value(state.state)'
 }
 
-# What the units do, each once: SubState=running, auto-restart, failed, exited
-# (with 0), or dead, where nothing was started since the worker was.
+# Lists the distinct states of the units: SubState=running, auto-restart, failed,
+# exited (with 0), or dead, if nothing was started since the worker booted.
 get_units() {
   on_all 'systemctl show vit_jax --property=SubState' | grep -o 'SubState=.*' |
     sort -u
@@ -137,7 +137,7 @@ again() {
 watch() {
   local state units
   while true; do
-    # What fails is asked again: the network does, for a moment.
+    # A failure is tried again: the network may fail for a moment.
     if state=$(get_state); then
       case $state in
         '')
@@ -191,7 +191,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     --poll=*) poll=${1#*=} ;;
     --spot) spot=1 ;;
     --dry_run) dry_run=1 ;;
-    *) fail "$1 is no flag: what follows -- is the command" ;;
+    *) fail "unknown flag $1: put the command after --" ;;
   esac
   shift
 done
@@ -223,7 +223,7 @@ case $verb in
     ;;
   stop) on_all 'sudo systemctl stop vit_jax' ;;
   watch)
-    # Dry, there is no state to go by: what a preemption leads to.
+    # A dry run has no state to act on: it prints what a preemption leads to.
     if [ "$dry_run" ]; then
       get_state && delete && create && install && run "$@"
     else

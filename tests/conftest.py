@@ -4,33 +4,112 @@
 directory. Nothing here needs a network."""
 
 import itertools
-import pathlib
+import os
 import sys
 
-import jax
-import numpy as np
-import pytest
-from jaxtyping import install_import_hook
+# Small programs take far longer to compile than to run: with these, which the
+# processes that tests start inherit, a sixth of the time. `optimised` below is
+# for tests of what the compiler makes of a program.
+FAST = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+os.environ |= FAST
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+from tests.support import ROOT  # noqa: E402
+from tests.support.runs import make_config  # noqa: E402
+from tests.support.shared import get_shared_root, make_once  # noqa: E402
+
+# Files and tests that start processes, compile for TPUs or train for more than
+# seconds; `make quick` runs the others.
+SLOW = (
+  "runs/",
+  "study/",
+  "plan/",
+  "benchmark/",
+  "checkpoint/test_chaos.py",
+  "checkpoint/test_checkpointer.py::test_a_run_moves",
+  "checkpoint/test_checkpointer.py::test_a_state_is_restored_onto_any_mesh",
+  "checkpoint/test_formats.py",
+  "checkpoint/test_hosts.py",
+  "config/test_command_line.py",
+  "convert/test_initialize.py::test_a_run",
+  "convert/test_runs.py::test_a_run",
+  "data/test_augment.py::test_any_mesh",
+  "data/test_folder.py::test_a_run",
+  "data/test_lost_data.py",
+  "data/test_mixture.py::test_a_run",
+  "data/test_multi_label.py::test_a_run",
+  "data/test_pipeline.py::test_worker_processes",
+  "data/test_records.py::test_300_million",
+  "data/test_unreadable.py::test_runs",
+  "devices/",
+  "evaluators/",
+  "fuzz/",
+  "hosts/test_coordination.py",
+  "hosts/test_preemption_notice.py",
+  "launch/test_local.py",
+  "models/test_attention_kernels.py",
+  "models/test_regularisation.py::test_remat",
+  "optim/test_nonfinite.py",
+  "prepare/test_command.py",
+  "recipes/test_recipes.py",
+  "runtime/test_lock.py",
+  "test_imports.py::test_command_line_modules",
+  "test_meshes.py",
+  "test_predict.py",
+  "test_step_memory.py",
+  "test_train_step.py::test_eight_devices",
+)
+
+# XLA ends a process over a flag that it does not know, as from 0.12 on.
+if jax.__version_info__ < (0, 11):
+  FAST["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+  os.environ |= FAST
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.devices()  # XLA reads its flags once.
 
-ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # Tests build the recipes of configs/.
 
 # Every annotated shape and type of the package is checked at run time.
 install_import_hook("vit_jax", "beartype.beartype")
 
 
+def pytest_collection_modifyitems(items):
+  """Marks what is slow, and runs it first, so that workers end together."""
+  for item in items:
+    if item.nodeid.removeprefix("tests/").startswith(SLOW):
+      item.add_marker("slow")
+  items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-  """Programs that several tests compile are compiled once."""
-  jax.config.update(
-    "jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "cache")
-  )
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+  """Programs that several tests or processes compile are compiled once."""
+  values = {
+    "jax_compilation_cache_dir": str(get_shared_root(tmp_path_factory) / "xla"),
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_entry_size_bytes": 0,
+  }
+  for name, value in values.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
+
+
+@pytest.fixture(scope="module")
+def optimised():
+  """Programs are compiled as those of users are; XLA's own flags stay."""
+  with pytest.MonkeyPatch.context() as patch:
+    for name in FAST:
+      patch.delenv(name, raising=False)
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +117,10 @@ def data_dir(tmp_path_factory):
   """A directory that holds the prepared digits."""
   from vit_jax.data import sources
 
-  directory = tmp_path_factory.mktemp("data")
-  sources.prepare_embedded("tfds:digits", str(directory), lambda _: None)
-  return str(directory)
+  def prepare(directory):
+    sources.prepare_embedded("tfds:digits", str(directory), lambda _: None)
+
+  return str(make_once(tmp_path_factory, "data", prepare))
 
 
 @pytest.fixture
@@ -49,35 +129,17 @@ def config(data_dir):
   return make_config(data_dir)
 
 
-def make_config(data_dir):
-  """The same, for fixtures that several tests share."""
-  return {
-    "model": dict(variant="mu/4", dtype="float32", dropout=0.1),
-    "data": dict(
-      source="tfds:digits",
-      dir=data_dir,
-      size=8,
-      crop="inception",
-      threads=1,
-      augment=dict(mixup=0.2, flip=True),
-    ),
-    "optim": dict(lr=1e-3, warmup_steps=2, weight_decay=0.1, ema=0.9),
-    "train": dict(batch_size=16, steps=6, log_every=2, allow_cpu=True),
-    "evals": {"test": dict(split="test[:40]", batch_size=24)},
-  }
-
-
 @pytest.fixture
 def ask_at(monkeypatch):
   """A function that lets runs be asked to end in a step; undone as patches."""
-  from vit_jax.preemption import Preemption
+  from vit_jax.hosts.preemption import Preemption
 
   def ask(step):
     poll, polls = Preemption.poll, itertools.count(1)
 
     def ask_and_poll(preemption):
       if next(polls) == step:
-        preemption.ask("a test")
+        preemption.request_stop("a test")
       poll(preemption)
 
     monkeypatch.setattr(Preemption, "poll", ask_and_poll)

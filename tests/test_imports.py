@@ -1,45 +1,44 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import whom, and what never is imported."""
+"""Import floors of the package, what is confined to one room, and its size."""
 
 import ast
-import pathlib
+import graphlib
+import re
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.support import ROOT
+
 PACKAGE = ROOT / "vit_jax"
 
-# A module imports from rows below its own and from its own room, nothing else.
-LAYERS = [
-  {"chips", "config", "notice", "progress", "stores"},
-  {"untrusted"},
-  {"accelerators", "compilation", "flops", "journal", "preemption", "sharding"},
-  {"events"},
-  {"metrics"},
-  {"checksums", "health", "hosts"},
-  {"command_line", "placement", "train_log", "watchdog"},
-  {"models", "objectives", "optim", "data", "train_state"},
-  {"workdir"},
-  {"train_step", "checkpoint", "lease"},
-  {"convert"},
-  {"attention_logits", "evaluators", "pretrained", "recovery", "teacher"},
-  {"sections"},
-  {"experiment"},
-  {"preflight", "loop"},
-  {"train", "predict", "prepare", "benchmark", "doctor", "plan"},
-  {"main", "study"},
-  {"__init__"},
+# A room is a package or a module in the root of vit_jax. It imports from the
+# floors below its own and from itself, nothing else.
+FLOORS = [
+  {"config", "sharding"},
+  {"storage", "hosts", "devices", "optim", "objectives", "train_state"},
+  {"models", "data", "metrics", "train_step", "checkpoint"},
+  {"convert", "evaluators", "prepare", "runtime"},
+  {"sections", "experiment"},
+  {"train"},
+  {"main", "predict", "doctor", "plan", "study", "benchmark"},
 ]
-LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+VERBS = len(FLOORS) - 1
+
+# The modules in the root of the package, beside __init__ and the verbs.
+IN_ROOT = {
+  *("train", "train_step", "train_state"),
+  *("experiment", "sections", "sharding"),
+}
 
 # What only one room may import.
 CONFINED = {
   "orbax": "checkpoint",
   "grain": "data",
-  "tensorboardX": "events",
+  "tensorboardX": "metrics",
   "safetensors": "convert",
 }
 
@@ -51,37 +50,111 @@ def get_room(path):
   return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def get_imports(path):
-  """Dotted names of everything that a file imports, at any depth."""
-  for node in ast.walk(ast.parse(path.read_text())):
+def is_verb(path):
+  """Whether `python -m` runs a file."""
+  main = 'if __name__ == "__main__":' in path.read_text()
+  return main or path.name == "__main__.py"
+
+
+def get_floor(path):
+  """The floor of a file; that of the verbs if `python -m` runs it."""
+  return VERBS if is_verb(path) else FLOOR[get_room(path)]
+
+
+def get_module(path):
+  """The dotted name of a file's module."""
+  parts = path.relative_to(ROOT).with_suffix("").parts
+  return ".".join(parts).removesuffix(".__init__")
+
+
+def list_imports(tree, path):
+  """Yields dotted names of everything that a syntax tree imports."""
+  for node in ast.walk(tree):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
       assert node.level == 0, f"{path} imports relatively"
-      if node.module == "vit_jax":
-        yield from (f"vit_jax.{alias.name}" for alias in node.names)
-      else:
-        yield node.module
+      yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_room_has_a_layer():
-  rooms = {get_room(path) for path in FILES}
-  assert rooms == set(LEVEL)
+def get_imports(path):
+  """Returns the dotted names that a file imports, at any depth."""
+  return list(list_imports(ast.parse(path.read_text()), path))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+# Verbs within packages: at most the __main__.py beside them imports one.
+IN_PACKAGES = {
+  get_module(path) for path in FILES if is_verb(path) and path.parent != PACKAGE
+}
+
+
+def test_every_room_has_a_floor():
+  rooms = {get_room(path) for path in FILES} - {"__init__"}
+  assert rooms == set(FLOOR)
+
+
+def test_the_root_holds_the_verbs_and_six_modules():
+  root = {path.stem for path in PACKAGE.glob("*.py")}
+  assert root - {"__init__"} - FLOORS[VERBS] == IN_ROOT
+
+
+def test_the_document_draws_the_same_floors():
+  text = (ROOT / "docs/architecture.md").read_text()
+  drawn = re.findall(r"^([0-6])  (.+)$", text, re.MULTILINE)
+  assert {int(floor): set(rooms.split()) for floor, rooms in drawn} == dict(
+    enumerate(FLOORS)
+  )
+
+
+def test_the_document_names_files_and_functions_that_exist():
+  text = (ROOT / "docs/architecture.md").read_text()
+  names = re.findall(r"`((?!__)[\w/]+(?:\.py|/))`", text)
+  places = (PACKAGE, ROOT)
+  missing = [x for x in names if not any((y / x).exists() for y in places)]
+  assert names and not missing
+  steps = re.findall(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \|", text, re.MULTILINE)
+  assert len(steps) > 30
+  for file, function in steps:
+    code = (PACKAGE / file).read_text()
+    for name in function.split("."):
+      assert re.search(rf"(def|class) {name}\b", code), f"{file}: {function}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=get_module)
 def test_imports_go_strictly_downward(path):
   room = get_room(path)
   for name in get_imports(path):
     top, _, rest = name.partition(".")
-    assert top not in ("configs", "tensorflow", "launch")
+    assert top not in ("configs", "tensorflow", "launch", "tests")
     assert CONFINED.get(top, room) == room, f"{room} imports {top}"
-    if top == "vit_jax" and rest:
+    if rest and top == "vit_jax" and room != "__init__":
       other = rest.partition(".")[0]
-      assert other == room or LEVEL[other] < LEVEL[room], f"{room} -> {other}"
+      below = other == room or FLOOR[other] < get_floor(path)
+      assert below, f"{get_module(path)} -> {other}"
+      if not (other == room and path.name == "__main__.py"):
+        # As `import a.b` and as `from a import b`.
+        assert not {name, name.rpartition(".")[0]} & IN_PACKAGES, name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_facade_imports_lazily():
+  tree = ast.parse((PACKAGE / "__init__.py").read_text())
+  eager = [x for x in tree.body if isinstance(x, ast.Import | ast.ImportFrom)]
+  names = {name for x in eager for name in list_imports(x, "__init__")}
+  assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_no_module_imports_itself_in_a_circle():
+  modules = {get_module(path): path for path in FILES}
+  graph = {}
+  for module, path in modules.items():
+    names = get_imports(path)
+    # `from a.b import c`: the module a.b.c where there is one, else a.b.
+    found = {x if x in modules else x.rpartition(".")[0] for x in names}
+    graph[module] = found & modules.keys() - {module, "vit_jax"}
+  list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", FILES, ids=get_module)
 def test_files_are_short_and_licensed(path):
   lines = path.read_text().splitlines()
   assert len(lines) <= 400
@@ -111,7 +184,7 @@ def test_models_need_jax_flax_and_jaxtyping_only():
     path = ROOT / name.replace(".", "/")
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     needed |= {found.partition(".")[0] for found in get_imports(path)}
-  needed -= set(sys.stdlib_module_names)
+  needed -= {*sys.stdlib_module_names, "numpy"}  # jax brings numpy.
   assert needed == {"jax", "flax", "jaxtyping", "vit_jax"}
 
 
@@ -126,7 +199,7 @@ class Deny:
 
 sys.meta_path.insert(0, Deny())
 import vit_jax.main, vit_jax.train, vit_jax.prepare, vit_jax.doctor
-import vit_jax.study.__main__, vit_jax.pretrained, vit_jax.convert.__main__
+import vit_jax.study.__main__, vit_jax.convert.load, vit_jax.convert.__main__
 print("tensorflow" in sys.modules)
 """
   assert run_python(code) == "False"

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from vit_jax import placement
+from tests.support import build, lower
 from vit_jax.data import pipeline
-from vit_jax.experiment import Experiment
+from vit_jax.devices import memory
 from vit_jax.sharding import AXES
 
 SHAPES = [
@@ -49,8 +49,8 @@ def run(config, shape, fill_state):
   """One step on a mesh; its loss, the gradients and the compiled text."""
   mesh = dict(zip(AXES, shape, strict=True))
   devices = jax.devices()[: math.prod(shape)]
-  exp = Experiment(config | {"mesh": mesh}, devices)
-  step = exp.lower_train_step().compile()
+  exp = build(config | {"mesh": mesh}, devices)
+  step = lower(exp).compile()
   batches = pipeline.make_train_batches(
     exp.data, exp.mesh, 1, batch_size=16, seed=0, start_step=0
   )
@@ -144,7 +144,7 @@ def test_chance_sends_nothing(data_dir):
   config["data"]["augment"] = dict(flip=True, mixup=0.2)
   config["model"] |= dict(dropout=0.1, stochastic_depth=0.1, patch_dropout=0.25)
   config["mesh"] = dict(replica=2, fsdp=2, tensor=2)
-  text = Experiment(config).lower_train_step().compile().as_text()
+  text = lower(build(config)).compile().as_text()
   # The image and the label of the first example beyond each part of the batch.
   neighbours = {"collective-permute": 2}
   assert count_collectives(text) == explain((2, 2, 2)) | neighbours
@@ -158,8 +158,8 @@ def test_heads_that_do_not_divide(data_dir, fill_state):
   check(found, run(config, (1, 1, 1), fill_state))
   assert "all-to-all" not in found[2]
   mesh = dict(replica=1, fsdp=2, tensor=4)
-  exp = Experiment(config | {"mesh": mesh})
-  listed = placement.get_indivisible(exp.abstract_state.params)
+  exp = build(config | {"mesh": mesh})
+  listed = memory.find_indivisible(exp.abstract_state.params)
   names = {path.rpartition("Attention_0/")[2] for path in listed}
   assert names == {
     *("query/kernel", "key/kernel", "value/kernel", "out/kernel"),

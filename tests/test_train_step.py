@@ -9,29 +9,18 @@ import numpy as np
 import optax
 import pytest
 
-from vit_jax.data import pipeline
-from vit_jax.experiment import Experiment
-from vit_jax.sharding import get_batch_sharding, make_mesh
-from vit_jax.train_state import TrainState, get_digest
+from tests.support import build, lower
+from vit_jax.devices.mesh import make_mesh
+from vit_jax.sharding import get_batch_sharding
+from vit_jax.train_state import TrainState, compute_digest
 from vit_jax.train_step import make_train_step, split_batch
-
-
-def get_batches(exp):
-  return pipeline.make_train_batches(
-    exp.data,
-    exp.mesh,
-    exp.info.channels,
-    batch_size=exp.train.batch_size,
-    seed=exp.train.seed,
-    start_step=0,
-  )
 
 
 def run(config, devices, steps):
   """Trains a few steps; returns the state and every step's metrics."""
-  exp = Experiment(config, jax.devices()[:devices])
-  step, state, history = exp.lower_train_step().compile(), exp.make_state(), []
-  for batch in itertools.islice(get_batches(exp), steps):
+  exp = build(config, jax.devices()[:devices])
+  step, state, history = lower(exp).compile(), exp.make_state(), []
+  for batch in itertools.islice(exp.make_batches(0), steps):
     state, metrics = step(state, batch)
     history.append({k: float(s / n) for k, (s, n) in metrics.items()})
   return state, history
@@ -66,19 +55,19 @@ def test_eight_devices_do_what_one_does(config, mesh):
 
 def test_initial_parameters_do_not_depend_on_the_mesh(config):
   one, eight = (
-    Experiment(config, jax.devices()[:n]).make_state().params for n in (1, 8)
+    build(config, jax.devices()[:n]).make_state().params for n in (1, 8)
   )
-  assert get_digest(one) == get_digest(eight)
+  assert compute_digest(one) == compute_digest(eight)
 
 
 def test_the_state_is_made_and_stays_where_it_belongs(config):
   config["model"]["variant"] = "Ti/4"
   config["mesh"] = dict(fsdp=4, tensor=2)
-  exp = Experiment(config)
-  step, state = exp.lower_train_step().compile(), exp.make_state()
+  exp = build(config)
+  step, state = lower(exp).compile(), exp.make_state()
   places = jax.tree.map(lambda x: x.sharding, exp.abstract_state)
   assert jax.tree.map(lambda x: x.sharding, state) == places
-  state, _ = step(state, next(get_batches(exp)))
+  state, _ = step(state, next(exp.make_batches(0)))
   assert jax.tree.map(lambda x: x.sharding, state) == places
 
 
@@ -86,9 +75,9 @@ def test_one_batch_is_learned_by_heart(config):
   config["model"]["dropout"] = 0.0
   config["data"] |= dict(augment={}, crop="none")
   config["optim"] = dict(lr=1e-2, schedule="constant")
-  exp = Experiment(config, jax.devices()[:1])
-  step, state = exp.lower_train_step().compile(), exp.make_state()
-  batch = next(get_batches(exp))
+  exp = build(config, jax.devices()[:1])
+  step, state = lower(exp).compile(), exp.make_state()
+  batch = next(exp.make_batches(0))
   for _ in range(60):
     state, metrics = step(state, batch)
   loss, count = metrics["loss"]
@@ -97,9 +86,9 @@ def test_one_batch_is_learned_by_heart(config):
 
 
 def test_the_state_is_donated(config):
-  exp = Experiment(config, jax.devices()[:1])
-  step, state = exp.lower_train_step().compile(), exp.make_state()
-  step(state, next(get_batches(exp)))
+  exp = build(config, jax.devices()[:1])
+  step, state = lower(exp).compile(), exp.make_state()
+  step(state, next(exp.make_batches(0)))
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
@@ -107,8 +96,8 @@ def test_steps_draw_keys_of_their_own_and_draw_them_again(config):
   """The same batch and parameters at another step meet another dropout."""
   config["optim"] = dict(lr=1e-3)
   config["model"]["dropout"] = 0.5
-  exp = Experiment(config, jax.devices()[:1])
-  step, batch = exp.lower_train_step().compile(), next(get_batches(exp))
+  exp = build(config, jax.devices()[:1])
+  step, batch = lower(exp).compile(), next(exp.make_batches(0))
 
   def grad_norm(at):
     state = exp.make_state()
@@ -125,7 +114,7 @@ def test_the_average_is_updated(config):
   state, _ = run(config, devices=1, steps=2)
   # From step 0 on: 1/10 of the first, then 2/11 of the second.
   first, _ = run(config, devices=1, steps=1)
-  start = Experiment(config, jax.devices()[:1]).make_state().params
+  start = build(config, jax.devices()[:1]).make_state().params
   for p0, p1, p2, average in zip(
     *(
       jax.tree.leaves(x) for x in (start, first.params, state.params, state.ema)
@@ -150,9 +139,9 @@ def test_accumulation_is_the_big_batch(config, fill_state):
   for accumulate, devices in ((1, 1), (4, 4)):
     config["train"]["accumulate"] = accumulate
     config["mesh"] = dict(tensor=min(devices, 2))
-    exp = Experiment(config, jax.devices()[:devices])
-    step, state = exp.lower_train_step().compile(), fill_state(exp)
-    batch = next(get_batches(exp))
+    exp = build(config, jax.devices()[:devices])
+    step, state = lower(exp).compile(), fill_state(exp)
+    batch = next(exp.make_batches(0))
     batch["mask"] = jax.device_put(mask, batch["mask"].sharding)
     state, metrics = step(state, batch)
     # From a momentum of zero, this is the gradient itself.

@@ -5,13 +5,15 @@
 Importing the package imports nothing else; `vit_jax.load` does when it is used.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
   """`load`, imported when it is asked for."""
   if name == "load":
-    from vit_jax.pretrained import load
+    from vit_jax.convert.load import load
 
     return load
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

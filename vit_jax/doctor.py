@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a bug report needs: python -m vit_jax.doctor [--json]
+"""Describes this installation for a bug report.
 
-Versions, devices, memory, and whether jax found an accelerator; where it did
-not, why that is likely.
+  python -m vit_jax.doctor [--json]
+
+Prints versions, devices and memory, and whether jax found an accelerator; if it
+did not, the likely reason.
 """
 
 import importlib.util
@@ -13,9 +15,9 @@ import platform
 import sys
 from typing import Any
 
-from vit_jax import accelerators
-from vit_jax.command_line import make_parser
 from vit_jax.config import ConfigError
+from vit_jax.config.command_line import make_parser
+from vit_jax.devices import detection
 
 PACKAGES = (
   "vit_jax",
@@ -37,8 +39,8 @@ PACKAGES = (
 VARIABLES = ("JAX_", "XLA_", "TPU_", "LIBTPU_", "CUDA_VISIBLE_DEVICES", "TFDS_")
 
 
-def get_devices() -> list[dict[str, Any]]:
-  """Devices of this process, with their memory in bytes where it is known."""
+def describe_devices() -> list[dict[str, Any]]:
+  """Describes the devices of this process, with memory in bytes or None."""
   import jax
 
   found = []
@@ -56,17 +58,17 @@ def get_devices() -> list[dict[str, Any]]:
 
 
 def examine() -> dict[str, Any]:
-  """Everything that the report says."""
-  # jax adds to the environment as it starts: this is the user's.
+  """Collects the content of the report."""
+  # Before jax starts, which adds variables of its own.
   environment = {
     key: value
     for key, value in sorted(os.environ.items())
     if key.startswith(VARIABLES)
   }
-  versions = accelerators.get_installed(PACKAGES)
+  versions = detection.find_installed(PACKAGES)
   failure = None
   try:
-    backend, devices = accelerators.start_backend(), get_devices()
+    backend, devices = detection.start_backend(), describe_devices()
   except ConfigError as error:
     backend, devices, failure = "none", [], str(error).splitlines()[0]
   memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -80,17 +82,17 @@ def examine() -> dict[str, Any]:
     "backend": backend,
     "devices": devices,
     "failure": failure,
-    "diagnosis": accelerators.explain(backend, versions),
+    "diagnosis": detection.explain(backend, versions),
   }
 
 
 def format_bytes(size: int | None) -> str:
-  """Bytes in GiB; a CPU device has none of its own to report."""
+  """Formats bytes as GiB; a CPU device has no memory of its own."""
   return "the host's" if size is None else f"{size / 2**30:.1f} GiB"
 
 
 def format_report(report: dict[str, Any]) -> str:
-  """The report for people, ready to paste."""
+  """Formats the report as text, ready to paste."""
   lines = [
     f"python {report['python']} on {report['system']}",
     f"{report['cores']} cores, {format_bytes(report['memory_bytes'])} memory",
@@ -106,17 +108,17 @@ def format_report(report: dict[str, Any]) -> str:
     )
   if "tensorflow" in report["versions"]:
     lines.append(
-      "TensorFlow is installed; vit_jax never imports it to train, but other "
-      "code that does will take the GPU's memory."
+      "TensorFlow is installed: vit_jax does not import it for training, but "
+      "other code that does takes the GPU's memory"
     )
   lines += ["", *filter(None, (report["failure"], report["diagnosis"]))]
   return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> None:
-  """The command line."""
-  parser = make_parser("vit_jax.doctor", __doc__)
-  parser.add_argument("--json", action="store_true", help="for programs")
+  """Runs the command."""
+  parser = make_parser("doctor", __doc__)
+  parser.add_argument("--json", action="store_true", help="print JSON")
   arguments = parser.parse_args(argv)
   if importlib.util.find_spec("jax") is None:
     print("error: jax is not installed: pip install vit_jax", file=sys.stderr)

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""A config made real: mesh, data, model, objective, optimizer, abstract state.
+"""Builds what a config describes: mesh, data, model, objective, optimizer.
 
-Nothing here touches a disk but to read the facts of a data set and a teacher,
-and nothing is compiled, so a bad config ends in a message within seconds.
+Nothing is compiled and only the facts of the data set and a teacher are read,
+so a bad config ends in a message within seconds.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,85 +16,78 @@ import jax.numpy as jnp
 import numpy as np
 
 from vit_jax import models, optim, sharding
-from vit_jax.checkpoint import Checkpoint
-from vit_jax.chips import get_chip
-from vit_jax.config import (
-  ConfigError,
-  check_multiple,
-  parameters,
-  raise_all,
-)
-from vit_jax.convert.initialize import (
-  Report,
-  Transfer,
-  initialize,
-  load_source,
-)
-from vit_jax.convert.records import make_preprocess
-from vit_jax.convert.weights import Weights
-from vit_jax.data.augment import Augment, make_augment
-from vit_jax.data.pipeline import Data
-from vit_jax.data.sources import load_info
-from vit_jax.evaluators import EVALUATORS
-from vit_jax.flops import count_flops
-from vit_jax.models.devices import choose_attention, get_device_errors
-from vit_jax.objectives import OBJECTIVES
-from vit_jax.objectives.supervised import get_targets
-from vit_jax.sections import Evaluation, Train, resolve
-from vit_jax.teacher import (
+from vit_jax.checkpoint import CheckpointOptions
+from vit_jax.config import ConfigError, check_multiple, parameters, raise_all
+from vit_jax.config.frozen import FrozenDict
+from vit_jax.config.training import Train
+from vit_jax.convert.initialize import Report, Transfer, initialize, load_source
+from vit_jax.convert.published import describe_download
+from vit_jax.convert.teacher import (
   check_digest,
   check_teacher,
-  get_abstract_teacher,
   load_teacher,
+  make_abstract_teacher,
   make_teacher,
   place_teacher,
 )
+from vit_jax.convert.weights import Weights
+from vit_jax.data.augment import Augment, make_augment
+from vit_jax.data.pipeline import Data, make_train_batches
+from vit_jax.data.preprocess import Preprocess
+from vit_jax.data.sources import load_info
+from vit_jax.devices.auto import choose_attention, find_device_errors
+from vit_jax.devices.mesh import make_mesh
+from vit_jax.evaluators import EVALUATORS, Evaluation
+from vit_jax.objectives import OBJECTIVES
+from vit_jax.objectives.supervised import make_targets
+from vit_jax.train_state import Batch
 from vit_jax.train_step import make_init_state, make_train_step
 
 
 class Experiment:
-  """Everything that a config determines, before any array is made.
+  """Everything that a config determines, before any array of it is made.
 
   Attributes:
-    config: resolved, plain dictionaries.
-    mesh: of all devices.
-    data, info: the data section, and facts of the set.
-    model, objective, tx, schedule: as named.
-    teacher: the weights that the objective distils, or None.
-    steps: how many to train.
-    train, checkpoint, transfer: their sections.
+    config: resolved config.
+    data, info: the data section, and facts of the data set.
+    train, optim, checkpoint, transfer: the sections of these names.
+    model, objective: Flax module, and the loss it is trained with.
+    teacher: weights that the objective distils, or None.
+    schedule, tx: learning rate by step, and the optimizer.
+    steps: length of the run.
+    mesh: device mesh.
+    evaluators: evaluators by name, in the config's order.
   """
 
   def __init__(
     self,
-    config: Mapping[str, Any],
+    config: FrozenDict,
     devices: Sequence[jax.Device] | None = None,
   ):
-    """Builds it all.
+    """Builds the model, data, mesh, objective and optimizer.
 
     Args:
-      config: sections of keys.
-      devices: for the mesh; None is all.
+      config: from `sections.resolve`.
+      devices: devices of the mesh; None is all.
 
     Raises:
-      ConfigError: with all that is wrong with the config's keys, or the first
-        thing that is wrong with what they mean together.
+      ConfigError: if keys that are valid alone do not fit together.
     """
-    self.config = config = resolve(config)
-    augment = config["data"]["augment"]
-    self.data = Data(**config["data"] | {"augment": Augment(**augment)})
+    self.config = config
+    augment = Augment(**config["data"]["augment"])
+    self.data = Data(**config["data"] | {"augment": augment})
     self.train = Train(**config["train"])
     self.optim = optim.Optim(**config["optim"])
-    self.checkpoint = Checkpoint(**config["checkpoint"])
+    self.checkpoint = CheckpointOptions(**config["checkpoint"])
     self.transfer = Transfer(**config["transfer"])
     self.info = load_info(self.data.source, self.data.dir)
     slots = self.data.label_slots or self.info.label_slots
     self.data = dataclasses.replace(self.data, label_slots=slots or None)
     self.num_classes = self.data.num_classes or self.info.num_classes
-    # The config keeps "auto": the run may go on where that is something else.
+    # The config keeps "auto": a run may continue where that is something else.
     device = (devices or jax.devices())[0]
     self.model = choose_attention(
-      models.get_model(self.num_classes, **config["model"]),
+      models.make_model(self.num_classes, **config["model"]),
       device,
       *self.data.shape,
     )
@@ -102,19 +95,20 @@ class Experiment:
     self.steps = self._set_durations()
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule)
-    self.teacher = self._load_teacher()
+    self.teacher, self._teacher_sha256 = self._load_teacher()
     self.objective = self._make_objective()
     self._shapes = jax.eval_shape(self.init_state)
-    self.mesh = sharding.make_mesh(devices, self._shapes, **config["mesh"])
+    self.mesh = make_mesh(devices, self._shapes, **config["mesh"])
     self._check_batches()
+    self.evaluators = self._make_evaluators()
     if self.optim.multipliers or self.optim.layer_decay:
-      # Patterns that fit no parameter are named here, before a workdir is made.
-      optim.check_rates(self.optim, self.abstract_state.params)
+      # A pattern that matches no parameter is named before a workdir is made.
+      optim.check_multipliers(self.optim, self.abstract_state.params)
 
   def _check(self, device: jax.Device) -> None:
     """Raises one ConfigError for all that does not go together."""
-    errors = self.model.get_errors(*self.data.shape)
-    errors += get_device_errors(self.model, device)
+    errors = self.model.find_errors(*self.data.shape)
+    errors += find_device_errors(self.model, device)
     for section in self.config["evals"].values():
       self.info.count(section["split"])
     if self.num_classes < self.info.num_classes:
@@ -124,18 +118,18 @@ class Experiment:
       )
     if self.info.label_slots is not None and not self.data.label_slots:
       errors.append(
-        f"images of {self.data.source} have several labels, and nobody says "
-        f"how many at most: set --config.data.label_slots"
+        f"images of {self.data.source} have several labels, and their largest "
+        f"number is unknown: set --config.data.label_slots=N"
       )
     raise_all(errors)
 
   def _check_batches(self) -> None:
-    """Raises one ConfigError for all batches that the mesh can not divide."""
+    """Raises one ConfigError for all batch sizes that do not fit the mesh."""
     errors = []
     sizes = {"train.batch_size": self.train.batch_size}
     for name, section in self.config["evals"].items():
       sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
-    parts = sharding.get_data_parallelism(self.mesh)
+    parts = sharding.count_data_shards(self.mesh)
     micro = self.train.accumulate
     for name, batch in sizes.items():
       divisor, what = parts, "the number of data-parallel devices"
@@ -145,27 +139,26 @@ class Experiment:
         errors += check_multiple(name, batch, divisor, what)
     raise_all(errors)
 
-  def _load_teacher(self) -> Weights | None:
-    """The objective's teacher, if it has one; the config gets its digest."""
+  def _load_teacher(self) -> tuple[Weights | None, str | None]:
+    """Returns the weights that the objective distils, and their digest."""
     section = self.config["objective"]
     if "teacher" not in section:
-      return None
+      return None, None
     teacher = load_teacher(section["teacher"], self.model.dtype)
     names, channels = self.info.class_names, self.info.channels
     check_teacher(teacher, self.num_classes, names, channels)
-    section["teacher_sha256"] = check_digest(teacher, section["teacher_sha256"])
-    return teacher
+    return teacher, check_digest(teacher, section["teacher_sha256"])
 
   def _make_objective(self) -> Any:
-    """The objective that the config names."""
+    """Builds the objective that the config names."""
     section = dict(self.config["objective"])
-    readers = [self.model]
+    arguments: list[Any] = [self.model]
     if self.teacher is not None:
-      readers.append(make_teacher(self.teacher))
-    return OBJECTIVES[section.pop("name")](*readers, **section)
+      arguments.append(make_teacher(self.teacher))
+    return OBJECTIVES[section.pop("name")](*arguments, **section)
 
   def _set_durations(self) -> int:
-    """The length of the run in steps; those of its phases go to `optim`."""
+    """Returns the length of the run; sets that of its phases in `optim`."""
     batch, examples = self.train.batch_size, self.info.count(self.data.train)
     lengths = {unit: getattr(self.train, unit) for unit in optim.LENGTHS}
     steps = optim.count_steps(lengths, examples, batch)
@@ -183,12 +176,12 @@ class Experiment:
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
-    """(H, W, c) of the model's input."""
+    """Shape (H, W, c) of the model's input."""
     return *self.data.shape, self.info.channels
 
   @functools.cached_property
   def init_state(self) -> Callable:
-    """The pure function of nothing that makes the state at step 0."""
+    """Function that builds the initial TrainState; takes no arguments."""
     return make_init_state(
       self.model,
       self.objective,
@@ -200,12 +193,12 @@ class Experiment:
 
   @functools.cached_property
   def abstract_state(self) -> Any:
-    """Shapes, dtypes and shardings of the state."""
+    """TrainState of shapes, dtypes and shardings."""
     return sharding.place(self.mesh, self._shapes)
 
   @functools.cached_property
   def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes, dtypes and shardings of a training batch."""
+    """Training batch of shapes, dtypes and shardings."""
     place = sharding.get_batch_sharding(self.mesh)
     batch, slots = self.train.batch_size, self.data.label_slots
     shapes = {
@@ -219,33 +212,38 @@ class Experiment:
     }
 
   @functools.cached_property
-  def abstract_constants(self) -> tuple[Any, ...]:
-    """What the step reads and never changes, as shapes: a teacher, if any."""
+  def abstract_frozen(self) -> tuple[Any, ...]:
+    """Abstract frozen inputs of the step: a teacher's variables, if any."""
     if self.teacher is None:
       return ()
-    return (get_abstract_teacher(self.mesh, self.teacher),)
+    return (make_abstract_teacher(self.mesh, self.teacher),)
 
-  def load_constants(self) -> tuple[Any, ...]:
-    """The same as arrays, for the step's arguments after state and batch.
+  def load_frozen(self) -> tuple[Any, ...]:
+    """Loads the frozen inputs, the step's arguments after state and batch.
 
     Raises:
-      ConfigError: if the teacher's file is not there.
+      ConfigError: if the teacher's file does not exist.
     """
     if self.teacher is None:
       return ()
     return (place_teacher(self.mesh, self.teacher),)
 
   def load_init(self) -> tuple[dict[str, np.ndarray], Report | None]:
-    """The parameters that the config's `init` gives, by path.
+    """Loads the parameters that the config's `init` gives, by path.
 
     Raises:
-      ConfigError: if they can not be read, or are not of this model.
+      ConfigError: if they cannot be read or do not fit the model.
     """
     if not self.config["init"]:
       return {}, None
     height, width, channels = self.image_shape
+    try:
+      source = load_source(self.config["init"], self.transfer)
+    except ConfigError as error:
+      hint = describe_download(self.config["init"])
+      raise ConfigError(f"--config.init: {error}{hint}") from error
     return initialize(
-      load_source(self.config["init"], self.transfer),
+      source,
       self.model,
       (height, width),
       channels,
@@ -254,106 +252,64 @@ class Experiment:
     )
 
   def make_state(self, given: Mapping[str, np.ndarray] | None = None) -> Any:
-    """A new state, made where its shards belong.
+    """Makes a new TrainState, each shard on its own device.
 
     Args:
-      given: parameters by path that do not start from chance.
+      given: path -> values of parameters that are not initialised at random.
     """
-    places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
+    shardings = jax.tree.map(lambda x: x.sharding, self.abstract_state)
     with jax.set_mesh(self.mesh):
-      state = jax.jit(self.init_state, out_shardings=places)()
+      state = jax.jit(self.init_state, out_shardings=shardings)()
     if not given:
       return state
 
-    def place(keys, leaf):
+    def choose(keys, leaf):
       array = given.get(sharding.get_path(keys))
-      if array is None:
-        return leaf
-      return jax.make_array_from_callback(
-        leaf.shape, leaf.sharding, lambda index: array[index]
-      )
+      return leaf if array is None else sharding.put(array, leaf)
 
-    params = jax.tree_util.tree_map_with_path(place, state.params)
+    params = jax.tree_util.tree_map_with_path(choose, state.params)
     ema = state.ema
     if ema is not None:
-      # The step donates both, and no buffer can be given twice.
+      # The step donates both, and no buffer can be donated twice.
       ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
     return state.replace(params=params, ema=ema)
 
+  def make_batches(self, start_step: int) -> Iterator[Batch]:
+    """Makes the training batches that follow step `start_step`, on the mesh."""
+    return make_train_batches(
+      self.data,
+      self.mesh,
+      self.info.channels,
+      batch_size=self.train.batch_size,
+      seed=self.train.seed,
+      start_step=start_step,
+    )
+
   @functools.cached_property
-  def flops_per_image(self) -> float:
-    """FLOPs to train on one image: three forward passes, a teacher's is one.
-
-    The gradient with respect to activations is one more, and that with respect
-    to parameters another; of frozen parameters, what is left of these. What is
-    computed again to save memory does not count.
-    """
-    model = self.model
-    if hasattr(model, "attention"):  # Kernels hide their products.
-      model = model.clone(attention="xla", remat="none")
-    keys = {"dropout": jax.random.key(0)}
-    params = self.abstract_state.params
-    image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
-
-    def forward(params, image):
-      return model.apply({"params": params}, image, train=True, rngs=keys)
-
-    def train(params, image):
-      return forward(optim.stop_frozen(self.optim, params), image).sum()
-
-    def train_all(params, image):
-      return forward(params, image).sum()
-
-    flops = 3 * count_flops(forward, params, image)
-    flops *= count_flops(jax.grad(train), params, image)
-    flops /= count_flops(jax.grad(train_all), params, image)
-    if self.teacher is not None:
-      look = make_teacher(self.teacher).get_logits
-      flops += count_flops(look, *self.abstract_constants, image)
-    return flops
-
-  @property
-  def peak_images_per_second(self) -> float | None:
-    """The speed at which the model's FLOPs alone would fill the devices.
-
-    None where the devices' peak is not known, as a CPU's.
-    """
-    chip = get_chip(self.mesh.devices.flat[0])
-    if chip is None:
-      return None
-    return chip.peak_flops * self.mesh.size / self.flops_per_image
-
-  def lower_train_step(self) -> jax.stages.Lowered:
-    """The training step for these shapes on this mesh, ready to compile."""
-    return self.trace_train_step().lower()
-
-  def trace_train_step(self) -> jax.stages.Traced:
-    """The training step for these shapes on this mesh, ready to lower."""
-    step = make_train_step(
+  def train_step(self) -> Callable:
+    """Pure step (state, batch, *frozen) -> (state, metrics)."""
+    skips = self.train.max_skipped_steps
+    return make_train_step(
       self.objective,
       self.tx,
       self.schedule,
       make_augment(
-        self.data.augment, lambda y: get_targets(y, self.num_classes)
+        self.data.augment, lambda y: make_targets(y, self.num_classes)
       ),
       seed=self.train.seed,
       ema=self.optim.ema,
       accumulate=self.train.accumulate,
       freeze=functools.partial(optim.stop_frozen, self.optim),
-      max_passed=(
-        self.train.max_passed if self.train.nonfinite == "skip" else 0
-      ),
+      max_skipped_steps=skips if self.train.nonfinite == "skip" else 0,
     )
-    places = jax.tree.map(lambda x: x.sharding, self.abstract_state)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(places, None))
-    with jax.set_mesh(self.mesh):
-      return jitted.trace(
-        self.abstract_state, self.abstract_batch, *self.abstract_constants
-      )
 
-  @functools.cached_property
-  def evaluators(self) -> dict[str, Any]:
-    """name -> evaluator, in the config's order."""
+  @property
+  def abstract_inputs(self) -> tuple[Any, ...]:
+    """Abstract arguments of the step: state, batch, frozen inputs."""
+    return self.abstract_state, self.abstract_batch, *self.abstract_frozen
+
+  def _make_evaluators(self) -> dict[str, Any]:
+    """Builds the evaluations that the config names."""
     made = {}
     for name, section in self.config["evals"].items():
       keys = parameters(Evaluation)
@@ -368,18 +324,26 @@ class Experiment:
       )
     return made
 
-  def get_due_evaluations(self, step: int) -> list[str]:
-    """Names of the evaluations that the config wants after this step."""
+  def list_due_evaluations(self, step: int) -> list[str]:
+    """Lists the names of the evaluations that are due after a step."""
     return [
       name
       for name, section in self.config["evals"].items()
       if section["every"] and step % section["every"] == 0
     ]
 
-  def get_manifest(self) -> dict[str, Any]:
-    """What the parameters alone do not say, for whoever uses them."""
+  @property
+  def recorded_config(self) -> dict[str, Any]:
+    """Config as a run records it: with the digest of the teacher it found."""
+    if self.teacher is None:
+      return self.config
+    digest = {"teacher_sha256": self._teacher_sha256}
+    return {**self.config, "objective": self.config["objective"] | digest}
+
+  def make_manifest(self) -> dict[str, Any]:
+    """Makes the content of manifest.json: what the parameters do not say."""
     height, width, channels = self.image_shape
-    # Whoever uses the parameters may not have what they were trained on.
+    # Not what depends on the machine that trains.
     model = {
       key: value
       for key, value in self.config["model"].items()
@@ -390,7 +354,7 @@ class Experiment:
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
       "cross_entropy": self.config["objective"].get("cross_entropy", "softmax"),
-      "preprocess": make_preprocess(
-        (height, width), channels, crop=self.data.eval_crop
-      ),
+      "preprocess": Preprocess(
+        height=height, width=width, channels=channels, crop=self.data.eval_crop
+      ).to_json(),
     }

@@ -1,10 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Says what is on photographs: python -m vit_jax.predict RUN PHOTO... FOLDER...
+"""Classifies photographs with a trained model.
 
-RUN is the directory of a run, or any file of weights that vit_jax.load reads.
-Folders are searched for images (jpg, jpeg, png, webp). What can not be read is
-named, and the others are done; the exit status is then 1.
+  python -m vit_jax.predict runs/pets cat.jpg              top 5 classes
+  python -m vit_jax.predict ViT-B_16.npz photos --format=csv
+
+RUN is the directory of a run, or any weights that vit_jax.load reads. Folders
+are searched for images (jpg, jpeg, png, webp). Images that cannot be read are
+named, the others are classified, and the exit status is then 1.
 """
 
 import argparse
@@ -17,9 +20,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vit_jax.accelerators import start_backend
-from vit_jax.command_line import make_parser, reported
 from vit_jax.config import ConfigError
+from vit_jax.config.command_line import make_parser, reported
+from vit_jax.devices.detection import start_backend
+from vit_jax.storage.paths import is_local
 
 FORMATS = ("table", "json", "csv")
 COLUMNS = ("path", "rank", "index", "class", "probability")
@@ -27,12 +31,12 @@ COLUMNS = ("path", "rank", "index", "class", "probability")
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-  """What a model says of a photograph.
+  """The classes of a photograph.
 
   Attributes:
-    path: of the file.
+    path: path of the image.
     classes: (index, name, probability), the most likely first.
-    error: why it could not be read, or None.
+    error: why the image cannot be read, or None.
   """
 
   path: str
@@ -41,10 +45,10 @@ class Prediction:
 
 
 def find_images(names: Sequence[str]) -> list[str]:
-  """Files as they are named, and the images in folders, sorted.
+  """Lists the files, and the images in folders, sorted.
 
   Raises:
-    ConfigError: if there is no such file, or a folder has no image.
+    ConfigError: naming files that do not exist and folders without images.
   """
   from vit_jax.data.folder import find_files
 
@@ -54,12 +58,14 @@ def find_images(names: Sequence[str]) -> list[str]:
     if path.is_dir():
       files, _ = find_files(path)
       if not files:
-        errors.append(f"{name} has no image in it")
+        errors.append(f"{name} contains no images")
       found += [os.fspath(path / file) for file in files]
-    elif path.exists() or "://" in name:
-      found.append(name if "://" in name else os.fspath(path))
+    elif not is_local(name):
+      found.append(name)
+    elif path.exists():
+      found.append(os.fspath(path))
     else:
-      errors.append(f"there is no file {name}")
+      errors.append(f"{name} does not exist")
   if errors:
     raise ConfigError("\n".join(errors))
   return found
@@ -74,18 +80,19 @@ def predict(
   progress: Callable[[int], None] = lambda done: None,
   **overrides: Any,
 ) -> Iterator[Prediction]:
-  """What a model says of photographs, one after another.
+  """Classifies photographs; yields a prediction for each, in order.
 
   Args:
-    path: of the run or the weights.
-    images: files.
-    top: how many classes to name.
-    batch_size: B; every batch is filled up to it, so one program does them.
-    progress: told how many are done.
-    **overrides: of `vit_jax.load`.
+    path: the run or weights, see `vit_jax.load`.
+    images: paths of images.
+    top: number of classes per image.
+    batch_size: images at a time (B); batches are padded to it, so that the
+      model is compiled once.
+    progress: called with the number of images done.
+    **overrides: see `vit_jax.load`.
 
   Raises:
-    ConfigError: as `vit_jax.load`, or if the model has no head.
+    ConfigError: if the weights cannot be loaded, or the model has no head.
   """
   import jax
   import numpy as np
@@ -94,7 +101,9 @@ def predict(
 
   model, preprocess = vit_jax.load(path, **overrides)
   if not model.module.num_classes:
-    raise ConfigError(f"{path} has no head, so it names no classes")
+    raise ConfigError(
+      f"{path} has no head, so it cannot classify; fine-tune it first"
+    )
   names = model.class_names
   score = jax.nn.softmax
   if model.manifest.get("cross_entropy") == "sigmoid":
@@ -127,7 +136,7 @@ def predict(
 
 
 def write_table(predictions: Sequence[Prediction]) -> None:
-  """For people: a line a photograph, and one a class."""
+  """Prints the path of each photograph and, below it, its classes."""
   width = max(
     (len(name) for p in predictions for _, name, _ in p.classes), default=0
   )
@@ -136,11 +145,11 @@ def write_table(predictions: Sequence[Prediction]) -> None:
     for _, name, probability in found.classes:
       print(f"  {probability:6.1%}  {name:{width}}".rstrip())
     if found.error:
-      print(f"  can not be read: {found.error}")
+      print(f"  cannot be read: {found.error}")
 
 
 def write_json(predictions: Sequence[Prediction]) -> None:
-  """One object on one line."""
+  """Prints one JSON object on one line."""
   rows = []
   for found in predictions:
     row: dict[str, Any] = {"path": found.path}
@@ -156,7 +165,7 @@ def write_json(predictions: Sequence[Prediction]) -> None:
 
 
 def write_csv(predictions: Sequence[Prediction]) -> None:
-  """A row a class; a photograph that can not be read has none."""
+  """Prints CSV, a row per class; an unreadable photograph has none."""
   writer = csv.writer(sys.stdout, lineterminator="\n")
   writer.writerow(COLUMNS)
   for found in predictions:
@@ -168,7 +177,7 @@ WRITERS = {"table": write_table, "json": write_json, "csv": write_csv}
 
 
 def positive(text: str) -> int:
-  """A whole number from 1 on, for argparse."""
+  """Parses an int that is at least 1, for argparse."""
   value = int(text)
   if value < 1:
     raise argparse.ArgumentTypeError(f"{text} must be at least 1")
@@ -176,16 +185,30 @@ def positive(text: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-  """The command line."""
-  parser = make_parser("vit_jax.predict", __doc__)
-  parser.add_argument("run", metavar="RUN", help="a run, or weights")
-  parser.add_argument("images", metavar="IMAGE", nargs="+", help="or a folder")
+  """Runs the command."""
+  parser = make_parser("predict", __doc__)
   parser.add_argument(
-    "--top", type=positive, default=5, help="how many classes to name (5)"
+    "run", metavar="RUN", help="directory of a run, or weights"
   )
-  parser.add_argument("--format", choices=FORMATS, default="table")
   parser.add_argument(
-    "--batch", type=positive, default=32, help="images at a time (32)"
+    "images", metavar="IMAGE", nargs="+", help="images and folders of images"
+  )
+  parser.add_argument(
+    "--top",
+    type=positive,
+    default=5,
+    metavar="N",
+    help="classes per image (default: 5)",
+  )
+  parser.add_argument(
+    "--format", choices=FORMATS, default="table", help="output (default: table)"
+  )
+  parser.add_argument(
+    "--batch",
+    type=positive,
+    default=32,
+    metavar="N",
+    help="images at a time (default: 32)",
   )
   arguments = parser.parse_args(argv)
   with reported():
@@ -212,7 +235,7 @@ def main(argv: list[str] | None = None) -> None:
   WRITERS[arguments.format](found)
   bad = [p for p in found if p.error]
   for p in bad if arguments.format != "table" else ():
-    print(f"{p.path} can not be read: {p.error}", file=sys.stderr)
+    print(f"{p.path} cannot be read: {p.error}", file=sys.stderr)
   if bad:
     sys.exit(1)
 

@@ -1,19 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of a config: which keys each may have, checked and filled in."""
+"""The sections of a config: the keys of each, checked and filled in.
+
+A key is declared where it is used: it is a keyword-only parameter of the
+constructor that SECTIONS names for its section.
+"""
 
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from vit_jax import models, optim, sharding
-from vit_jax.checkpoint import Checkpoint
+from vit_jax import models, optim
+from vit_jax.checkpoint import CheckpointOptions
 from vit_jax.config import (
   ConfigError,
-  Count,
-  Interval,
-  Positive,
   check,
   fits,
   get,
@@ -21,131 +22,80 @@ from vit_jax.config import (
   parameters,
   raise_all,
 )
+from vit_jax.config.frozen import FrozenDict
+from vit_jax.config.training import Train
 from vit_jax.convert.initialize import Transfer
 from vit_jax.data.pipeline import Data
-from vit_jax.evaluators import EVALUATORS
-from vit_jax.hosts import Timeouts
+from vit_jax.devices.mesh import make_mesh
+from vit_jax.evaluators import EVALUATORS, Evaluation
+from vit_jax.hosts.coordination import Timeouts
 from vit_jax.objectives import OBJECTIVES
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Train:
-  """What the train section of a config sets.
-
-  Attributes:
-    batch_size: B, over all devices and processes.
-    steps: how long; wins over epochs.
-    epochs: how long, in passes over the training split; wins over examples.
-    examples: how long, in training examples seen.
-    accumulate: micro-batches that a batch is split into, one after another, to
-      save memory; their gradients are added up to that of the batch.
-    seed: of parameters, order of examples, augmentation and dropout.
-    log_every: steps between two reports.
-    nonfinite: what follows a step whose loss, gradient or update is not finite.
-      "stop" saves the state before it and ends the run; "skip" passes its
-      batch; "rollback" goes back to the last checkpoint and passes all batches
-      since then, up to its own.
-    max_passed: how often a run may skip or roll back before it stops.
-    allow_cpu: whether a CPU may train this without --allow_cpu.
-  """
-
-  batch_size: Count
-  steps: Count | None = None
-  epochs: Positive | None = None
-  examples: Count | None = None
-  accumulate: Count = 1
-  seed: Annotated[int, Interval("[0, 4294967296)")] = 0
-  log_every: Count = 50
-  nonfinite: Literal["stop", "skip", "rollback"] = "stop"
-  max_passed: Annotated[int, Interval("[0, 64]")] = 10
-  allow_cpu: bool = False
+# Old name of a key -> its name.
+RENAMED = {"train.max_passed": "train.max_skipped_steps"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluation:
-  """What every section under evals sets, beside its evaluator's own keys.
-
-  Attributes:
-    kind: which evaluator.
-    every: run it after so many steps, and at the end; None is at the end only.
-  """
-
-  kind: str = "classification"
-  every: Count | None = None
-
-
-def _choose(table: Mapping[str, Callable], key: str, section: str):
-  """Parameters of the constructor that a section's `key` names, and the key."""
-
-  def choose(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    default = next(iter(table))
-    name = given.get(key, default)
-    chosen = {
-      key: inspect.Parameter(key, keyword, default=default, annotation=str)
-    }
-    return chosen | parameters(get(table, name, f"{section}.{key}"))
-
-  return choose
+def _objective(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+  """Keys of the objective section: `name`, and those of that objective."""
+  default = next(iter(OBJECTIVES))
+  name = given.get("name", default)
+  keyword = inspect.Parameter.KEYWORD_ONLY
+  key = inspect.Parameter("name", keyword, default=default, annotation=str)
+  objective = get(OBJECTIVES, name, "objective.name")
+  return {"name": key} | parameters(objective)
 
 
 def _evaluation(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-  """Parameters of a section under evals."""
+  """Keys of a section under evals: common ones, and those of its kind."""
   kind = given.get("kind", "classification")
   evaluator = get(EVALUATORS, kind, "evals kind")
   return parameters(Evaluation) | parameters(evaluator)
 
 
 # Section -> its content -> the keys that it may have.
-SECTIONS = {
+SECTIONS: dict[str, Callable[[Mapping], dict[str, inspect.Parameter]]] = {
   "model": lambda given: models.parameters(given.get("variant")),
   "data": lambda given: parameters(Data),
-  "objective": _choose(OBJECTIVES, "name", "objective"),
-  "optim": optim.get_parameters,
+  "objective": _objective,
+  "optim": optim.list_parameters,
   "train": lambda given: parameters(Train),
-  "mesh": lambda given: parameters(sharding.make_mesh),
-  "checkpoint": lambda given: parameters(Checkpoint),
+  "mesh": lambda given: parameters(make_mesh),
+  "checkpoint": lambda given: parameters(CheckpointOptions),
   "transfer": lambda given: parameters(Transfer),
   "hosts": lambda given: parameters(Timeouts),
 }
 
 
-def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
+def resolve(config: Mapping[str, Any]) -> FrozenDict:
   """Checks every key and type of a config and fills in the defaults.
 
   Args:
-    config: sections of keys, as plain dictionaries.
+    config: sections of keys, as plain dictionaries; a resolved config is
+      returned as it is.
 
   Returns:
-    Plain dictionaries that name everything that determines the run.
+    The config with every key that determines the run; it cannot be changed.
 
   Raises:
-    ConfigError: with all that is wrong, and the nearest valid names.
+    ConfigError: all that is wrong, with the nearest valid names.
   """
-  errors, resolved = [], {}
-
-  def check_section(name, given, get_allowed):
-    if not isinstance(given, Mapping):
-      errors.append(f"{name}={given!r} must be a section of keys")
-      return {}
-    try:
-      return check(name, given, get_allowed(given), errors)
-    except ConfigError as error:
-      errors.append(str(error))
-    return {}
-
+  if isinstance(config, FrozenDict):
+    return config
+  errors: list[str] = []
   names = (*SECTIONS, "evals", "init")
   for name in config:
     if name not in names:
-      errors.append(f"{name} is read by nobody: {nearest(name, names)}")
-  for name, get_allowed in SECTIONS.items():
-    resolved[name] = check_section(name, config.get(name, {}), get_allowed)
+      errors.append(f"unknown config section {name!r}; {nearest(name, names)}")
+  resolved: dict[str, Any] = {
+    name: _check_section(name, config.get(name, {}), get_allowed, errors)
+    for name, get_allowed in SECTIONS.items()
+  }
   evals = config.get("evals", {})
   if not isinstance(evals, Mapping):
     errors.append(f"evals={evals!r} must be a section of evaluations by name")
     evals = {}
   resolved["evals"] = {
-    name: check_section(f"evals.{name}", given, _evaluation)
+    name: _check_section(f"evals.{name}", given, _evaluation, errors)
     for name, given in evals.items()
   }
   resolved["init"] = config.get("init")
@@ -154,10 +104,37 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
   unchanged = dataclasses.asdict(Transfer())
   if resolved["transfer"] != unchanged and not resolved["init"]:
     errors.append(
-      "transfer says how weights are taken over, and there are none: set "
-      "--config.init=PATH"
+      "the transfer section has no effect without initial weights: set "
+      "--config.init=PATH, or remove it"
     )
   raise_all(errors)
+  _check_best(resolved)
+  return FrozenDict(resolved)
+
+
+def _check_section(
+  name: str, given: Any, get_allowed: Callable, errors: list[str]
+) -> dict[str, Any]:
+  """Checks one section and fills in its defaults; appends its errors."""
+  if not isinstance(given, Mapping):
+    errors.append(f"{name}={given!r} must be a section of keys")
+    return {}
+  current = {}
+  for key, value in given.items():
+    if f"{name}.{key}" in RENAMED:
+      new = RENAMED[f"{name}.{key}"]
+      errors.append(f"config key '{name}.{key}' was renamed to {new!r}")
+    else:
+      current[key] = value
+  try:
+    return check(name, current, get_allowed(current), errors)
+  except ConfigError as error:
+    errors.append(str(error))
+  return {}
+
+
+def _check_best(resolved: Mapping[str, Any]) -> None:
+  """Raises ConfigError if checkpoint.best names no metric of an evaluation."""
   names = [
     f"{name}/{metric}"
     for name, section in resolved["evals"].items()
@@ -166,7 +143,6 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
   best = resolved["checkpoint"]["best"]
   if best is not None and best not in names:
     raise ConfigError(
-      f"checkpoint.best={best!r} is measured by no evaluation: "
+      f"checkpoint.best={best!r} is not a metric of any evaluation: "
       f"{nearest(best, names)}"
     )
-  return resolved

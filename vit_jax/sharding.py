@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The device mesh, and the two tables that place every array on it.
+"""Sharding of every array, by two tables: LETTERS and RULES.
 
-`LETTERS` says which letters an array's dimensions have, `RULES` on which mesh
-axes a letter lives. A mesh axis serves an array once: the first letter that
-claims it gets it, so D is sharded in a kernel "D M" but not in an activation
-"B N D", whose B was there before. A dimension that its axes do not divide is
-replicated.
+LETTERS gives the dimensions of a parameter letters; RULES maps a letter to mesh
+axes. An axis shards at most one dimension of an array, the first whose letter
+claims it: D is sharded in a kernel "D M", but not in an activation "B N D",
+where B comes first. A dimension that its axes do not divide is replicated.
 
 B batch, N tokens, P patch side, c image channels, D width, M MLP width, K
 heads, C head size, R pre-logits, Y classes, L layers.
@@ -14,28 +13,21 @@ heads, C head size, R pre-logits, Y classes, L layers.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.experimental import mesh_utils
+import numpy as np
 from jax.sharding import (
   AbstractMesh,
-  AxisType,
   Mesh,
   NamedSharding,
   PartitionSpec,
 )
 
-from vit_jax.chips import Chip, get_chip
-from vit_jax.config import ConfigError
-
 AXES = ("replica", "fsdp", "tensor")
 
-# Of a device's memory, for parameters, gradients, optimizer and average; the
-# rest is for activations, of which there are more the more examples it holds.
-SHARE = 0.25
-
+# Letter -> mesh axes that may shard its dimension.
 RULES = {
   "B": ("replica", "fsdp"),
   "D": ("fsdp",),
@@ -45,9 +37,9 @@ RULES = {
   "Y": ("tensor",),
 }
 
-# The end of a parameter's path -> its letters; the first match wins. Blocks are
-# stacked, so a leading L is added to what lies under STACKED. Of a convolution
-# D are the channels that come out.
+# Pattern of the end of a parameter's path -> its letters; the first match wins.
+# Parameters under STACKED have a leading L, as blocks are stacked. D are also
+# the output channels of a convolution.
 STACKED = ("encoderblock/", "MixerBlock/")
 LETTERS = (
   (r"embedding/kernel", "P P c D"),
@@ -79,119 +71,8 @@ LETTERS = (
 )
 
 
-def make_mesh(
-  devices: Sequence[jax.Device] | None = None,
-  state: Any = None,
-  *,
-  replica: int | None = None,
-  fsdp: int | None = None,
-  tensor: int | None = None,
-) -> Mesh:
-  """The mesh (replica, fsdp, tensor); one size may be -1, meaning "the rest".
-
-  Without sizes parameters are sharded no further than the memory of a device
-  asks for, and the rest are replicas; see `choose_fsdp`. A size alone leaves
-  the rest to replica, or to fsdp if replica is the one.
-
-  Slices of TPUs are joined by a slower network, which only replica spans: the
-  devices of the other two axes are of one slice.
-
-  Args:
-    devices: all of them when None.
-    state: abstract train state, by whose size fsdp is chosen.
-    replica: data parallel; parameters are repeated.
-    fsdp: data parallel; parameters and optimizer are sharded (ZeRO 3).
-    tensor: shards heads and MLP width.
-
-  Raises:
-    ConfigError: if the sizes do not multiply to the number of devices, or
-      replica is no multiple of the number of slices.
-  """
-  devices = list(jax.devices() if devices is None else devices)
-  # Only devices of several slices are sure to say which they are of.
-  slices = len({getattr(device, "slice_index", 0) for device in devices})
-  sizes = dict(replica=replica, fsdp=fsdp, tensor=tensor)
-  given = {axis: size for axis, size in sizes.items() if size is not None}
-  asked = ", ".join(f"mesh.{axis}={size}" for axis, size in given.items())
-  values = list(given.values())
-  if values.count(-1) > 1 or any(size < 1 and size != -1 for size in values):
-    raise ConfigError(f"{asked}: sizes are positive, and one may be -1")
-  if is_fsdp_chosen(sizes):
-    given["fsdp"] = choose_fsdp(devices, state, slices, tensor or 1)
-  unset = [axis for axis in ("replica", "fsdp") if axis not in given]
-  if unset and -1 not in values:
-    given[unset[0]] = -1
-  sizes = dict(replica=slices, fsdp=1, tensor=1) | given
-  known = math.prod(size for size in sizes.values() if size != -1)
-  for axis, size in sizes.items():
-    if size == -1:
-      sizes[axis] = max(1, len(devices) // known)
-  shape = tuple(sizes[axis] for axis in AXES)
-  if math.prod(shape) != len(devices):
-    raise ConfigError(
-      f"{asked} does not fit {len(devices)} devices: take divisors that "
-      f"multiply to {len(devices)}; one that is -1 or not set is the rest"
-    )
-  if sizes["replica"] % slices:
-    raise ConfigError(
-      f"{asked} makes mesh.replica={sizes['replica']}, and the "
-      f"{len(devices)} devices are {slices} slices, which only replica spans: "
-      f"take a mesh.replica that is a multiple of {slices}"
-    )
-  if slices > 1:
-    placed = mesh_utils.create_hybrid_device_mesh(
-      (shape[0] // slices, *shape[1:]),
-      (slices, 1, 1),
-      devices,
-      allow_split_physical_axes=True,
-    )
-  else:
-    placed = mesh_utils.create_device_mesh(
-      shape, devices, allow_split_physical_axes=True
-    )
-  return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
-
-
-def is_fsdp_chosen(sizes: Mapping[str, int | None]) -> bool:
-  """Whether these sizes, of which None is not set, leave fsdp to us."""
-  return (
-    sizes["replica"] is None and sizes["fsdp"] is None and sizes["tensor"] != -1
-  )
-
-
-def choose_fsdp(
-  devices: Sequence[jax.Device], state: Any, slices: int, tensor: int
-) -> int:
-  """The smallest fsdp with which a state takes SHARE of a device's memory.
-
-  It divides the devices of a slice; if none is enough it is all of them. The
-  memory is that of the table, not what a device says of itself: every process,
-  and the planner without a device, must choose the same.
-
-  Args:
-    devices: of the mesh.
-    state: abstract train state; None is of no size.
-    slices: how many the devices are of.
-    tensor: size of that axis.
-  """
-  chip = get_chip(devices[0])
-  if state is None or chip is None:
-    return 1
-  most = max(1, len(devices) // slices // tensor)
-  for fsdp in (size for size in range(1, most) if most % size == 0):
-    mesh = AbstractMesh((1, fsdp, tensor), AXES)
-    if fits(place(mesh, state), chip):
-      return fsdp
-  return most
-
-
-def fits(state: Any, chip: Chip) -> bool:
-  """Whether a placed state leaves enough of a device to everything else."""
-  return count_state_bytes(state) <= SHARE * chip.memory
-
-
 def count_bytes(tree: Any) -> int:
-  """Bytes that a device holds of abstract or real arrays with shardings."""
+  """Counts the bytes per device of abstract or real arrays with shardings."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(tree)
@@ -199,17 +80,26 @@ def count_bytes(tree: Any) -> int:
 
 
 def count_state_bytes(state: Any) -> int:
-  """Bytes that a device holds of a placed train state and its gradients."""
+  """Counts the bytes per device of a sharded train state and its gradients."""
   return count_bytes(state) + count_bytes(state.params)
 
 
 def get_spec(
   letters: str, shape: Sequence[int], sizes: dict[str, int]
 ) -> PartitionSpec:
-  """Where an array of these letters lives on a mesh of these axis sizes."""
+  """Looks up the PartitionSpec of an array.
+
+  Args:
+    letters: letters of its dimensions, separated by spaces.
+    shape: its shape.
+    sizes: size of each mesh axis.
+
+  Raises:
+    ValueError: if there are not as many letters as dimensions.
+  """
   names = letters.split()
   if len(names) != len(shape):
-    raise ValueError(f"letters {letters!r} do not name the shape {shape}")
+    raise ValueError(f"letters {letters!r} do not match the shape {shape}")
   used, spec = set(), []
   for name, dimension in zip(names, shape, strict=True):
     axes = tuple(
@@ -226,24 +116,23 @@ def get_spec(
 
 
 def constrain(x: jax.Array, letters: str) -> jax.Array:
-  """Pins an activation to its place on the mesh in use, if there is one.
+  """Constrains an activation to its sharding on the current mesh, if any.
 
-  Without this XLA spreads activations along the axis of the weights, at many
-  times the cost.
+  Without it XLA shards activations like the weights, at many times the cost.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if not set(AXES) <= set(mesh.axis_names):
-    return x  # There is none, or it is the caller's own.
+    return x  # There is no mesh, or it is the caller's own.
   spec = get_spec(letters, x.shape, dict(mesh.shape))
   return jax.lax.with_sharding_constraint(x, spec)
 
 
 def apply_locally(function: Callable, x: jax.Array) -> jax.Array:
-  """A function of an array [B ...] by each device on its own examples.
+  """Applies a function on each device to the examples that it holds.
 
   Args:
-    function: of every example alone.
-    x: [B ...].
+    function: [B ...] -> [B ...]; treats every example independently.
+    x: array [B ...].
   """
   mesh = jax.sharding.get_abstract_mesh()
   if not set(AXES) <= set(mesh.axis_names):
@@ -253,17 +142,17 @@ def apply_locally(function: Callable, x: jax.Array) -> jax.Array:
 
 
 def get_path(keys: Sequence[Any]) -> str:
-  """A pytree key path as text, as `Transformer/encoderblock/.../kernel`."""
+  """Formats a pytree key path, as "Transformer/encoderblock/.../kernel"."""
   return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
 def is_stacked(path: str) -> bool:
-  """Whether the array at a path has a leading L, one row a block."""
+  """Returns whether the array at a path has a leading L, one row per block."""
   return any(name in path for name in STACKED)
 
 
 def get_letters(path: str) -> str | None:
-  """The letters of the parameter at a path; None if no row of LETTERS fits."""
+  """Looks up the letters of the parameter at a path; None if there are none."""
   for pattern, letters in LETTERS:
     if re.search(rf"(^|/)({pattern})$", path):
       return f"L {letters}" if is_stacked(path) else letters
@@ -271,14 +160,14 @@ def get_letters(path: str) -> str | None:
 
 
 def get_shardings(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
-  """A NamedSharding for every array of a train state or parameter tree.
+  """Looks up a NamedSharding for every array of a train state or parameters.
 
-  Moments, averages and the like end in the path of their parameter and follow
-  it. What is no parameter and has no letters, or another rank (counters,
-  factored statistics), is replicated.
+  Moments and averages are sharded like their parameter, in whose path theirs
+  ends. Other arrays without letters, or of another rank (counters, factored
+  statistics), are replicated.
 
   Raises:
-    ValueError: if a parameter has no letters or another rank than its letters.
+    ValueError: if a parameter has no letters, or not as many as dimensions.
   """
   sizes = dict(mesh.shape)
 
@@ -288,8 +177,8 @@ def get_shardings(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
     fits = letters is not None and len(letters.split()) == leaf.ndim
     if not fits and "params" in path.split("/"):
       raise ValueError(
-        f"sharding.LETTERS gives {path!r} the letters {letters!r}, which do "
-        f"not name its shape {leaf.shape}"
+        f"parameter {path!r} of shape {leaf.shape} has the letters "
+        f"{letters!r} in sharding.LETTERS: add a row that matches its shape"
       )
     spec = get_spec(letters, leaf.shape, sizes) if fits else PartitionSpec()
     return NamedSharding(mesh, spec)
@@ -298,7 +187,7 @@ def get_shardings(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
 
 
 def place(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
-  """A tree of shapes with the shardings of `get_shardings`."""
+  """Makes an abstract tree with the shardings of `get_shardings`."""
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding
@@ -308,12 +197,24 @@ def place(mesh: Mesh | AbstractMesh, tree: Any) -> Any:
   )
 
 
+def put(array: np.ndarray, leaf: Any) -> jax.Array:
+  """Puts a host array on the devices, sharded like a leaf.
+
+  Args:
+    array: the whole array, on every process.
+    leaf: abstract or real array of the same shape, with a sharding.
+  """
+  return jax.make_array_from_callback(
+    leaf.shape, leaf.sharding, lambda index: array[index]
+  )
+
+
 def get_batch_sharding(mesh: Mesh) -> NamedSharding:
-  """The place of every array of a batch: B over the data-parallel axes."""
+  """Returns the sharding of a batch: B over the data-parallel axes."""
   axes = tuple(axis for axis in RULES["B"] if mesh.shape[axis] > 1)
   return NamedSharding(mesh, PartitionSpec(axes or None))
 
 
-def get_data_parallelism(mesh: Mesh) -> int:
-  """Into how many parts the mesh splits a batch."""
+def count_data_shards(mesh: Mesh) -> int:
+  """Counts the shards of a batch: the product of the data-parallel axes."""
   return math.prod(mesh.shape[axis] for axis in RULES["B"])

@@ -1,28 +1,28 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The training step: a pure function that the trainer jits, the planner lowers
-and the benchmark times."""
+"""The training step: a pure function (state, batch) -> (state, metrics).
 
-from collections.abc import Callable
+The trainer compiles it, the planner lowers it and the benchmark times it.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from vit_jax import health
-from vit_jax.optim import Schedule, update_ema
+from vit_jax.optim import Schedule, nonfinite, update_ema
 from vit_jax.sharding import constrain, get_letters, get_path
-from vit_jax.train_state import TrainState
+from vit_jax.train_state import Batch, TrainState
 
-Batch = dict[str, jax.Array]
-
-# What a run's seed is folded with, so that no key serves two purposes.
+# Folded into the seed of a run, so that no key serves two purposes.
 INIT, STEP = 0, 1
 
 
-def get_key(seed: int, purpose: int) -> jax.Array:
-  """The random key of a run for one purpose."""
+def make_key(seed: int, purpose: int) -> jax.Array:
+  """Makes the random key of a run for one purpose (INIT or STEP)."""
   return jax.random.fold_in(jax.random.key(seed), purpose)
 
 
@@ -35,19 +35,19 @@ def make_init_state(
   seed: int,
   ema: float | None,
 ) -> Callable[[], TrainState]:
-  """A function of nothing that makes the state at step 0.
+  """Makes a function that builds the initial TrainState; it takes no arguments.
 
   Args:
-    model: images -> logits.
-    objective: makes `aux`.
-    tx: the optimizer.
+    model: Flax module, images -> logits.
+    objective: initialises `aux`.
+    tx: optimizer.
     image_shape: (H, W, c).
-    seed: of the parameters.
-    ema: whether an average is kept.
+    seed: seed of the run.
+    ema: decay of the parameter average; None keeps none.
   """
 
   def init_state() -> TrainState:
-    params_key, aux_key = jax.random.split(get_key(seed, INIT))
+    params_key, aux_key = jax.random.split(make_key(seed, INIT))
     params = model.init(params_key, jnp.zeros((1, *image_shape)))["params"]
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -62,10 +62,10 @@ def make_init_state(
 
 
 def split_batch(batch: Batch, parts: int) -> Batch:
-  """[B ...] as [parts B/parts ...], each part every so many'th example.
+  """Reshapes [B ...] to [parts B/parts ...]; part i has every parts-th example.
 
-  A device that holds B/n neighbours of a batch holds B/n/parts of every part:
-  nothing moves, and every part is spread over all n devices.
+  A device that holds B/n neighbouring examples holds B/n/parts of every part:
+  no data move, and every part is spread over all n devices.
   """
 
   def split(x):
@@ -84,18 +84,21 @@ def accumulate_gradient(
   *,
   micro_batches: int,
 ) -> tuple[Any, tuple[dict, Any]]:
-  """What `gradient` gives for a batch, in the memory of a micro-batch.
+  """Computes the gradient of a batch in the memory of a micro-batch.
 
-  The loss of a batch is a mean over the examples that its mask keeps, so each
-  micro-batch weighs as many as it has of them.
+  The loss is a mean over the examples that the mask keeps, so a micro-batch is
+  weighted by its number of them.
 
   Args:
     gradient: (params, aux, batch, key) -> (gradient, (metrics, aux)).
-    params: of the model; the sum of gradients lies where they lie.
-    aux: handed from one micro-batch to the next.
-    batch: after augmentation.
-    key: each micro-batch has its own, folded from it.
-    micro_batches: how many.
+    params: parameters; the summed gradient is sharded like them.
+    aux: passed from one micro-batch to the next.
+    batch: augmented batch.
+    key: random key; each micro-batch folds its index into it.
+    micro_batches: number of micro-batches.
+
+  Returns:
+    As `gradient` of the whole batch.
   """
 
   def place(keys, x):
@@ -134,43 +137,40 @@ def make_train_step(
   ema: float | None,
   accumulate: int = 1,
   freeze: Callable[[Any], Any] = lambda params: params,
-  max_passed: int = 0,
+  max_skipped_steps: int = 0,
 ) -> Callable[..., tuple[TrainState, dict]]:
-  """The pure step (state, batch, *constants) -> (state, metrics).
+  """Makes the pure step (state, batch, *frozen) -> (state, metrics).
 
   Every key is a function of the seed and the step, so a resumed run draws
   exactly what an uninterrupted one would.
 
-  A step whose numbers are not all finite leaves parameters, optimizer, average
-  and `aux` as they were, to the bit. Up to `max_passed` of them a run, it is
-  counted all the same; the one after that is not, and nothing changes any more.
-
   Args:
-    objective: gives the loss.
-    tx: the optimizer.
-    schedule: the learning rate that it follows, for the record.
+    objective: computes the loss.
+    tx: optimizer.
+    schedule: learning rate by step, as the optimizer follows it; for the log.
     augment: (batch, key) -> batch with float images.
-    seed: of the run.
-    ema: decay of the parameter average, or None.
+    seed: seed of the run.
+    ema: decay of the parameter average; None keeps none.
     accumulate: micro-batches that the augmented batch is split into.
-    freeze: stops the gradient of the parameters that are not trained.
-    max_passed: see above.
+    freeze: stops the gradient of parameters that are not trained.
+    max_skipped_steps: non-finite steps that are skipped before one stops the
+      run (`optim.nonfinite.guard`).
 
   Returns:
-    A function whose metrics are (sum, count) pairs of float32 scalars. Its
-    constants are what the objective reads and no step changes.
+    The step. Its metrics are (sum, count) pairs of float32 scalars; `frozen`
+    are inputs of the objective that no step changes, as a teacher.
   """
 
   def train_step(
-    state: TrainState, batch: Batch, *constants: Any
+    state: TrainState, batch: Batch, *frozen: Any
   ) -> tuple[TrainState, dict]:
-    def loss(params, aux, batch, key):
-      return objective.loss(freeze(params), aux, batch, key, *constants)
-
-    gradient = jax.grad(loss, has_aux=True)
-    key = jax.random.fold_in(get_key(seed, STEP), state.step)
+    key = jax.random.fold_in(make_key(seed, STEP), state.step)
     augment_key, loss_key = jax.random.split(key)
     batch = augment(batch, augment_key)
+    gradient = jax.grad(
+      lambda params, *rest: objective.loss(freeze(params), *rest, *frozen),
+      has_aux=True,
+    )
     arguments = state.params, state.aux, batch, loss_key
     if accumulate == 1:
       grads, (metrics, aux) = gradient(*arguments)
@@ -185,23 +185,40 @@ def make_train_step(
     average = state.ema
     if ema is not None:
       average = update_ema(average, params, state.step, ema)
-    grad_squares, update_squares = map(health.get_squares, (grads, updates))
-    found = health.examine(
-      metrics["loss"][0], grad_squares, update_squares, aux
+    learning_rate = jnp.asarray(schedule(state.step), jnp.float32)
+    # A step with a non-finite value leaves the old state, to the bit.
+    state, checks = nonfinite.guard(
+      state,
+      state.replace(params=params, opt_state=opt_state, ema=average, aux=aux),
+      loss=metrics["loss"][0],
+      grads=grads,
+      updates=updates,
+      max_skipped_steps=max_skipped_steps,
     )
-    verdict, counts, changes = health.judge(
-      state.health, state.step + 1, found, max_passed
-    )
-    old = state.params, state.opt_state, state.ema, state.aux
-    new = health.select(changes, (params, opt_state, average, aux), old)
-    one = jnp.ones(())
-    metrics = metrics | {
-      "grad_norm": (jnp.sqrt(sum(grad_squares)), one),
-      "update_norm": (jnp.sqrt(sum(update_squares)), one),
-      "lr": (jnp.asarray(schedule(state.step), jnp.float32), one),
-      **health.get_verdict(verdict, found),
-    }
-    state = TrainState(state.step + counts, *new, verdict)
-    return state, metrics
+    return state, metrics | checks | {"lr": (learning_rate, jnp.ones(()))}
 
   return train_step
+
+
+def trace(
+  train_step: Callable[..., tuple[TrainState, dict]],
+  mesh: Mesh,
+  state: TrainState,
+  batch: Mapping[str, Any],
+  *frozen: Any,
+) -> jax.stages.Traced:
+  """Traces a training step on a mesh, ready to lower; it donates the state.
+
+  Args:
+    train_step: from `make_train_step`.
+    mesh: mesh that the shardings are of.
+    state: abstract state, with shardings.
+    batch: abstract batch, likewise.
+    *frozen: abstract frozen inputs, likewise.
+  """
+  shardings = jax.tree.map(lambda x: x.sharding, state)
+  jitted = jax.jit(
+    train_step, donate_argnums=0, out_shardings=(shardings, None)
+  )
+  with jax.set_mesh(mesh):
+    return jitted.trace(state, batch, *frozen)

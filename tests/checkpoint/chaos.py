@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from etils import epath
 
-from vit_jax.checkpoint import Checkpoint, Checkpointer
+from vit_jax.checkpoint import Checkpointer, CheckpointOptions
 from vit_jax.train_state import TrainState
 
-WRONG = 9  # The exit status after a state that is none of those saved.
+WRONG = 9  # Exit status after a state that was never saved.
 
 
 def make_state(step):
@@ -35,7 +35,7 @@ def main(directory):
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
     make_state(0),
   )
-  with Checkpointer(directory, Checkpoint(keep=2)) as checkpointer:
+  with Checkpointer(directory, CheckpointOptions(keep=2)) as checkpointer:
     state = checkpointer.restore(abstract)
     step = 0 if state is None else int(state.step)
     if step and not jax.tree.all(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a run that every later version must be able to go on with.
+"""Makes a run that every later version must be able to continue.
 
 python -m tests.checkpoint.fixture DIR, once for each checkpoint format; the
 result is kept in tests/checkpoint/fixtures and never made again.
@@ -16,10 +16,10 @@ import numpy as np
 from etils import epath
 
 import vit_jax
-from vit_jax.checkpoint import Checkpoint, Checkpointer
-from vit_jax.experiment import Experiment
+from tests.support import build
+from vit_jax.checkpoint import Checkpointer, CheckpointOptions
 from vit_jax.train import train
-from vit_jax.train_state import get_digest
+from vit_jax.train_state import compute_digest
 
 # Images that are made up, so that it needs no data.
 CONFIG = {
@@ -34,17 +34,17 @@ CONFIG = {
 IMAGES = np.linspace(0, 1, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
 
 
-def get_state_digests(workdir, config):
-  """sha256 of the parts of the newest state."""
-  exp = Experiment(config, jax.devices()[:1])
+def compute_state_digests(workdir, config):
+  """Computes sha256 of the parts of the newest state."""
+  exp = build(config, jax.devices()[:1])
   directory = epath.Path(workdir) / "checkpoints"
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
     state = checkpointer.restore(exp.abstract_state)
   return {
     "step": int(state.step),
-    "params": get_digest(state.params),
-    "ema": get_digest(state.ema),
-    "opt_state": get_digest(state.opt_state),
+    "params": compute_digest(state.params),
+    "ema": compute_digest(state.ema),
+    "opt_state": compute_digest(state.opt_state),
   }
 
 
@@ -52,7 +52,7 @@ def main(directory):
   workdir = pathlib.Path(directory).resolve()
   train(CONFIG, str(workdir))
   model, _ = vit_jax.load(workdir)
-  expected = get_state_digests(workdir, CONFIG)
+  expected = compute_state_digests(workdir, CONFIG)
   expected["logits"] = np.asarray(model(IMAGES)).tolist()
   # What names the machine.
   shutil.rmtree(workdir / "events")

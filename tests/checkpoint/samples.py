@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vit_jax.checkpoint import Checkpoint, Checkpointer
-from vit_jax.health import Health
-from vit_jax.train_state import TrainState
+from vit_jax.checkpoint import Checkpointer, CheckpointOptions
+from vit_jax.train_state import NonFinite, TrainState
 
 MESH = jax.make_mesh((8,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
 
@@ -28,7 +27,7 @@ def make_state(step):
     opt_state=(count, {"mu": {"head": {"kernel": kernel * 2}}}),
     ema=None,
     aux={},
-    health=jax.device_put(Health(), whole),
+    nonfinite=jax.device_put(NonFinite(), whole),
   )
 
 
@@ -43,8 +42,10 @@ def is_equal(a, b):
 
 
 def save(directory, *steps, **options):
-  record = {"config": {"x": 2}}
-  with Checkpointer(directory, Checkpoint(**options), record=record) as opened:
+  metadata = {"config": {"x": 2}}
+  with Checkpointer(
+    directory, CheckpointOptions(**options), metadata=metadata
+  ) as opened:
     for step in steps:
       opened.save(step, make_state(step))
     opened.finish()
@@ -52,5 +53,5 @@ def save(directory, *steps, **options):
 
 
 def restore(directory):
-  with Checkpointer(directory, Checkpoint()) as opened:
+  with Checkpointer(directory, CheckpointOptions()) as opened:
     return opened.restore(ABSTRACT)

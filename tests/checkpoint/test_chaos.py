@@ -3,14 +3,14 @@
 """kill -9 at any moment of saving: nothing that was saved is lost."""
 
 import os
-import pathlib
 import random
 import signal
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests.support import ROOT
+
 KILLS = int(os.environ.get("VIT_JAX_KILLS", "6"))
 
 
@@ -22,9 +22,9 @@ def live_once(directory, rng, in_the_middle):
   """Starts a process that saves, kills it, and returns what it said.
 
   Args:
-    directory: of the checkpoints.
-    rng: when to kill it.
-    in_the_middle: of a save for certain.
+    directory: directory of the checkpoints.
+    rng: draws when to kill it.
+    in_the_middle: kill it during a save for certain.
   """
   process = subprocess.Popen(
     [sys.executable, "-m", "tests.checkpoint.chaos", directory],

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from etils import epath
 
-from vit_jax.checkpoint import Checkpoint, Checkpointer
+from tests.support import build, lower
+from vit_jax.checkpoint import Checkpointer, CheckpointOptions
 from vit_jax.data import pipeline
 from vit_jax.data.augment import normalize
-from vit_jax.experiment import Experiment
 from vit_jax.optim.options import OPTIMIZERS
-from vit_jax.train_state import get_digest
+from vit_jax.train_state import compute_digest
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def directory(tmp_path):
 def test_a_state_is_restored_onto_any_mesh(config, directory, devices, mesh):
   config["model"]["variant"] = "Ti/4"
   config["mesh"] = dict(fsdp=-1)
-  exp = Experiment(config)
+  exp = build(config)
   state = exp.make_state()
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
     checkpointer.save(0, state, wait=True)
-  other = Experiment(config | {"mesh": mesh}, jax.devices()[:devices])
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
+  other = build(config | {"mesh": mesh}, jax.devices()[:devices])
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
     restored = checkpointer.restore(other.abstract_state)
   places = jax.tree.map(lambda x: x.sharding, other.abstract_state)
   assert jax.tree.map(lambda x: x.sharding, restored) == places
@@ -38,7 +38,7 @@ def test_a_state_is_restored_onto_any_mesh(config, directory, devices, mesh):
     jax.tree.leaves(state), jax.tree.leaves(restored), strict=True
   ):
     np.testing.assert_array_equal(a, b)
-  assert get_digest(restored.params) == get_digest(state.params)
+  assert compute_digest(restored.params) == compute_digest(state.params)
 
 
 def get_batch(exp, step):
@@ -70,8 +70,8 @@ def test_a_run_moves_from_mesh_to_mesh(config, tmp_path, fill_state):
   config["model"] |= dict(width=64, num_heads=2)
   config["data"]["augment"] = {}
   config["mesh"] = dict(fsdp=4, tensor=2)
-  exp = Experiment(config)
-  step = exp.lower_train_step().compile()
+  exp = build(config)
+  step = lower(exp).compile()
   state, _ = step(fill_state(exp), get_batch(exp, 0))
   expected = jax.tree.map(np.asarray, state)
   # Kept on the host, for another mesh has another set of devices.
@@ -79,10 +79,10 @@ def test_a_run_moves_from_mesh_to_mesh(config, tmp_path, fill_state):
   logits = get_logits(exp, state.params, batch)
   for devices, mesh in ((2, {}), (4, dict(fsdp=2))):
     directory = epath.Path(tmp_path) / f"for_{devices}"
-    with Checkpointer(directory, Checkpoint()) as checkpointer:
+    with Checkpointer(directory, CheckpointOptions()) as checkpointer:
       checkpointer.save(int(state.step), state, wait=True)
-    exp = Experiment(config | {"mesh": mesh}, jax.devices()[:devices])
-    with Checkpointer(directory, Checkpoint()) as checkpointer:
+    exp = build(config | {"mesh": mesh}, jax.devices()[:devices])
+    with Checkpointer(directory, CheckpointOptions()) as checkpointer:
       state = checkpointer.restore(exp.abstract_state)
     assert len(state.params["head"]["kernel"].sharding.device_set) == devices
     jax.tree.map(np.testing.assert_array_equal, state, expected)
@@ -104,11 +104,11 @@ def test_every_optimizer_is_restored(config, directory, fill_state, name):
   config["optim"] |= dict(
     name=name, momentum_dtype="bfloat16", multipliers=(("^embedding", 0.0),)
   )
-  exp = Experiment(config)
+  exp = build(config)
   state = fill_state(exp)
   opt_state = jax.tree.map(lambda x: x + 1, state.opt_state)
   state = state.replace(opt_state=opt_state)
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
     checkpointer.save(0, state, wait=True)
     restored = checkpointer.restore(exp.abstract_state)
   assert jax.tree.structure(restored) == jax.tree.structure(state)
@@ -120,47 +120,49 @@ def test_every_optimizer_is_restored(config, directory, fill_state, name):
 
 
 def test_the_newest_are_kept(config, directory):
-  exp = Experiment(config, jax.devices()[:1])
+  exp = build(config, jax.devices()[:1])
   state = exp.make_state()
-  with Checkpointer(directory, Checkpoint(every=2, keep=2)) as checkpointer:
+  with Checkpointer(
+    directory, CheckpointOptions(every=2, keep=2)
+  ) as checkpointer:
     assert checkpointer.restore(exp.abstract_state) is None
     for step in (2, 4, 6):
       assert checkpointer.is_due(step) and not checkpointer.is_due(step + 1)
       checkpointer.save(step, state.replace(step=state.step + step))
     checkpointer.finish()
-    assert checkpointer.get_latest_step() == 6
+    assert checkpointer.find_latest_step() == 6
     assert int(checkpointer.restore(exp.abstract_state).step) == 6
   assert sorted(path.name for path in directory.iterdir()) == ["4", "6"]
 
 
 def test_a_step_is_saved_once(config, directory):
-  exp = Experiment(config, jax.devices()[:1])
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
+  exp = build(config, jax.devices()[:1])
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
     checkpointer.save(3, exp.make_state(), wait=True)
     checkpointer.save(3, exp.make_state(), wait=True)
-    assert checkpointer.get_latest_step() == 3
+    assert checkpointer.find_latest_step() == 3
 
 
 def test_a_state_may_be_donated_while_it_is_saved(config, directory):
-  exp = Experiment(config, jax.devices()[:1])
+  exp = build(config, jax.devices()[:1])
   state = exp.make_state()
-  expected = get_digest(state.params)
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
+  expected = compute_digest(state.params)
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
     checkpointer.save(1, state)
     jax.jit(lambda s: jax.tree.map(lambda x: x * 0, s), donate_argnums=0)(state)
     checkpointer.wait()
     restored = checkpointer.restore(exp.abstract_state)
-  assert get_digest(restored.params) == expected
+  assert compute_digest(restored.params) == expected
 
 
 def test_what_a_killed_save_left_is_swept(config, directory):
-  exp = Experiment(config, jax.devices()[:1])
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
+  exp = build(config, jax.devices()[:1])
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
     checkpointer.save(1, exp.make_state(), wait=True)
   left = directory / "2.orbax-checkpoint-tmp"
   (left / "state").mkdir(parents=True)
-  with Checkpointer(directory, Checkpoint()) as checkpointer:
-    assert checkpointer.get_latest_step() == 1
+  with Checkpointer(directory, CheckpointOptions()) as checkpointer:
+    assert checkpointer.find_latest_step() == 1
     checkpointer.save(2, exp.make_state(), wait=True)
-    assert checkpointer.get_latest_step() == 2
+    assert checkpointer.find_latest_step() == 2
   assert not left.exists()

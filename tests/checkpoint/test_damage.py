@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are not what was written: found, and never used."""
+"""Checkpoints that differ from what was written: found, and never used."""
 
 import json
 import logging
@@ -20,16 +20,16 @@ from tests.checkpoint.samples import (
   make_state,
   restore,
 )
-from vit_jax import untrusted
 from vit_jax.checkpoint import (
-  Checkpoint,
   Checkpointer,
+  CheckpointOptions,
   checkpointer,
   load_params,
 )
-from vit_jax.checkpoint.reading import get_groups, load_metadata, verify
-from vit_jax.checkpoint.record import Damaged
+from vit_jax.checkpoint.metadata import DamagedError, to_tree
+from vit_jax.checkpoint.reading import group_arrays, load_metadata, verify
 from vit_jax.config import ConfigError, RunError
+from vit_jax.storage import untrusted
 
 
 def list_files(directory):
@@ -66,7 +66,7 @@ def check(directory, caplog):
   caplog.clear()
   params = load_params(directory)
   taken = next(n for n in (1, 2) if is_equal(params, make_state(n).params))
-  assert taken >= step and ("taken: step 1" in caplog.text) == (taken == 1)
+  assert taken >= step and ("taking step 1" in caplog.text) == (taken == 1)
   return step
 
 
@@ -114,11 +114,11 @@ def test_a_file_that_is_cut_or_gone_is_found(directory, caplog, left):
 
 
 def rewrite(directory, change):
-  """Step 2 as another program would write it, under the same record."""
+  """Step 2 as another program would write it, with the same metadata."""
   path = directory / "2"
   metadata = ocp.checkpointables_metadata(path).custom_metadata
   path.rmtree()
-  tree = {"state": change(make_state(2))}
+  tree = {"state": to_tree(change(make_state(2)))}
   ocp.save_checkpointables(path, tree, custom_metadata=metadata)
 
 
@@ -127,23 +127,23 @@ def rewrite(directory, change):
   [
     (
       lambda state: state.replace(params={"head": {"bias": jnp.ones(24)}}),
-      r"params/head/bias and 1 more arrays is not what was written",
+      r"params/head/bias .*\b1 more\b",
     ),
     (
       lambda state: jax.tree.map(
         lambda x: x.astype("float16") if x.shape == (16, 24) else x, state
       ),
-      r"opt_state/1/mu/head/kernel and 1 more arrays is not what was written",
+      r"opt_state/1/mu/head/kernel .*\b1 more\b",
     ),
     (
       lambda state: state.replace(aux={"more": jnp.ones(3)}),
-      r"aux/more is not what was written",
+      r"aux/more ",
     ),
     (
       lambda state: jax.tree.map(
         lambda x: x[::-1] if x.shape == (24,) else x, state
       ),
-      r"params/head/bias is not what was written",
+      r"params/head/bias ",
     ),
   ],
   ids=["missing", "dtype", "more", "order"],
@@ -153,7 +153,7 @@ def test_an_array_that_is_missing_or_another_is_named(
 ):
   rewrite(directory, change)
   assert check(directory, caplog) == 1
-  assert re.search(f"2: {reason}; taken: step 1", caplog.text)
+  assert re.search(f"2: .*{reason}.*; taking step 1", caplog.text)
 
 
 def test_reading_changes_nothing(directory):
@@ -171,9 +171,7 @@ def test_reading_changes_nothing(directory):
 def test_a_step_that_was_asked_for_is_not_another(directory):
   for path in list_files(directory / "2" / "state"):
     path.write_bytes(b"")
-  with pytest.raises(
-    ConfigError, match=r"no checkpoint can be trusted:\n .*/2"
-  ):
+  with pytest.raises(ConfigError, match=r"no checkpoint .*:\n .*/2"):
     load_params(directory, "2")
   assert is_equal(load_params(directory, "1"), make_state(1).params)
 
@@ -184,13 +182,13 @@ def test_a_run_without_a_sound_checkpoint_does_not_start_again(directory):
       path.write_bytes(b"")
   with pytest.raises(ConfigError) as error:
     restore(directory)
-  assert "can be trusted\n  the checkpoint of step 2 is" in str(error.value)
+  assert "\n  the checkpoint of step 2 is damaged: " in str(error.value)
   assert "\n  the checkpoint of step 1 is damaged: " in str(error.value)
 
 
 def test_the_step_of_a_damaged_checkpoint_is_saved_again(directory):
   flip(max(list_files(directory / "2"), key=lambda x: x.stat().st_size), 99)
-  with Checkpointer(directory, Checkpoint()) as opened:
+  with Checkpointer(directory, CheckpointOptions()) as opened:
     assert int(opened.restore(ABSTRACT).step) == 1
     opened.save(2, make_state(2))
     opened.finish()
@@ -200,7 +198,7 @@ def test_the_step_of_a_damaged_checkpoint_is_saved_again(directory):
 def test_another_state_is_no_damage(directory):
   """A config that slipped through is refused, and nothing is gone back to."""
   other = ABSTRACT.replace(params={"head": {"bias": ABSTRACT.step}})
-  with Checkpointer(directory, Checkpoint()) as opened:
+  with Checkpointer(directory, CheckpointOptions()) as opened:
     with pytest.raises(ConfigError) as error:
       opened.restore(other)
   text = str(error.value)
@@ -211,31 +209,29 @@ def test_another_state_is_no_damage(directory):
 def test_formats_before_and_after(directory, caplog):
   path = directory / "2" / "_CHECKPOINT_METADATA"
   content = json.loads(path.read_text())
-  record = content["custom_metadata"]["vit_jax"]
-  assert record["format"] == 1 and record["config"] == {"x": 2}
-  from vit_jax.checkpoint.record import seal
+  metadata = content["custom_metadata"]["vit_jax"]
+  assert metadata["format"] == 1 and metadata["config"] == {"x": 2}
+  from vit_jax.checkpoint.metadata import seal
 
-  content["custom_metadata"] = seal(record | {"format": 2})
+  content["custom_metadata"] = seal(metadata | {"format": 2})
   path.write_text(json.dumps(content))
-  with pytest.raises(ConfigError, match="of format 2 .* up to 1: upgrade it"):
+  with pytest.raises(ConfigError, match="format 2 .* up to 1: upgrade"):
     restore(directory)
-  with pytest.raises(ConfigError, match="upgrade it"):
+  with pytest.raises(ConfigError, match="upgrade"):
     load_params(directory)
   content["custom_metadata"] = None
   path.write_text(json.dumps(content))
   (directory / "1").rmtree()
-  with pytest.raises(
-    ConfigError, match="had none before format 1; its weights"
-  ):
+  with pytest.raises(ConfigError, match="before format 1; .*--config.init"):
     restore(directory)
   assert is_equal(load_params(directory), make_state(2).params)
   assert "2: it has no checksums" in caplog.text
 
 
 def test_arrays_that_claim_more_than_their_files_hold(directory, monkeypatch):
-  monkeypatch.setattr(untrusted, "SMALL", 0)
+  monkeypatch.setattr(untrusted, "UNPACK_FLOOR", 0)
   assert is_equal(restore(directory), make_state(2))
-  monkeypatch.setattr(untrusted, "MAX_RATIO", 0)
+  monkeypatch.setattr(untrusted, "UNPACK_RATIO", 0)
   with pytest.raises(ConfigError, match=r"arrays claim [\d,]+ bytes in files"):
     restore(directory)
   with pytest.raises(ConfigError, match=r"claim [\d,]+ bytes in files of"):
@@ -246,7 +242,7 @@ def test_hosts_verify_parts(directory):
   """Each host reads its share, and together they read it all."""
   path = directory / "2"
   _, tree = load_metadata(path)
-  groups = get_groups(tree, size=2000)
+  groups = group_arrays(tree, size=2000)
   assert sorted(sum(groups, [])) == [
     *("health/bad_step", "health/bad_tensor", "health/count", "health/passed"),
     *("opt_state/0", "opt_state/1/mu/head/kernel"),
@@ -259,7 +255,7 @@ def test_hosts_verify_parts(directory):
   for index in range(2):
     try:
       verify(path, index, 2)
-    except Damaged:
+    except DamagedError:
       failed += 1
   assert failed >= 1
 
@@ -277,7 +273,7 @@ def test_old_ones_stay_until_a_newer_one_is_sound(
       flip(max(list_files(path), key=lambda x: x.stat().st_size), 99)
 
   monkeypatch.setattr(checkpointer, "sync", damage)
-  with Checkpointer(directory, Checkpoint(keep=1)) as opened:
+  with Checkpointer(directory, CheckpointOptions(keep=1)) as opened:
     for step in (1, 2, 3, 4):
       opened.save(step, make_state(step))
     with pytest.raises(RunError, match="last checkpoint, of step 4 in"):
@@ -290,7 +286,9 @@ def test_old_ones_stay_until_a_newer_one_is_sound(
 
 def test_the_newest_the_rare_and_the_best_are_kept(tmp_path):
   directory = epath.Path(tmp_path)
-  options = Checkpoint(keep=2, keep_every=4, keep_best=1, best="test/accuracy")
+  options = CheckpointOptions(
+    keep=2, keep_every=4, keep_best=1, best="test/accuracy"
+  )
   scores = {}
   with Checkpointer(directory, options, scores=scores) as opened:
     for step, score in enumerate([0.1, 0.2, 0.9, 0.4, 0.5, 0.6, 0.7, 0.8], 1):
@@ -311,24 +309,24 @@ def test_a_deletion_that_was_cut_short_is_finished(directory):
 
 def test_what_is_given_up_is_given_up_for_a_sound_one(directory, caplog):
   """A rollback asks first, and is not told of one that has rotted since."""
-  with Checkpointer(directory, Checkpoint(keep=1)) as opened:
+  with Checkpointer(directory, CheckpointOptions(keep=1)) as opened:
     opened.restore(ABSTRACT)
     flip(max(list_files(directory / "2"), key=lambda x: x.stat().st_size), 99)
     assert opened.find_sound_step() == 1
     assert "the checkpoint of step 2 is damaged: " in caplog.text
-    assert opened.get_latest_step() == 1
+    assert opened.find_latest_step() == 1
     # What is in nobody's checkpoint any more is saved again when asked for.
     opened.save(2, make_state(2), wait=True)
     opened.finish()
   assert is_equal(restore(directory), make_state(2))
   shutil.rmtree(directory / "2")
-  with Checkpointer(directory, Checkpoint()) as opened:
+  with Checkpointer(directory, CheckpointOptions()) as opened:
     assert opened.find_sound_step() is None
 
 
 def test_the_last_sound_one_outlives_the_next_save(directory):
   """Step 2 was trusted once; only step 1 is sound when step 3 is written."""
-  with Checkpointer(directory, Checkpoint(keep=1)) as opened:
+  with Checkpointer(directory, CheckpointOptions(keep=1)) as opened:
     opened.restore(ABSTRACT)
     flip(max(list_files(directory / "2"), key=lambda x: x.stat().st_size), 99)
     assert int(opened.restore(ABSTRACT).step) == 1

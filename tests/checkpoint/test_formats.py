@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of every checkpoint format that there was: each can be gone on with."""
+"""A run of every checkpoint format: each can be continued."""
 
 import copy
 import json
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import vit_jax
-from tests.checkpoint.fixture import CONFIG, IMAGES, get_state_digests
-from vit_jax.checkpoint.record import FORMAT
+from tests.checkpoint.fixture import CONFIG, IMAGES, compute_state_digests
+from vit_jax.checkpoint.metadata import FORMAT
 from vit_jax.train import train
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
@@ -24,12 +24,12 @@ def test_every_format_has_a_fixture():
 
 
 @pytest.mark.parametrize("number", range(1, FORMAT + 1))
-def test_a_run_of_an_earlier_version_goes_on(tmp_path, number, capsys):
+def test_a_run_of_an_earlier_version_continues(tmp_path, number, capsys):
   workdir = tmp_path / "run"
   shutil.copytree(FIXTURES / f"format_{number}", workdir)
   expected = json.loads((workdir / "expected.json").read_text())
   # To the bit.
-  found = get_state_digests(workdir, CONFIG)
+  found = compute_state_digests(workdir, CONFIG)
   assert found == {name: expected[name] for name in found}
   # Another version of XLA may add up in another order.
   model, _ = vit_jax.load(workdir)

@@ -70,7 +70,7 @@ def check_refused(path, match):
   assert str(path) in str(error.value)
 
 
-def get_header(dtype="<f4", shape=(2, 3), version=1):
+def make_header(dtype="<f4", shape=(2, 3), version=1):
   """A .npy header, which may lie."""
   text = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}, }}\n"
   size = struct.pack("<H" if version == 1 else "<I", len(text))
@@ -102,7 +102,7 @@ def test_other_writers_are_read(tmp_path):
   arrays, notes = files.read_arrays(tmp_path / "x")
   check_equal(arrays, ARRAYS)
   assert notes == {"k": "v"}
-  data = get_header(version=2) + bytes(24)
+  data = make_header(version=2) + bytes(24)
   write_zip(tmp_path / "x", [("x.npy", data)])
   zeros = {"x": np.zeros((2, 3), np.float32)}
   check_equal(files.read_arrays(tmp_path / "x")[0], zeros)
@@ -144,18 +144,18 @@ def test_equal_arrays_give_equal_bytes(tmp_path, kind):
 @pytest.mark.parametrize(
   "data, match",
   [
-    (b"", "empty: give a .npz or safetensors"),
+    (b"", "empty file"),
     (b"version https://git-lfs.github.com/spec/v1\noid", "run `git lfs pull`"),
-    (b"<!doctype html><title>404</title>", "text that begins '<!doctype"),
+    (b"<!doctype html><title>404</title>", "text beginning '<!doctype"),
     (b"\x89HDF\r\n\x1a\n\0\0\0", "is HDF5: read it with h5py"),
     (b"\x1f\x8b\x08\0", "compressed"),
     (pickle.dumps({"a": 1}, protocol=2), "holds a pickle.*save_file"),
     (pickle.dumps({"a": 1}, protocol=5), "holds a pickle"),
-    (b"\xff\xd8\xff\xe0\0", "nor anything else that is known"),
+    (b"\xff\xd8\xff\xe0\0", "unknown file type"),
     (b"PK\x03\x04", "not a zip file.*fetch"),
-    (b"PK\x05\x06" + bytes(18), "holds no arrays: is it the right file"),
+    (b"PK\x05\x06" + bytes(18), "holds no arrays"),
     (struct.pack("<Q", 2) + b"{}", "holds no arrays"),
-    (struct.pack("<Q", 1 << 60) + b"{}", "nor anything else"),
+    (struct.pack("<Q", 1 << 60) + b"{}", "unknown file type"),
     (struct.pack("<Q", 1 << 20) + b"{}", "as a safetensors file.*fetch"),
     (struct.pack("<Q", 90_000) + b"{" * 90_000, "as a safetensors file"),
   ],
@@ -167,7 +167,7 @@ def test_other_files_are_named(tmp_path, data, match):
 
 def test_what_can_not_be_opened_is_named(tmp_path):
   check_refused(tmp_path / "x", "No such file")
-  check_refused(tmp_path, "a directory: name a file in it")
+  check_refused(tmp_path, "is a directory")
   (tmp_path / "file").touch()
   check_refused(tmp_path / "file" / "x", "Not a directory")
   (tmp_path / "model.ckpt.index").touch()
@@ -213,18 +213,18 @@ def test_a_flipped_bit_is_found(tmp_path, save):
 @pytest.mark.parametrize(
   "header, match",
   [
-    (get_header(shape=(2, 4)), "claims to be .*32 bytes, but holds 24"),
-    (get_header(shape=(1 << 50,)), "but holds 24"),
-    (get_header(shape=(-2, -3)), "but holds 24"),
-    (get_header(shape=(1 << 62, 0)), "but holds 24"),
-    (get_header(shape="(2, 'a')"), "shape is not valid.*fetch"),
-    (get_header(shape="(" * 5000), "array 'x': "),
-    (get_header(dtype="<U6", shape=(1,)), "holds <U6, not numbers"),
-    (get_header(dtype="V3", shape=(8,)), "not numbers"),
-    (get_header(dtype=[("a", "<f4"), ("b", "<i2")]), "not numbers"),
-    (get_header(dtype="nonsense"), "array 'x': "),
-    (get_header(version=3), "array 'x': .*3_0"),
-    (get_header()[:20], "array 'x': "),
+    (make_header(shape=(2, 4)), "claims to be .*32 bytes, but holds 24"),
+    (make_header(shape=(1 << 50,)), "but holds 24"),
+    (make_header(shape=(-2, -3)), "but holds 24"),
+    (make_header(shape=(1 << 62, 0)), "but holds 24"),
+    (make_header(shape="(2, 'a')"), "shape is not valid.*fetch"),
+    (make_header(shape="(" * 5000), "array 'x': "),
+    (make_header(dtype="<U6", shape=(1,)), "holds <U6, not numbers"),
+    (make_header(dtype="V3", shape=(8,)), "not numbers"),
+    (make_header(dtype=[("a", "<f4"), ("b", "<i2")]), "not numbers"),
+    (make_header(dtype="nonsense"), "array 'x': "),
+    (make_header(version=3), "array 'x': .*3_0"),
+    (make_header()[:20], "array 'x': "),
   ],
 )
 def test_lying_headers_are_refused(tmp_path, header, match):
@@ -246,7 +246,7 @@ def patch_sizes(path, size, packed=None):
 def test_a_zip_that_lies_takes_no_memory(tmp_path, method):
   path = tmp_path / "x.npz"
   count = 900_000_000
-  header = get_header(shape=(count,))
+  header = make_header(shape=(count,))
   write_zip(path, [("x.npy", header + bytes(24))], method)
   patch_sizes(path, len(header) + 4 * count)
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -261,7 +261,7 @@ def test_a_zip_that_lies_takes_no_memory(tmp_path, method):
 
 
 def test_a_member_shorter_than_it_claims_is_refused(tmp_path):
-  header = get_header(shape=(1000,))
+  header = make_header(shape=(1000,))
   path = tmp_path / "x.npz"
   write_zip(path, [("x.npy", header + bytes(24))], zipfile.ZIP_DEFLATED)
   patch_sizes(path, len(header) + 4000)
@@ -270,17 +270,17 @@ def test_a_member_shorter_than_it_claims_is_refused(tmp_path):
 
 def test_odd_zips_are_refused(tmp_path, monkeypatch):
   path = tmp_path / "x.npz"
-  data = get_header() + bytes(24)
+  data = make_header() + bytes(24)
   with pytest.warns(UserWarning, match="Duplicate"):
     write_zip(path, [("a.npy", data), ("a.npy", data)])
-  check_refused(path, "array 'a' is there twice")
+  check_refused(path, "array 'a' occurs twice")
   write_zip(path, [("a.npy", data), ("config.json", b"{}")])
-  check_refused(path, "no .npz: 'config.json'")
+  check_refused(path, "not a .npz file: .*'config.json'")
   write_zip(path, [("a.npy", bytes(1 << 20))], zipfile.ZIP_BZIP2)
-  check_refused(path, "array 'a' is packed in a way that numpy does not")
+  check_refused(path, "array 'a' is compressed")
   write(path, {"a": np.ones(100), "b": np.ones(100)}, overwrite=True)
   monkeypatch.setattr(files, "MAX_BYTES", 1500)
-  check_refused(path, "1,500 are the most")
+  check_refused(path, "bytes.* 1,500")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_odd_zips_are_refused(tmp_path, monkeypatch):
     (("F32", [1 << 63, 2], [0, 8]), "header"),
     (("F32", [-2], [0, 8]), "header"),
     (("O", [1], [0, 8]), "header"),
-    (("F8_E4M3", [8], [0, 8]), "array 'a' is of F8_E4M3.*convert it"),
+    (("F8_E4M3", [8], [0, 8]), "array 'a' .*F8_E4M3.*convert it"),
   ],
 )
 def test_bad_safetensors_are_refused(tmp_path, header, match):
@@ -330,15 +330,15 @@ def test_an_index_can_not_point_elsewhere(tmp_path, name):
     files.resolve(tmp_path / "model")
   for text in ("", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}'):
     index.write_text(text)
-    with pytest.raises(files.CheckpointError, match="not an index of files"):
+    with pytest.raises(files.CheckpointError, match="not an index"):
       files.resolve(index)
 
 
 @pytest.mark.parametrize(
   "name, match",
   [
-    ("README.md", "name a .npz or safetensors file; it holds none"),
-    ("weights.npz", "it holds weights.npz"),
+    ("README.md", "name a .npz or safetensors file .it holds none"),
+    ("weights.npz", "holds weights.npz"),
     ("pytorch_model.bin", "pytorch_model.bin in it holds a pickle"),
     ("saved_model.pb", "TensorFlow"),
     ("_METADATA", "Orbax"),
@@ -355,7 +355,7 @@ def test_a_file_is_overwritten_only_when_asked_and_whole(
 ):
   path = tmp_path / "x"
   path.write_text("old")
-  with pytest.raises(files.CheckpointError, match="x is there: name another"):
+  with pytest.raises(files.CheckpointError, match="x exists"):
     write(path, ARRAYS, kind=kind)
 
   def fail(_):
@@ -364,7 +364,7 @@ def test_a_file_is_overwritten_only_when_asked_and_whole(
 
   with monkeypatch.context() as patch:
     patch.setattr(files.os, "fsync", fail)
-    with pytest.raises(files.CheckpointError, match="x can not .*No space"):
+    with pytest.raises(files.CheckpointError, match="x cannot .*No space"):
       write(path, ARRAYS, overwrite=True, kind=kind)
   assert path.read_text() == "old" and os.listdir(tmp_path) == ["x"]
   write(path, ARRAYS, overwrite=True, kind=kind)
@@ -373,15 +373,15 @@ def test_a_file_is_overwritten_only_when_asked_and_whole(
 
 def test_what_can_not_be_read_back_is_not_written(tmp_path, kind):
   for array in (np.array([None]), np.ones(2, ml_dtypes.float8_e4m3fn)):
-    with pytest.raises(files.CheckpointError, match="array 'b' is of"):
+    with pytest.raises(files.CheckpointError, match="array 'b'"):
       write(tmp_path / "x", {"a": np.ones(2), "b": array}, kind=kind)
   with pytest.raises(files.CheckpointError, match="__metadata__"):
     write(tmp_path / "x", {"__metadata__": np.ones(2)}, kind=kind)
   (tmp_path / "file").touch()
-  with pytest.raises(files.CheckpointError, match="x can not be written"):
+  with pytest.raises(files.CheckpointError, match="x cannot be written"):
     write(tmp_path / "file" / "x", ARRAYS, kind=kind)
   (tmp_path / "directory").mkdir()
-  with pytest.raises(files.CheckpointError, match="directory can not be"):
+  with pytest.raises(files.CheckpointError, match="directory cannot be"):
     write(tmp_path / "directory", ARRAYS, overwrite=True, kind=kind)
   assert sorted(os.listdir(tmp_path)) == ["directory", "file"]
 
@@ -390,6 +390,7 @@ def test_object_stores_know_no_renames_and_are_copied(
   tmp_path, kind, monkeypatch
 ):
   monkeypatch.setattr(files, "_locate", lambda path: (epath.Path(path), False))
+  monkeypatch.setattr("vit_jax.storage.files.is_local", lambda path: False)
   monkeypatch.setattr(files.os, "replace", None)
   write(tmp_path / "x", ARRAYS, kind=kind)
   copies = tmp_path / "copies"

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.convert.samples import (
+from tests.support.weights import (
   HYBRID,
   MIXER,
   RESNET,
@@ -99,10 +99,10 @@ def test_what_the_file_leaves_open_is_said_with_its_source(capsys):
     *("--gelu=tanh", "--layer_norm_eps=1e-5"),
   )
   for line in (
-    "num_heads=3 (as you say)",
-    "gelu=tanh (as you say)",
-    "layer_norm_eps=1e-05 (as you say)",
-    "px=48x32 (as you say)",
+    "num_heads=3 (given)",
+    "gelu=tanh (given)",
+    "layer_norm_eps=1e-05 (given)",
+    "px=48x32 (given)",
   ):
     assert f"         {line}\n" in text
   found = load_weights("x.npz")
@@ -110,13 +110,13 @@ def test_what_the_file_leaves_open_is_said_with_its_source(capsys):
   assert found.model.layer_norm_eps == 1e-5
 
   text = run(capsys, "x.safetensors", "y.npz", size, "--num_heads=3")
-  assert "gelu=exact (how timm computes)\n" in text
-  assert "layer_norm_eps=1e-06 (the default here)\n" in text
+  assert "gelu=exact (the default of timm)\n" in text
+  assert "layer_norm_eps=1e-06 (the default of vit_jax)\n" in text
   save_weights(make_weights(HYBRID), "h.npz", "authors")
   os.remove("h.npz.json")
   text = run(capsys, "h.npz", "h.safetensors")
-  assert "std_conv_eps_in=std (the default here)\n" in text
-  assert "px=224x224 (what fits its 784 patches)\n" in text
+  assert "std_conv_eps_in=std (the default of vit_jax)\n" in text
+  assert "px=224x224 (fits its 784 patches)\n" in text
 
 
 def test_json_is_the_last_line(capsys):
@@ -149,39 +149,39 @@ def test_prefix_dtype_and_overwrite(capsys):
   with np.load("x.npz") as loaded:
     assert all(name.startswith("opt/target/") for name in loaded)
     assert {loaded[name].dtype for name in loaded} == {np.dtype("V2")}
-  check_refused(capsys, "run", "x.npz", says="x.npz is there")
+  check_refused(capsys, "run", "x.npz", says="x.npz exists")
   run(capsys, "run", "x.npz", "--overwrite")
   check_same(load_weights("x.npz"), weights)
   run(capsys, "x.npz", "other")
-  check_refused(capsys, "x.npz", "other", says="other is there")
+  check_refused(capsys, "x.npz", "other", says="other exists")
   run(capsys, "x.npz", "other", "--overwrite")
 
 
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    (["nowhere.npz", "y.npz"], "nowhere.npz: there is no such file"),
-    (["x.npz", "y.pt"], "y.pt: a name in .pt does not tell the format"),
-    (["x.npz", "y.pt"], "one of vit_jax, authors, "),
+    (["nowhere.npz", "y.npz"], "nowhere.npz does not exist"),
+    (["x.npz", "y.pt"], "y.pt: suffix .pt"),
+    (["x.npz", "y.pt"], "of vit_jax, authors, "),
     (["x.npz", "y", "--to=huging_face"], "did you mean 'hugging_face'?"),
     (["x.npz", "y.npz", "--to=tim"], "did you mean 'timm'?"),
     (["x.npz", "y.npz", "--to=timm"], "timm is written to *.safetensors"),
-    (["x.npz", "x.npz", "--overwrite"], "x.npz would be written over"),
-    (["x.npz", "./z/../x.npz", "--overwrite"], "x.npz would be written over"),
-    (["x.npz", "link.npz", "--overwrite"], "x.npz would be written over"),
-    (["x.npz", "z/up/x.npz", "--overwrite"], "x.npz would be written over"),
-    (["run", "run", "--overwrite"], "run would be written over"),
-    (["run/checkpoints/0", "run", "--overwrite"], "0 would be written over"),
-    (["hf", "hf", "--to=timm", "--overwrite"], "hf would be written over"),
-    (["x.npz", "y.npz", "--source_size=7"], "it is said to be at 7x7 px"),
+    (["x.npz", "x.npz", "--overwrite"], "x.npz would be overwritten"),
+    (["x.npz", "./z/../x.npz", "--overwrite"], "x.npz would be overwritten"),
+    (["x.npz", "link.npz", "--overwrite"], "x.npz would be overwritten"),
+    (["x.npz", "z/up/x.npz", "--overwrite"], "x.npz would be overwritten"),
+    (["run", "run", "--overwrite"], "run would be overwritten"),
+    (["run/checkpoints/0", "run", "--overwrite"], "0 would be overwritten"),
+    (["hf", "hf", "--to=timm", "--overwrite"], "hf would be overwritten"),
+    (["x.npz", "y.npz", "--source_size=7"], "stated size 7x7 px"),
     (["x.npz", "y.npz", "--source_size=1,2,3"], "must be H,W in pixels"),
     (["x.npz", "y.npz", "--source_size=true"], "must be H,W in pixels"),
     (["x.npz", "y.npz", "--layer_norm_eps=0"], "model.layer_norm_eps=0.0"),
-    (["x.npz", "y.npz", "--num_heads=4"], "num_heads=4, and the arrays show 2"),
+    (["x.npz", "y.npz", "--num_heads=4"], "num_heads=4, but the arrays show 2"),
     (["x.npz", "y.npz", "--prefix=opt/target"], "did you mean 'opt/target/'?"),
     (["h.npz", "y", "--to=hugging_face"], "stem=(1, 1)"),
     (["h.npz", "y", "--to=mixer"], "mixer is written to *.npz"),
-    (["text.npz", "y"], "text that begins 'not weights'"),
+    (["text.npz", "y"], "text beginning 'not weights'"),
   ],
 )
 def test_errors(arguments, message, capsys):

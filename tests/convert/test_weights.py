@@ -10,31 +10,31 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tests.convert.samples import (
+from tests.support.weights import (
   HYBRID,
   MIXER,
   RESNET,
   VIT,
   check_params,
   check_same,
+  compute_logits,
   count,
   edit,
-  get_logits,
   make_weights,
 )
 from vit_jax import models
 from vit_jax.convert import files
 from vit_jax.convert.formats import FORMATS
-from vit_jax.convert.weights import get_abstract_params, load_weights
+from vit_jax.convert.weights import load_weights, make_abstract_params
 from vit_jax.convert.writing import save_weights
 
 
-def get_arrays(form, variant, classes=1000, **fields):
+def compute_shapes(form, variant, classes=1000, **fields):
   """Name -> shape of a model's arrays in a format, at 224 px."""
-  model = models.get_model(classes, variant=variant, **fields)
+  model = models.make_model(classes, variant=variant, **fields)
   heads = getattr(model, "num_heads", 1)
-  ours = get_abstract_params(model, (224, 224), 3)
-  return FORMATS[form].get_expected(ours, heads)
+  ours = make_abstract_params(model, (224, 224), 3)
+  return FORMATS[form].compute_shapes(ours, heads)
 
 
 def list_base_16(spelling):
@@ -80,19 +80,19 @@ LINEN = (
 def test_the_authors_base_16_name_by_name():
   expected = list_base_16(PRE_LINEN)
   assert len(expected) == 200 and count(expected) == 86_567_656
-  assert get_arrays("authors", "B/16") == expected
-  assert get_arrays("authors_linen", "B/16") == list_base_16(LINEN)
-  found = get_arrays("authors", "B/16", 21_843, representation_size=768)
+  assert compute_shapes("authors", "B/16") == expected
+  assert compute_shapes("authors_linen", "B/16") == list_base_16(LINEN)
+  found = compute_shapes("authors", "B/16", 21_843, representation_size=768)
   assert count(found) == 103_186_515
   assert found.keys() - expected.keys() == {
     "pre_logits/kernel",
     "pre_logits/bias",
   }
   # Positions without the class token's row.
-  found = get_arrays("big_vision", "B/16")
+  found = compute_shapes("big_vision", "B/16")
   assert count(found) == 86_566_888
   assert found["pos_embedding"] == (1, 196, 768)
-  scanned = get_arrays("big_vision_scanned", "B/16")
+  scanned = compute_shapes("big_vision_scanned", "B/16")
   assert count(scanned) == 86_566_888 and len(scanned) == 16 + 8
   name = "Transformer/encoderblock/MlpBlock_0/Dense_0/kernel"
   assert scanned[name] == (12, 768, 3072)
@@ -111,7 +111,7 @@ def test_the_authors_base_16_name_by_name():
   ],
 )
 def test_how_many_arrays_the_authors_files_have(variant, number):
-  found = get_arrays("authors", variant)
+  found = compute_shapes("authors", variant)
   assert len(found) == number
   if variant == "R+Ti/16":
     assert found["embedding/kernel"] == (8, 8, 64, 192)
@@ -131,7 +131,7 @@ def test_how_many_arrays_the_authors_files_have(variant, number):
 
 
 def test_names_of_bit_mixer_and_pytorch():
-  found = get_arrays("bit", "R50x1", 21_843)
+  found = compute_shapes("bit", "R50x1", 21_843)
   unit = "resnet/block1/unit01"
   for name, shape in (
     ("resnet/root_block/standardized_conv2d/kernel", (7, 7, 3, 64)),
@@ -146,13 +146,13 @@ def test_names_of_bit_mixer_and_pytorch():
     assert found[name] == shape, name
   assert len(found) == 2 + 16 * 9 + 4 + 1 + 2
 
-  found = get_arrays("mixer", "Mixer-B/16")
+  found = compute_shapes("mixer", "Mixer-B/16")
   assert found["MixerBlock_11/token_mixing/Dense_0/kernel"] == (196, 384)
   assert found["MixerBlock_0/channel_mixing/Dense_1/kernel"] == (3072, 768)
   assert found["pre_head_layer_norm/scale"] == (768,)
   assert len(found) == 12 * 12 + 6
 
-  found = get_arrays("hugging_face", "B/16")
+  found = compute_shapes("hugging_face", "B/16")
   layer = "vit.encoder.layer.11"
   assert found[f"{layer}.attention.attention.query.weight"] == (768, 768)
   assert found[f"{layer}.attention.output.dense.bias"] == (768,)
@@ -165,7 +165,7 @@ def test_names_of_bit_mixer_and_pytorch():
   assert found["classifier.weight"] == (1000, 768)
   assert len(found) == 200
 
-  found = get_arrays("timm", "B/16")
+  found = compute_shapes("timm", "B/16")
   assert found["blocks.11.attn.qkv.weight"] == (2304, 768)
   assert found["pos_embed"] == (1, 197, 768)
   assert len(found) == 200 - 4 * 12
@@ -252,7 +252,7 @@ def test_a_class_tokens_position_goes_into_the_token(form, tmp_path):
   }
   assert changed == {"cls", "Transformer/posembed_input/pos_embedding"}
   # x + (c + p) + 0 and x + c + p have one sum in them, of the same numbers.
-  np.testing.assert_array_equal(get_logits(found), get_logits(weights))
+  np.testing.assert_array_equal(compute_logits(found), compute_logits(weights))
   save_weights(found, str(tmp_path / "y.npz"), form)
   first, second = (tmp_path / f"{name}.npz" for name in "xy")
   assert first.read_bytes() == second.read_bytes()

@@ -246,5 +246,5 @@ def test_a_jpeg_bomb_is_refused():
 
 def test_numbers_of_no_known_meaning_are_refused():
   image = Image.fromarray(np.ones((4, 4), np.float32))
-  with pytest.raises(ValueError, match="floating point"):
+  with pytest.raises(ValueError, match="floating-point"):
     transforms.decode(save(image, "TIFF"), 3)

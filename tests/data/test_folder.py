@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of images, and images that nobody took."""
+"""Folders of images, and synthetic images."""
 
 import os
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support import build
 from vit_jax.data import folder, sources, synthetic, transforms
-from vit_jax.experiment import Experiment
 from vit_jax.train import train
 
 
@@ -38,6 +38,12 @@ def photos(tmp_path):
   return tmp_path
 
 
+def list_test_paths(photos):
+  return {
+    path for path, _ in folder.load_folder(str(photos)).splits["test"].items
+  }
+
+
 def test_class_folders_with_a_tenth_for_testing(photos):
   found = folder.load_folder(str(photos))
   assert found.info.class_names == ("Dog", "cat")
@@ -45,11 +51,11 @@ def test_class_folders_with_a_tenth_for_testing(photos):
   sizes = {name: len(x) for name, x in found.splits.items()}
   assert sum(sizes.values()) == 80 and set(sizes) == {"train", "test"}
   assert 2 <= sizes["test"] <= 16
-  paths = [p for x in found.splits.values() for p in x.paths]
+  paths = [p for x in found.splits.values() for p, _ in x.items]
   assert len(set(paths)) == 80
   for examples in found.splits.values():
-    names = [path.removeprefix(f"{photos}/") for path in examples.paths]
-    assert names == sorted(names, key=folder.get_digest)
+    names = [path.removeprefix(f"{photos}/") for path, _ in examples.items]
+    assert names == sorted(names, key=folder.hash_name)
     for i in range(len(examples)):
       example = examples[i]
       image = transforms.decode(example["image"], 3)
@@ -64,21 +70,21 @@ def test_class_folders_with_a_tenth_for_testing(photos):
   lines = found.describe().splitlines()
   assert "2 classes, images: train " in lines[0]
   assert lines[0].endswith(", a tenth for testing")
-  assert lines[1] == "  1 files of other kinds are left out"
-  assert lines[2] == "  2 files are no images, and left out:"
+  assert lines[1] == "  ignored, as not jpg, png or webp: 1 files"
+  assert lines[2] == "  2 files are left out, not being images:"
 
 
 def test_the_split_of_an_image_depends_on_its_name_alone(photos):
-  before = set(folder.load_folder(str(photos)).splits["test"].paths)
+  before = list_test_paths(photos)
   for i in range(40, 60):
     write(photos / "cat" / f"{i}.jpg", i)
   folder.load_folder.cache_clear()
-  after = set(folder.load_folder(str(photos)).splits["test"].paths)
+  after = list_test_paths(photos)
   assert before < after
   assert {p for p in after if int(p.rsplit("/", 1)[1][:2]) < 40} == before
   # Fixed for ever, on every machine.
   names = [f"cat/{i:02d}.jpg" for i in range(40)]
-  chosen = [i for i, name in enumerate(names) if folder.is_for_testing(name)]
+  chosen = [i for i, name in enumerate(names) if folder.is_test_image(name)]
   assert chosen == [5, 14, 17, 21, 25]
 
 
@@ -101,15 +107,15 @@ def test_parts_of_splits(photos):
   info = sources.load_info(f"folder:{photos}")
   whole = sources.open_source(f"folder:{photos}", "train")
   part = sources.open_source(f"folder:{photos}", "train[10:20]")
-  assert list(part.paths) == list(whole.paths[10:20])
+  assert part.items == whole.items[10:20]
   both = sources.open_source(f"folder:{photos}", "test+train[:50%]")
   assert len(both) == info.count("test") + info.count("train[:50%]")
-  assert both[0]["name"] in folder.load_folder(str(photos)).splits["test"].paths
+  assert both[0]["name"] in list_test_paths(photos)
 
 
 def test_a_part_of_a_split_has_some_of_each_class(photos):
   part = sources.open_source(f"folder:{photos}", "train[:25%]")
-  counts = np.bincount(part.labels)
+  counts = np.bincount([label for _, label in part.items])
   assert len(part) == 18 and counts.min() >= 5
 
 
@@ -161,7 +167,7 @@ def test_what_is_no_folder_of_classes_is_explained(tmp_path):
   write(tmp_path / "train" / "a" / "1.png", 1)
   write(tmp_path / "train" / "b" / "1.png", 1)
   write(tmp_path / "val" / "c" / "1.png", 1)
-  with pytest.raises(sources.DataError, match="training images lack: c"):
+  with pytest.raises(sources.DataError, match="without training images: c"):
     load(tmp_path)
   with pytest.raises(sources.DataError, match="tfds:NAME.*folder:DIR"):
     sources.load_info("photos:x")
@@ -187,7 +193,7 @@ def test_a_run_on_a_folder(config, photos, tmp_path, capsys):
   config["train"] |= dict(steps=2)
   config["evals"] = {"test": dict(split="test")}
   result = train(config, str(tmp_path / "run"))
-  assert result["total"] == Experiment(config).info.count("test")
+  assert result["total"] == build(config).info.count("test")
   shown = capsys.readouterr().err
   assert "2 classes, images: train " in shown and "text.jpg" in shown
 
@@ -228,10 +234,10 @@ def test_folders_that_link_to_one_another_are_no_endless_folders(tmp_path):
 def test_a_pipe_and_a_huge_file_are_no_images(photos):
   os.mkfifo(photos / "cat" / "pipe.jpg")
   pipe = photos / "cat" / "pipe.jpg"
-  assert folder.look(str(pipe)) == (0, "no plain file")
+  assert folder.inspect_file(str(pipe)) == (0, "not a regular file")
   huge = photos / "cat" / "huge.jpg"
   with open(huge, "wb") as file:
     file.write(b"\xff\xd8\xff")
     file.truncate(transforms.MAX_BYTES + 1)
-  examples = folder.Examples([str(huge)], [0])
-  assert examples[0]["image"] == b""  # Unreadable, as other such files.
+  example = folder.read_labelled((str(huge), 0))
+  assert example["image"] == b""  # Unreadable, as other such files.

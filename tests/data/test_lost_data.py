@@ -13,12 +13,10 @@ import time
 
 import pytest
 
-from tests.data import fakes
+from tests.support import ROOT, fakes
 from vit_jax.data import pipeline, records, sources
 from vit_jax.data.info import DataError, make_read_error
 from vit_jax.data.workers import describe_end
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 # A program that reads with two workers, of which it gives the numbers.
 READER = """
@@ -106,9 +104,7 @@ def test_workers_end_with_a_run_that_is_killed(reader):
 
 def test_how_a_worker_ended_is_said_in_words():
   assert "/dev/shm" in describe_end(-signal.SIGBUS)
-  assert describe_end(-signal.SIGSEGV) == (
-    "was ended by signal 11 (SIGSEGV): see the system's log"
-  )
+  assert "signal 11 (SIGSEGV)" in describe_end(-signal.SIGSEGV)
   assert describe_end(3).startswith("ended with status 3")
 
 
@@ -138,7 +134,7 @@ def test_a_damaged_record_is_named_and_others_are_read(shard):
       bad.append(str(error))
   (text,) = bad
   assert str(shard) in text and "hash mismatch" in text
-  assert "prepare the set anew" in text
+  assert "prepare the set again" in text
 
 
 def test_a_shard_that_is_cut_empty_or_gone_is_named(shard):
@@ -147,10 +143,10 @@ def test_a_shard_that_is_cut_empty_or_gone_is_named(shard):
   first, last = opened[0], opened[1400]
   for size in (len(whole) // 2, 0):
     os.truncate(shard, size)
-    with pytest.raises(DataError, match=f"{shard.name} can not be read"):
+    with pytest.raises(DataError, match=f"{shard.name} cannot be read"):
       read(shard)[0]
   # Cut while it is open: the library itself gives an empty record.
-  with pytest.raises(DataError, match="record 1,400 is not there"):
+  with pytest.raises(DataError, match="record 1,400 is missing"):
     opened[1400]
   shard.unlink()
   with pytest.raises(DataError, match="No such file"):
@@ -166,7 +162,7 @@ def test_deleted_data_are_read_on_where_they_are_open(shard):
   shutil.rmtree(shard.parents[2])
   assert opened[3] == first and opened[1400]
   with pytest.raises(
-    DataError, match="no directory .*/data any more"
+    DataError, match="directory .*/data no longer exists"
   ) as caught:
     fresh[3]
   assert "mount its disk again" in str(caught.value)
@@ -175,7 +171,7 @@ def test_deleted_data_are_read_on_where_they_are_open(shard):
 def test_a_store_has_no_directory_that_could_be_gone(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   error = make_read_error("gs://bucket/set/x", "HTTP 503")
-  assert str(error).startswith("gs://bucket/set/x can not be read: HTTP 503\n")
+  assert str(error).startswith("gs://bucket/set/x cannot be read: HTTP 503\n")
 
 
 def test_a_folder_that_is_gone_is_not_so_many_bad_images(tmp_path):
@@ -189,15 +185,15 @@ def test_a_folder_that_is_gone_is_not_so_many_bad_images(tmp_path):
   dataset = pipeline.make_train_dataset(
     data, 3, source, batch_size=8, rows=range(8), seed=0
   )
-  pathlib.Path(source.paths[0]).unlink()
+  pathlib.Path(source.items[0][0]).unlink()
   assert source[0]["image"] == b"" and len(dataset[0]["image"]) == 8
   (tmp_path / "photos").rename(tmp_path / "elsewhere")
-  with pytest.raises(DataError, match=f"no directory {tmp_path}/photos any"):
+  with pytest.raises(DataError, match=f"directory {tmp_path}/photos no longer"):
     dataset[1]
   (tmp_path / "elsewhere").rename(tmp_path / "photos")
   assert len(dataset[1]["image"]) == 8
   # A disk that answers with another error is no bad image either.
-  path = pathlib.Path(source.paths[1])
+  path = pathlib.Path(source.items[1][0])
   path.unlink()
   path.symlink_to(path.name)
   with pytest.raises(DataError, match="Too many levels of symbolic links"):

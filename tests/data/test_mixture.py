@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support import build
 from vit_jax.data import mixture, pipeline, sources
-from vit_jax.experiment import Experiment
 from vit_jax.train import train
 
 
@@ -110,7 +110,7 @@ def test_a_mixture_is_its_parts_laid_end_to_end():
   "name", ["tfds:digits", "0*tfds:a", "-1*tfds:a", "1*", "1*a:b,2*a:b", "x*a:b"]
 )
 def test_a_bad_mixture_is_explained(name):
-  with pytest.raises(sources.DataError, match=r"mix:WEIGHT\*SOURCE.*see"):
+  with pytest.raises(sources.DataError, match=r"invalid part.*WEIGHT\*SOURCE"):
     sources.load_info(f"mix:{name}")
 
 
@@ -148,7 +148,7 @@ def test_a_run_on_a_mixture(config, two, tmp_path, capsys):
   config["train"] |= dict(steps=2)
   config["evals"] = {"test": dict(split="test")}
   result = train(config, str(tmp_path / "run"))
-  exp = Experiment(config)
+  exp = build(config)
   assert exp.num_classes == 13
   assert result["total"] == exp.info.count("test") > 360
   shown = capsys.readouterr().err

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests.support import build, lower
 from vit_jax.config import ConfigError
+from vit_jax.convert.load import load
 from vit_jax.data import pipeline, sources
-from vit_jax.experiment import Experiment
-from vit_jax.pretrained import load
 from vit_jax.train import train
 
 # Image -> its labels: the brightness of its four quarters, by class.
@@ -94,12 +94,12 @@ def test_a_run_is_scored_on_all_labels(quarters, config, tmp_path):
   )
   if quarters is None:
     with pytest.raises(ConfigError, match="set --config.data.label_slots"):
-      Experiment(config)
+      build(config)
     config["data"]["label_slots"] = 3
   config["objective"] = dict(cross_entropy="sigmoid")
   config["train"] |= dict(steps=4, batch_size=40)
   config["evals"] = {"test": dict(split="test", batch_size=24)}
-  assert Experiment(config).abstract_batch["label"].shape == (40, 3)
+  assert build(config).abstract_batch["label"].shape == (40, 3)
   result = train(config, str(tmp_path / "run"))
   model, preprocess = load(str(tmp_path / "run"))
   logits = np.asarray(model(preprocess([get_png(x) for x in LABELS])))
@@ -120,5 +120,5 @@ def test_mixup_of_several_labels(quarters, config, tmp_path):
     label_slots=4,
     augment=dict(mixup=0.5),
   )
-  text = Experiment(config).lower_train_step().as_text()
+  text = lower(build(config)).as_text()
   assert "tensor<16x4xi32>" in text

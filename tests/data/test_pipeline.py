@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from vit_jax import sharding
-from vit_jax.convert.records import make_preprocess
 from vit_jax.data import pipeline, sources, transforms
-from vit_jax.pretrained import Preprocess
+from vit_jax.data.preprocess import Preprocess
+from vit_jax.devices.mesh import make_mesh
 
 BATCH = 96
 
@@ -79,13 +79,9 @@ def test_the_library_sees_what_evaluation_sees(data, crop):
   dataset = pipeline.make_eval_dataset(
     data, 3, examples, batch_size=3, rows=range(3)
   )
-  manifest = make_preprocess(data.shape, 3, crop=data.eval_crop)
+  height, width = data.shape
   preprocess = Preprocess(
-    size=(manifest["height"], manifest["width"]),
-    channels=manifest["channels"],
-    mean=tuple(manifest["mean"]),
-    std=tuple(manifest["std"]),
-    crop=manifest["crop"],
+    height=height, width=width, channels=3, crop=data.eval_crop
   )
   values = preprocess([example["image"] for example in examples])
   # Whole numbers again, exactly: a value is off by 1e-7 at most.
@@ -177,7 +173,7 @@ def test_evaluation_is_shared_by_processes(data, source):
 
 
 def test_batches_lie_where_the_mesh_wants_them(data):
-  mesh = sharding.make_mesh(fsdp=4, tensor=2)
+  mesh = make_mesh(fsdp=4, tensor=2)
   batches = pipeline.make_train_batches(
     data, mesh, 1, batch_size=16, seed=7, start_step=3
   )
@@ -190,7 +186,7 @@ def test_batches_lie_where_the_mesh_wants_them(data):
 
 
 def test_to_device_keeps_order_and_ends(data):
-  mesh = sharding.make_mesh()
+  mesh = make_mesh()
   batches = ({"x": np.arange(8) + i} for i in range(5))
   found = [np.asarray(b["x"]) for b in pipeline.to_device(batches, mesh, 8)]
   np.testing.assert_array_equal(found, np.arange(8) + np.arange(5)[:, None])

@@ -45,7 +45,7 @@ def distort(image, op, magnitude, negative=False, centre=(0, 0)):
 
 
 # What the released code makes of a level, of which 10 was once the largest.
-def get_factor(level):
+def to_factor(level):
   return level / 10 * 1.8 + 0.1
 
 
@@ -60,15 +60,15 @@ PILLOW = {
     x, min(max(int(level / 10 * 4), 1), 8)
   ),
   "Solarize": lambda x, level: ImageOps.solarize(x, get_threshold(level)),
-  "Color": lambda x, level: ImageEnhance.Color(x).enhance(get_factor(level)),
+  "Color": lambda x, level: ImageEnhance.Color(x).enhance(to_factor(level)),
   "Contrast": lambda x, level: ImageEnhance.Contrast(x).enhance(
-    get_factor(level)
+    to_factor(level)
   ),
   "Brightness": lambda x, level: ImageEnhance.Brightness(x).enhance(
-    get_factor(level)
+    to_factor(level)
   ),
   "Sharpness": lambda x, level: ImageEnhance.Sharpness(x).enhance(
-    get_factor(level)
+    to_factor(level)
   ),
 }
 

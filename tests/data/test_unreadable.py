@@ -47,7 +47,7 @@ def test_the_next_takes_the_place_of_an_unreadable_image(photos):
   decoded = examples.Decoded(source, 3)
   expected = decoded[11]
   for index in (9, 10, len(source) - 1):
-    cut(pathlib.Path(source.paths[index]))
+    cut(pathlib.Path(source.items[index][0]))
   for index in (9, 10):
     found = decoded[index]
     assert found["unreadable"] == index
@@ -73,7 +73,7 @@ def test_the_next_takes_the_place_of_an_unreadable_image(photos):
 def test_each_is_counted_and_logged_once_with_its_path(photos, caplog):
   source = sources.open_source(f"folder:{photos}", "train")
   for index in (3, 5):
-    cut(pathlib.Path(source.paths[index]))
+    cut(pathlib.Path(source.items[index][0]))
   found = unreadable.Unreadable(source, 0.05)
   with caplog.at_level(logging.WARNING):
     for _ in range(3):
@@ -84,19 +84,19 @@ def test_each_is_counted_and_logged_once_with_its_path(photos, caplog):
   assert len(lines) == 2
   for line, index, number in zip(lines, (3, 5), (1, 2), strict=True):
     assert line.startswith(f"unreadable image {number} of {allowed} allowed")
-    assert source.paths[index] in line and "truncated or broken JPEG" in line
+    assert source.items[index][0] in line and "truncated or broken JPEG" in line
 
 
 def test_one_more_than_the_share_stops(photos):
   source = sources.open_source(f"folder:{photos}", "train")
   for index in range(3):
-    cut(pathlib.Path(source.paths[index]))
+    cut(pathlib.Path(source.items[index][0]))
   found = unreadable.Unreadable(source, 2 / len(source))
   found.add(np.array([0, 1]))
   with pytest.raises(sources.DataError) as caught:
     found.add(np.array([2]))
   text = str(caught.value)
-  assert source.paths[2] in text
+  assert source.items[2][0] in text
   assert f"3 of {len(source)} images" in text and "allows 2" in text
   with pytest.raises(sources.DataError, match="allows 0"):
     unreadable.Unreadable(source, 0.0).add(np.array([1]))
@@ -104,13 +104,13 @@ def test_one_more_than_the_share_stops(photos):
 
 def test_a_source_of_nothing_readable_ends():
   bad = [dict(image=b"?", label=0, name=f"path/{i}".encode()) for i in range(3)]
-  with pytest.raises(sources.DataError, match="no image of 3.*path/0"):
+  with pytest.raises(sources.DataError, match="3 images in a row.*path/0"):
     examples.Decoded(bad, 3)[1]
 
 
 def test_a_file_that_is_gone_is_unreadable(photos):
   source = sources.open_source(f"folder:{photos}", "train")
-  pathlib.Path(source.paths[2]).unlink()
+  pathlib.Path(source.items[2][0]).unlink()
   assert examples.Decoded(source, 3)[2]["unreadable"] == 2
   with pytest.raises(sources.DataError, match="0 bytes"):
     unreadable.Unreadable(source, 0.0).add(np.array([2]))
@@ -118,11 +118,11 @@ def test_a_file_that_is_gone_is_unreadable(photos):
 
 def test_evaluation_counts_what_it_can_not_read(photos, caplog):
   source = sources.open_source(f"folder:{photos}", "train")
-  cut(pathlib.Path(source.paths[4]))
+  cut(pathlib.Path(source.items[4][0]))
   found = examples.EvalExamples(source, len(source) + 2, (8, 8), 3, None, None)
   example = found[4]
   assert not example["image"].any() and example["mask"]
-  assert example["label"] == source.labels[4] and example["unreadable"] == 4
+  assert example["label"] == source.items[4][1] and example["unreadable"] == 4
   assert not found[len(source)]["mask"]
 
 
@@ -133,7 +133,7 @@ def test_runs_go_on_or_stop_as_the_user_chooses(
   config["train"] |= dict(steps=6)
   config["evals"] = {"test": dict(split="test")}
   bad = {
-    split: sources.open_source(f"folder:{photos}", split).paths[1]
+    split: sources.open_source(f"folder:{photos}", split).items[1][0]
     for split in ("train", "test")
   }
   for path in bad.values():

@@ -16,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from vit_jax.data import pipeline, sources, transforms, vtab
-from vit_jax.sharding import make_mesh
+from vit_jax.devices.mesh import make_mesh
 
 # What VTAB's code says: the set; where val200 and test are taken from, in the
 # words of TFDS; classes; the first of val200 in that split; images of test.
@@ -284,7 +284,7 @@ def test_real_sizes_and_classes(name, tmp_path):
       f"tfds:{dataset}", str(tmp_path)
     ).splits.items()
   }
-  parts = vtab.get_parts(name, sizes)
+  parts = vtab.compute_parts(name, sizes)
   train, held = parts["train800val200"]
   assert train == ("train", 0, 800)
   assert held == (val.partition("[")[0], first, first + 200)
@@ -306,7 +306,7 @@ def test_sizes_of_sun397_are_those_of_tfdss_lists():
   for split, short in lists.items():
     path = f"image_classification/sun397_tfds_{short}.txt"
     lines = tfds.core.tfds_path(path).read_text().splitlines()
-    assert len(lines) == sources.KNOWN["sun397/tfds"].splits[split]
+    assert len(lines) == sources.CATALOGUE["sun397/tfds"].splits[split]
 
 
 def test_all_thousand(tmp_path):
@@ -374,9 +374,9 @@ def test_other_splits_are_refused(split, tmp_path):
   [
     ("vtab:kitti_dist", "python -m vit_jax.prepare kitti\n"),
     ("vtab:sun397", "python -m vit_jax.prepare sun397/tfds\n"),
-    ("vtab:resisc45", "by hand.*prepare resisc45 --manual_dir=DIR"),
-    ("vtab:retinopathy", "by hand.*detection/btgraham-300 --manual_dir=DIR"),
-    ("vtab:Clevr_Dist", "no task of VTAB: did you mean 'clevr_dist'"),
+    ("vtab:resisc45", "download .*prepare resisc45 --manual_dir=DIR"),
+    ("vtab:retinopathy", "download .*detection/btgraham-300 --manual_dir=DIR"),
+    ("vtab:Clevr_Dist", "vtab:Clevr_Dist.* did you mean 'clevr_dist'"),
   ],
 )
 def test_what_is_missing_comes_with_a_remedy(source, message, tmp_path):
@@ -394,5 +394,5 @@ def test_another_set_of_that_name_is_refused(write, few, tmp_path):
   written = write("dtd")
   version = sources.find_directory("dtd", written.data_dir)
   shutil.copytree(version, tmp_path / "clevr" / version.name)
-  with pytest.raises(sources.DataError, match="is not clevr as TFDS"):
+  with pytest.raises(sources.DataError, match="is not clevr of TFDS"):
     sources.open_source("vtab:clevr_count", "test", str(tmp_path))

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The property that all readers of files of strangers have.
+"""The property that all readers of untrusted files have.
 
-Whatever the bytes are, the answer keeps the bounds or is one clear error, and
-no other file is opened.
+For any bytes, the result keeps the bounds or is one clear error, and no other
+file is opened.
 """
 
 import os
@@ -16,7 +16,7 @@ from etils import epath
 
 from tests.fuzz.readers import Reader
 
-# Where Python and its packages lie, which import lazily.
+# Directories of Python and its packages, which import lazily.
 OWN = (sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"))
 OWN += tuple(path for path in sys.path if path.endswith("site-packages"))
 OWN += (str(pathlib.Path(__file__).parent.parent.parent), "/proc/", "/dev/null")

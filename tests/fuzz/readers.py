@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every reader of files of strangers, as a function of one file's bytes."""
+"""Every reader of untrusted files, as a function of one file's bytes."""
 
 import dataclasses
 import io
@@ -18,43 +18,40 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 from PIL import Image
 
-from vit_jax import untrusted
 from vit_jax.config import ConfigError
-from vit_jax.convert import files, records
-from vit_jax.convert.manifest import check_record
-from vit_jax.data import (
-  fingerprint,
-  listing,
-  manifest,
-  sources,
-  stored,
-  tar,
-  transforms,
-)
+from vit_jax.convert import files, manifest
+from vit_jax.convert.manifest_checks import check_manifest
+from vit_jax.convert.published import find_recommended
+from vit_jax.data import fingerprint, sources, tfds_builders, transforms
 from vit_jax.data import records as array_records
-from vit_jax.models.public import find_recommended
-from vit_jax.progress import Progress
+from vit_jax.data.preprocess import MAX_CHANNELS, Preprocess
+from vit_jax.metrics.progress import Progress
+from vit_jax.prepare import archives, image_list, listing
+from vit_jax.storage import untrusted
 
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 
 # Smaller than they are, so that many inputs reach them in little time.
 BOUNDS = (
-  *((transforms, "MAX_PIXELS", 1 << 22), (untrusted, "SMALL", 1 << 24)),
-  *((tar, "MAX_HEADERS", 1 << 16), (stored, "MAX_CLASSES", 1 << 16)),
+  *((transforms, "MAX_PIXELS", 1 << 22), (untrusted, "UNPACK_FLOOR", 1 << 24)),
+  *(
+    (archives, "MAX_HEADERS", 1 << 16),
+    (tfds_builders, "MAX_CLASSES", 1 << 16),
+  ),
   (untrusted, "MAX_TEXT", 1 << 20),
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-  """How one kind of file is read.
+  """A reader of one kind of file.
 
   Attributes:
     file: the name of the file that the bytes are written to.
     read: (its directory) reads it, and asserts what must hold of the result.
-    seeds: makes files that are right.
-    prepare: (directory) writes what lies beside the file.
-    error: what it may raise.
+    seeds: makes valid files.
+    prepare: (directory) writes the files beside it.
+    error: class of errors that it may raise.
   """
 
   file: str
@@ -67,7 +64,7 @@ class Reader:
 def read_weights(path):
   arrays, _ = files.read_arrays(path)
   size = sum(array.nbytes for array in arrays.values())
-  assert size <= untrusted.get_most(os.path.getsize(path))
+  assert size <= untrusted.compute_unpack_limit(os.path.getsize(path))
   assert all(array.dtype.kind in "biufcV" for array in arrays.values())
 
 
@@ -106,13 +103,12 @@ def make_index():
   return [json.dumps({"metadata": {}, "weight_map": shards}).encode()]
 
 
-def read_record(path, kind):
-  record = check_record(records.load_record(path), kind)
-  size = record["preprocess"]
-  if size:
-    assert 1 <= size["channels"] <= records.MAX_CHANNELS
-    assert len(size["mean"]) == len(size["std"]) == size["channels"]
-    assert max(size["height"], size["width"]) <= 16384
+def check_section(path, kind):
+  found = check_manifest(manifest.load_manifest(path), kind)["preprocess"]
+  if found:
+    assert 1 <= found.channels <= MAX_CHANNELS
+    assert len(found.mean) == len(found.std) == found.channels
+    assert max(found.size) <= 16384
 
 
 MANIFEST = {
@@ -120,7 +116,9 @@ MANIFEST = {
   "num_classes": 2,
   "class_names": ["a", "b"],
   "cross_entropy": "softmax",
-  "preprocess": records.make_preprocess((224, 224), 3, crop=0.875),
+  "preprocess": Preprocess(
+    height=224, width=224, channels=3, crop=0.875
+  ).to_json(),
 }
 HUGGING_FACE = {
   "model_type": "vit",
@@ -153,7 +151,7 @@ def dump(*values):
 
 def read_manifest(directory):
   for kind in ("vit", None):
-    read_record(directory / "x.npz", kind)
+    check_section(directory / "x.npz", kind)
 
 
 def read_recommended(directory):
@@ -167,12 +165,12 @@ def make_recommended():
 
 def read_labels(directory, file):
   progress = Progress(stream=io.StringIO())
-  source = manifest.load_manifest(
+  source = image_list.load_image_list(
     str(directory / file), "x", str(directory), progress
   )
   for split in source.splits.values():
     for i in range(len(split.keys)):
-      path = pathlib.Path(os.path.abspath(split.get_path(i).split(".tar#")[0]))
+      path = pathlib.Path(os.path.abspath(split.locate(i).split(".tar#")[0]))
       assert path.is_relative_to(directory), path
       try:
         name, _, labels = split.load(i)
@@ -205,7 +203,7 @@ def prepare_labels(directory):
 def read_tar(directory):
   path = str(directory / "x.tar")
   try:
-    manifest.list_members(path, "x")
+    image_list.list_members(path, "x")
   except (OSError, tarfile.TarError):
     pass  # Which `find_members` explains.
   archive = listing.list_archive(path)
@@ -298,8 +296,8 @@ INFO = "dataset_info.json"
 
 def read_set(directory):
   info = sources.load_info("tfds:small", str(directory.parent.parent))
-  assert info.num_classes <= stored.MAX_CLASSES
-  for split in stored.open_builder(directory).info.splits.values():
+  assert info.num_classes <= tfds_builders.MAX_CLASSES
+  for split in tfds_builders.open_builder(directory).info.splits.values():
     assert {path.parent for path in split.filepaths[:9]} <= {directory}
 
 
@@ -364,7 +362,7 @@ READERS = {
   "manifest": Reader("x.npz.json", read_manifest, dump(MANIFEST)),
   "config": Reader(
     "config.json",
-    lambda d: read_record(d / "x.safetensors", "vit"),
+    lambda d: check_section(d / "x.safetensors", "vit"),
     dump(HUGGING_FACE, TIMM),
   ),
   "recommended": Reader(

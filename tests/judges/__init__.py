@@ -12,9 +12,9 @@ import numpy as np
 from vit_jax import models
 from vit_jax.convert import Weights
 from vit_jax.convert.npz import POSITION
-from vit_jax.convert.records import make_preprocess
 from vit_jax.convert.resample import resample_positions
-from vit_jax.convert.weights import get_abstract_params
+from vit_jax.convert.weights import make_abstract_params
+from vit_jax.data.preprocess import Preprocess
 
 TOLERANCE = 3e-5  # float32 summed in another order, through 24 blocks.
 STEM_TOLERANCE = 1e-4  # And through convolutions of very uneven channels.
@@ -30,9 +30,9 @@ def make_weights(
   """A model of which every array, biases and norms too, moves the logits."""
   rng = np.random.default_rng(0)
   fields = dict(dtype="float32") | fields
-  model = models.get_model(num_classes, variant=variant, **fields)
+  model = models.make_model(num_classes, variant=variant, **fields)
   params = {}
-  for path, array in get_abstract_params(model, size, channels).items():
+  for path, array in make_abstract_params(model, size, channels).items():
     x = rng.standard_normal(array.shape, np.float32)
     if path.startswith(("conv_root/", "block")) and path.endswith("kernel"):
       # Small enough in some channels for the epsilons of the stem to count.
@@ -43,7 +43,7 @@ def make_weights(
     else:
       x *= 0.2
     params[path] = 1 + x if path.endswith("scale") else x
-  preprocess = make_preprocess(size, channels)
+  preprocess = Preprocess(height=size[0], width=size[1], channels=channels)
   return Weights(
     params=params,
     variant=variant,
@@ -81,14 +81,16 @@ def make_images(size=(224, 224), channels=3):
 
 def resize(weights, size, kernel):
   """Weights for images of another size."""
-  layouts = (weights.model.get_layout(*x) for x in (weights.size, size))
+  layouts = (weights.model.make_layout(*x) for x in (weights.size, size))
   position = resample_positions(
     weights.params[POSITION], *(x.grid for x in layouts), kernel
   )
   return dataclasses.replace(
     weights,
     params=weights.params | {POSITION: position},
-    preprocess=make_preprocess(size, weights.preprocess["channels"]),
+    preprocess=dataclasses.replace(
+      weights.preprocess, height=size[0], width=size[1]
+    ),
   )
 
 

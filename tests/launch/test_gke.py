@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """launch/gke.yaml: known fields alone, and what exit statuses lead to."""
 
-import pathlib
 import re
 import string
 import subprocess
@@ -10,11 +9,10 @@ import subprocess
 import pytest
 import yaml
 
+from tests.support import ROOT
 from vit_jax.config import BAD_CONFIG, PREEMPTED, WATCHDOG
 
-TEXT = (
-  pathlib.Path(__file__).parent.parent.parent / "launch/gke.yaml"
-).read_text()
+TEXT = (ROOT / "launch/gke.yaml").read_text()
 COMMAND = """python -m vit_jax.main --config=x.py --config.y='("it: #$", 1)'"""
 VALUES = dict(
   NAME="vit",

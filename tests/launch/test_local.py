@@ -15,9 +15,7 @@ import time
 import pytest
 
 from launch import local
-
-ROOT = pathlib.Path(__file__).parent.parent.parent
-
+from tests.support import ROOT
 
 HEAD = """
 import os, pathlib, signal, subprocess, sys, time
@@ -118,7 +116,7 @@ def test_gpus_are_dealt_out():
   ],
 )
 def test_the_status_of_a_run(ended, status):
-  assert local.get_status(ended) == status
+  assert local.choose_status(ended) == status
 
 
 def test_the_first_failure_is_named_and_the_others_end_by_themselves(tmp_path):
@@ -154,7 +152,7 @@ os.kill(os.getpid(), signal.SIGKILL)
   assert err.splitlines() == [
     "local.py: process 1 was ended by SIGKILL",
     "local.py: the others have 0.5 s to end",
-    "local.py: SIGTERM to what still runs",
+    "local.py: sending SIGTERM to the processes that still run",
     "local.py: process 0 was ended by SIGTERM",
   ]
 
@@ -185,7 +183,7 @@ time.sleep(600)
   out, err = capfd.readouterr()
   assert status == 7
   assert err.splitlines()[-2:] == [
-    "local.py: SIGKILL to what still runs",
+    "local.py: sending SIGKILL to the processes that still run",
     "local.py: process 0 was ended by SIGKILL",
   ]
   helper = int(out.removeprefix("[0] "))
@@ -283,7 +281,7 @@ def test_what_is_dropped_is_said():
   process.send_signal(signal.SIGINT)
   err = process.stderr.read()
   assert process.wait(600) == 42
-  said = "local.py: Broken pipe: what comes for <stdout> is dropped\n"
+  said = "local.py: Broken pipe: further output to <stdout> is dropped\n"
   assert err.count(said) == 1 and err.count("ended with status 42") == 2
 
 
@@ -328,11 +326,11 @@ sys.exit(42)
     (["-n", "2"], "there is no command: put it after --"),
     (["-n", "2", "true"], "there is no command: put it after --"),
     (["-n", "0", "--", "true"], "-n 0: there must be at least one process"),
-    (["-n", "2", "--devises=1", "--", "true"], "--devises=1 is no flag"),
+    (["-n", "2", "--devises=1", "--", "true"], "unknown flag --devises=1"),
     (["-n", "2", "--devices=0", "--", "true"], "--devices=0: there must be"),
     (["-n", "2", "--grace=-1", "--", "true"], "--grace=-1 must be seconds"),
     (["-n", "2", "--", "nosuch"], "nosuch: command not found: activate its"),
-    (["-n", "3", "--", "true"], "3 processes can not share 8 GPUs evenly"),
+    (["-n", "3", "--", "true"], "3 processes cannot share 8 GPUs"),
   ],
 )
 def test_bad_usage(argv, message, capsys):
@@ -357,8 +355,6 @@ def test_two_processes_of_a_run_are_interrupted_and_go_on(tmp_path, data_dir):
       ],
       "-n",
       "2",
-      # Half of a run's seconds are XLA's optimisations.
-      JAX_DISABLE_MOST_OPTIMIZATIONS="1",
     )
 
   process = start_run()

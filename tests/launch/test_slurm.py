@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests.support import ROOT
+
 SCRIPT = ROOT / "launch/slurm.sh"
 
 # Notes how it was called; srun runs its command as one task.

@@ -5,12 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.test_vit import (
-  embed_patches,
-  gelu_tanh,
-  layer_norm,
-  make_params,
-)
+from tests.support.equations import embed_patches, gelu_tanh, layer_norm
+from tests.support.models import make_params
 from vit_jax import models
 
 
@@ -36,7 +32,7 @@ def forward(params, image, patch):
 
 @pytest.mark.parametrize("unroll", [1, 3])
 def test_forward_is_the_papers_equations(unroll):
-  model = models.get_model(
+  model = models.make_model(
     5,
     variant="Mixer-B/4",
     width=16,
@@ -50,13 +46,15 @@ def test_forward_is_the_papers_equations(unroll):
   params = make_params(model, image)
   expected = forward(params, image, 4)
   arrays = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
-  logits = model.apply({"params": arrays}, jnp.asarray(image, jnp.float32))
+  logits = jax.jit(model.apply)(
+    {"params": arrays}, jnp.asarray(image, jnp.float32)
+  )
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_another_size_than_that_of_training_is_another_model():
   """Token mixing has one weight a token."""
-  model = models.get_model(5, variant="Mixer-B/4", width=16, depth=1)
-  variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+  model = models.make_model(5, variant="Mixer-B/4", width=16, depth=1)
+  variables = {"params": make_params(model, jnp.zeros((1, 8, 8, 3)))}
   with pytest.raises(Exception, match="shape"):
     model.apply(variables, jnp.zeros((1, 12, 12, 3)))

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.support.models import make_params
 from vit_jax import models
-from vit_jax.flops import count_flops
 from vit_jax.models.encoder import drop_branch
+from vit_jax.models.flops import count_flops
 from vit_jax.sharding import get_letters, get_path
 
 IMAGE = jax.random.normal(jax.random.key(1), (64, 8, 8, 3))
@@ -20,12 +21,9 @@ IMAGE = jax.random.normal(jax.random.key(1), (64, 8, 8, 3))
 def make(**fields):
   """A small model and its parameters, none of them zero."""
   fields = dict(variant="mu/2", depth=2, dtype="float32") | fields
-  model = models.get_model(3, **fields)
-  params = jax.jit(model.init)(jax.random.key(0), IMAGE[:1])["params"]
-  params = jax.tree.map(
-    lambda p: p + 0.1 * jax.random.normal(jax.random.key(2), p.shape), params
-  )
-  return model, params
+  model = models.make_model(3, **fields)
+  params = make_params(model, IMAGE[:1])
+  return model, jax.tree.map(lambda p: p.astype(np.float32), params)
 
 
 def run(model, params, image=IMAGE, *, train=True, seed=3):
@@ -124,7 +122,7 @@ def test_patches_that_are_left_keep_their_positions(fields):
   full, _ = make(**fields)
   _, some = run(dropping, params)
   _, every = run(full, params)
-  prefix = full.get_layout(8, 8).prefix
+  prefix = full.make_layout(8, 8).prefix
   assert some["embedded"].shape == (64, prefix + 8, 32)
   orders = set()
   for example in range(4):
@@ -180,7 +178,7 @@ def test_intermediates_lead_to_the_logits():
   ],
 )
 def test_other_models_give_theirs(variant, names):
-  model = models.get_model(3, variant=variant, head_bias=-3.0)
+  model = models.make_model(3, variant=variant, head_bias=-3.0)
   image = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
   params = jax.eval_shape(model.init, jax.random.key(0), image)
   logits, found = jax.eval_shape(

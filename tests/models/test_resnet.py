@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """ResNets against loops in NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.support.models import make_params
 from vit_jax import models
 from vit_jax.models import resnet
 
@@ -65,20 +68,12 @@ def pool(x, padding):
   )
 
 
-def randomize(params, seed=1):
-  """Parameters with no zeros in them, in float64."""
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda p: np.asarray(p) + 0.3 * rng.normal(size=p.shape), params
-  )
-
-
 def compare(module, image, reference, **options):
-  params = module.init(jax.random.key(0), jnp.asarray(image), **options)
-  params = randomize(params["params"])
+  params = make_params(module, image, **options)
   expected = np.stack([reference(x, params) for x in image.astype(float)])
   arrays = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
-  found = module.apply({"params": arrays}, jnp.asarray(image), **options)
+  apply = jax.jit(functools.partial(module.apply, **options))
+  found = apply({"params": arrays}, jnp.asarray(image))
   np.testing.assert_allclose(found, expected, **CLOSE)
 
 
@@ -118,19 +113,18 @@ def test_a_new_unit_is_its_short_cut():
   """The last norm's scale starts at zero."""
   module = resnet.Unit(32, 1, **EPS, dtype=jnp.float32)
   image = jnp.asarray(make_image(1, 4, 4, 128))
-  variables = module.init(jax.random.key(0), image)
-  found = module.apply(variables, image)
+  variables = jax.jit(module.init)(jax.random.key(0), image)
+  found = jax.jit(module.apply)(variables, image)
   np.testing.assert_allclose(found, relu(image), atol=1e-6)
 
 
 def test_hybrid_feeds_its_encoder_with_the_stem():
-  model = models.get_model(
+  model = models.make_model(
     3, variant="R+Ti/16", width=32, depth=1, num_heads=2, stem=(1, 1),
     patch_size=1, dtype="float32",
   )  # fmt: skip
   image = make_image(1, 16, 16, 3)
-  params = model.init(jax.random.key(0), jnp.asarray(image))["params"]
-  params = randomize(params)
+  params = make_params(model, image)
 
   def embed(x, p):
     x = relu(group_norm(convolve(x, p["conv_root"], 2), p["gn_root"]))
@@ -150,7 +144,7 @@ def test_hybrid_feeds_its_encoder_with_the_stem():
 
 def test_bit():
   """Norm, activation, convolution; the sum is left as it is."""
-  model = models.get_model(3, variant="R50x1", stages=(2, 1), dtype="float32")
+  model = models.make_model(3, variant="R50x1", stages=(2, 1), dtype="float32")
 
   def unit(x, p, stride):
     y = relu(group_norm(x, p["a"]["group_norm"]))

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from vit_jax import models
-from vit_jax.flops import count_flops
 from vit_jax.models import __main__ as listing
+from vit_jax.models.flops import count_flops
 from vit_jax.plan.paper import COSTS
 
 # With 1,000 classes at 224 px, a class token and no pre-logits; published.

@@ -9,19 +9,20 @@ import pytest
 import scipy.special
 
 from vit_jax import models
-from vit_jax.objectives.supervised import Supervised, get_targets
-from vit_jax.sharding import get_batch_sharding, make_mesh
+from vit_jax.devices.mesh import make_mesh
+from vit_jax.objectives.supervised import Supervised, make_targets
+from vit_jax.sharding import get_batch_sharding
 
 LOGITS = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
 LABEL = np.array([0, 3, 1, 4], np.int32)
-MODEL = models.get_model(5, variant="mu/4")
+MODEL = models.make_model(5, variant="mu/4")
 ALL = np.ones(4, bool)
 
 
-def get_metrics(label=LABEL, mask=ALL, smoothing=0.0, **options):
+def compute_metrics(label=LABEL, mask=ALL, smoothing=0.0, **options):
   objective = Supervised(MODEL, **options)
   arrays = map(jnp.asarray, (LOGITS, label, mask))
-  metrics = objective.get_metrics(*arrays, smoothing)
+  metrics = objective.compute_metrics(*arrays, smoothing)
   return {name: tuple(map(float, pair)) for name, pair in metrics.items()}
 
 
@@ -29,7 +30,7 @@ def get_metrics(label=LABEL, mask=ALL, smoothing=0.0, **options):
 def test_softmax_loss(smoothing):
   targets = np.eye(5)[LABEL] * (1 - smoothing) + smoothing / 5
   expected = -(targets * scipy.special.log_softmax(LOGITS, axis=-1)).sum()
-  total, count = get_metrics(smoothing=smoothing)["loss"]
+  total, count = compute_metrics(smoothing=smoothing)["loss"]
   assert count == 4
   np.testing.assert_allclose(total, expected, rtol=1e-5)
 
@@ -39,9 +40,9 @@ def test_smoothing_is_for_training_only():
   image = jnp.zeros((4, 4, 4, 1))
   batch = dict(image=image, label=jnp.asarray(LABEL), mask=jnp.asarray(ALL))
   objective = Supervised(
-    models.get_model(5, variant="mu/4", dtype="float32"), label_smoothing=0.5
+    models.make_model(5, variant="mu/4", dtype="float32"), label_smoothing=0.5
   )
-  params = objective.model.init(jax.random.key(0), image)["params"]
+  params = jax.jit(objective.model.init)(jax.random.key(0), image)["params"]
   # A logit of 3 for class 0 alone, whatever the image.
   params["head"]["bias"] = jnp.asarray([3.0, 0, 0, 0, 0])
   log_p = scipy.special.log_softmax([3.0, 0, 0, 0, 0])
@@ -57,42 +58,42 @@ def test_sigmoid_loss_is_summed_over_classes():
   p = scipy.special.expit(LOGITS.astype(np.float64))
   targets = np.eye(5)[LABEL]
   expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum()
-  total, _ = get_metrics(cross_entropy="sigmoid")["loss"]
+  total, _ = compute_metrics(cross_entropy="sigmoid")["loss"]
   np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
 def test_padding_counts_neither_as_loss_nor_as_example():
   mask = np.array([True, False, True, False])
   label = np.where(mask, LABEL, -1).astype(np.int32)
-  kept = Supervised(MODEL).get_metrics(
+  kept = Supervised(MODEL).compute_metrics(
     jnp.asarray(LOGITS[mask]), jnp.asarray(LABEL[mask]), jnp.ones(2, bool)
   )
-  padded = get_metrics(label, mask)
+  padded = compute_metrics(label, mask)
   for name, (total, count) in padded.items():
     np.testing.assert_allclose((total, count), kept[name], rtol=1e-6)
 
 
 def test_accuracy_counts_the_top_class():
   top = LOGITS.argmax(axis=-1).astype(np.int32)
-  assert get_metrics(top)["accuracy"] == (4.0, 4.0)
-  assert get_metrics((top + 1) % 5)["accuracy"] == (0.0, 4.0)
+  assert compute_metrics(top)["accuracy"] == (4.0, 4.0)
+  assert compute_metrics((top + 1) % 5)["accuracy"] == (0.0, 4.0)
   # Mixed labels: the heavier class is the right one.
   mixed = 0.7 * np.eye(5)[top] + 0.3 * np.eye(5)[(top + 1) % 5]
-  assert get_metrics(mixed.astype(np.float32))["accuracy"] == (4.0, 4.0)
+  assert compute_metrics(mixed.astype(np.float32))["accuracy"] == (4.0, 4.0)
   mixed = 0.3 * np.eye(5)[top] + 0.7 * np.eye(5)[(top + 1) % 5]
-  assert get_metrics(mixed.astype(np.float32))["accuracy"] == (0.0, 4.0)
+  assert compute_metrics(mixed.astype(np.float32))["accuracy"] == (0.0, 4.0)
 
 
 def test_targets_of_several_labels():
   label = jnp.asarray([[1, 3, -1], [-1, -1, -1], [2, 2, 0]])
   expected = [[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0]]
-  np.testing.assert_array_equal(get_targets(label, 4), expected)
+  np.testing.assert_array_equal(make_targets(label, 4), expected)
 
 
 def test_ids_that_are_no_class_are_no_label():
   label = jnp.asarray([[-1, -7, 4, 3], [9, 0, -4, 2**31 - 1]])
   expected = [[0, 0, 0, 1], [1, 0, 0, 0]]
-  np.testing.assert_array_equal(get_targets(label, 4), expected)
+  np.testing.assert_array_equal(make_targets(label, 4), expected)
 
 
 @pytest.mark.parametrize("cross_entropy", ["softmax", "sigmoid"])
@@ -107,7 +108,7 @@ def test_the_loss_of_several_labels_counts_an_id_once(cross_entropy):
   else:
     p = scipy.special.expit(LOGITS.astype(np.float64))
     losses = -targets * np.log(p) - (1 - targets) * np.log(1 - p)
-  total, count = get_metrics(label, cross_entropy=cross_entropy)["loss"]
+  total, count = compute_metrics(label, cross_entropy=cross_entropy)["loss"]
   assert count == 4
   np.testing.assert_allclose(total, losses.sum(), rtol=1e-5)
 
@@ -124,7 +125,7 @@ def get_shapes(jaxpr):
 def test_several_labels_are_never_one_hot_a_slot():
   """4,096 images of 21,843 classes, 16 slots each: [B Y] and no [B s Y]."""
   label = jax.ShapeDtypeStruct((4096, 16), jnp.int32)
-  jaxpr = jax.make_jaxpr(lambda y: get_targets(y, 21_843))(label)
+  jaxpr = jax.make_jaxpr(lambda y: make_targets(y, 21_843))(label)
   sizes = [math.prod(shape) for shape in get_shapes(jaxpr.jaxpr)]
   assert len(sizes) > 5 and max(sizes) == 4096 * 21_843
 
@@ -135,7 +136,7 @@ def test_several_labels_stay_where_their_images_are():
   place = get_batch_sharding(mesh)
   label = jax.ShapeDtypeStruct((16, 3), jnp.int32, sharding=place)
   with jax.set_mesh(mesh):
-    compiled = jax.jit(lambda y: get_targets(y, 10)).lower(label).compile()
+    compiled = jax.jit(lambda y: make_targets(y, 10)).lower(label).compile()
   (place,) = jax.tree.leaves(compiled.output_shardings)
   assert place.shard_shape((16, 10)) == (4, 5)
   text = compiled.as_text()
@@ -145,12 +146,12 @@ def test_several_labels_stay_where_their_images_are():
 
 def test_an_image_without_a_label_is_never_right():
   label = jnp.full((4, 2), -1)
-  assert get_metrics(label)["accuracy"] == (0.0, 4.0)
+  assert compute_metrics(label)["accuracy"] == (0.0, 4.0)
 
 
 def test_gradient_is_of_the_mean_loss():
   def loss(logits):
-    metrics = Supervised(MODEL).get_metrics(
+    metrics = Supervised(MODEL).compute_metrics(
       logits, jnp.asarray(LABEL), jnp.asarray(ALL)
     )
     total, count = metrics["loss"]

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from vit_jax import models, optim, sharding
-from vit_jax.optim import preconditioners
+from vit_jax.devices.mesh import make_mesh
+from vit_jax.optim import adafactor, muon
 
 
 def run(options, params, gradients):
@@ -204,7 +205,7 @@ def test_adafactor():
 
 
 def test_adafactor_never_takes_layers_for_a_side_of_a_matrix():
-  get = preconditioners.get_factored_axes
+  get = adafactor.find_factored_axes
   assert get(f"{BLOCK}/{MLP}", (400, 64, 128)) == (1, 2)
   assert get(f"{BLOCK}/{QUERY}", (400, 768, 12, 64)) == (1, 3)
   assert get(f"{BLOCK}/{OUT}", (12, 12, 64, 768)) == (2, 3)
@@ -272,7 +273,7 @@ def test_what_muon_takes(fields, expected):
   taken = [
     sharding.get_path(keys)
     for keys, matrix in jax.tree_util.tree_leaves_with_path(
-      preconditioners.is_matrix(params)
+      muon.make_matrix_mask(params)
     )
     if matrix
   ]
@@ -283,7 +284,7 @@ def test_what_muon_takes(fields, expected):
 
 
 def get_shapes(size=8, **fields):
-  model = models.get_model(10, **fields)
+  model = models.make_model(10, **fields)
   image = jnp.zeros((1, size, size, 3))
   return jax.eval_shape(model.init, jax.random.key(0), image)["params"]
 
@@ -296,7 +297,7 @@ def count_bytes(array, shape):
 @pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
 def test_the_state_of_an_optimizer_follows_its_parameters(name, mesh):
   """ViT-B/16 in two layers with ImageNet-21k's head, from shapes alone."""
-  model = models.get_model(21_843, variant="B/16", depth=2)
+  model = models.make_model(21_843, variant="B/16", depth=2)
   options = optim.Optim(name=name, lr=1.0, clip_norm=1.0, weight_decay=0.1)
   tx = optim.make_optimizer(options, optim.make_schedule(options, 10))
 
@@ -305,7 +306,7 @@ def test_the_state_of_an_optimizer_follows_its_parameters(name, mesh):
     params = model.init(jax.random.key(0), image)["params"]
     return {"params": params, "opt_state": tx.init(params)}
 
-  mesh = sharding.make_mesh(**mesh)
+  mesh = make_mesh(**mesh)
   shapes = jax.eval_shape(init)
   places = sharding.get_shardings(mesh, shapes)
   placed = jax.tree.map(

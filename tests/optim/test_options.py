@@ -3,9 +3,9 @@
 import jax
 import pytest
 
+from tests.support import build, lower
 from vit_jax import optim
 from vit_jax.config import ConfigError
-from vit_jax.experiment import Experiment
 from vit_jax.sections import resolve
 
 
@@ -22,10 +22,10 @@ def test_defaults_are_those_of_the_optimizer(config):
 @pytest.mark.parametrize(
   ("section", "message"),
   [
-    (dict(name="sgd", b2=0.9), "optim.b2 is read by nobody: did you mean 'b1'"),
-    (dict(momentum=0.9), "optim.momentum is read by nobody"),
-    (dict(cooldown_steps=3), "optim.cooldown_steps is read by nobody"),
-    (dict(schedule="constant", timescale=3), "optim.timescale is read by"),
+    (dict(name="sgd", b2=0.9), "'optim.b2'; did you mean 'optim.b1'"),
+    (dict(momentum=0.9), "'optim.momentum'"),
+    (dict(cooldown_steps=3), "'optim.cooldown_steps'"),
+    (dict(schedule="constant", timescale=3), "'optim.timescale'"),
     (dict(name="adan"), "did you mean 'adam'?"),
     (dict(schedule=3), "optim.schedule=3 (int) must be one of 'cosine'"),
     (
@@ -50,50 +50,46 @@ def test_pairs_come_from_lists_and_tuples(config):
 
 
 @pytest.mark.parametrize(
-  ("train", "section", "message"),
+  ("train", "section", "facts"),
   [
     (
       dict(steps=None),
       {},
-      "set train.steps, train.epochs or train.examples, none is given",
+      ("train.steps, train.epochs or train.examples",),
     ),
     (
       dict(steps=None, examples=7),
       {},
-      "train.examples=7 of 1,437 examples an epoch makes no step of "
-      "train.batch_size=16",
+      ("train.examples=7", "1,437", "train.batch_size=16"),
     ),
     (
       dict(accumulate=3),
       {},
-      "train.batch_size=16 is not a multiple of 24, train.accumulate=3 times "
-      "the number of data-parallel devices: take 24",
+      ("train.batch_size=16", "24, train.accumulate=3", "take 24"),
     ),
     (
       dict(accumulate=2, batch_size=40),
       {},
-      "train.batch_size=40 is not a multiple of 16, train.accumulate=2 times "
-      "the number of data-parallel devices: take 32 or 48",
+      ("train.batch_size=40", "16, train.accumulate=2", "take 32 or 48"),
     ),
     (
       {},
       dict(warmup_steps=2, warmup_examples=8),
-      "optim.warmup_steps=2 and optim.warmup_examples=8: give one of them",
+      ("optim.warmup_steps=2", "optim.warmup_examples=8"),
     ),
     (
       {},
       dict(multipliers=(("hed/", 2.0),)),
-      "optim.multipliers: 'hed/' is in the path of no parameter: did you mean "
-      "'head'?",
+      ("optim.multipliers: 'hed/'", "did you mean 'head'?"),
     ),
   ],
 )
-def test_what_does_not_go_together_is_said(config, train, section, message):
+def test_what_does_not_go_together_is_said(config, train, section, facts):
   config["train"] |= train
   config["optim"] = dict(lr=1.0) | section
   with pytest.raises(ConfigError) as caught:
-    Experiment(config)
-  assert str(caught.value) == message
+    build(config)
+  assert all(fact in str(caught.value) for fact in facts)
 
 
 def test_durations_in_examples_and_epochs(config):
@@ -101,7 +97,7 @@ def test_durations_in_examples_and_epochs(config):
   config["optim"] = dict(
     lr=1.0, schedule="rsqrt", warmup_examples=160, cooldown_epochs=0.2
   )
-  exp = Experiment(config)
+  exp = build(config)
   assert exp.steps == 100
   assert exp.optim.warmup_steps == 10
   assert exp.optim.cooldown_steps == round(0.2 * 1437 / 16)
@@ -123,8 +119,8 @@ def test_every_optimizer_lowers_on_a_mesh(config, name):
     multipliers=(("^embedding|encoderblock_0", 0.0),),
   )
   config["train"]["accumulate"] = 4
-  exp = Experiment(config)
-  text = exp.lower_train_step().as_text()
+  exp = build(config)
+  text = lower(exp).as_text()
   assert "stablehlo.while" in text
   frozen = exp.abstract_state.params["embedding"]["kernel"].shape
   moments = jax.tree.leaves(exp.abstract_state.opt_state)

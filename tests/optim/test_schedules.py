@@ -113,6 +113,5 @@ def test_a_phase_has_one_length():
   )
   with pytest.raises(ConfigError) as caught:
     optim.set_phases(options, 1250, 5)
-  assert str(caught.value) == (
-    "optim.warmup_steps=7 and optim.warmup_epochs=1.0: give one of them"
-  )
+  given = "optim.warmup_steps=7 and optim.warmup_epochs=1.0"
+  assert str(caught.value).startswith(given)

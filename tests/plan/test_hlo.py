@@ -39,8 +39,8 @@ def test_a_line():
   assert found.name == "fusion.5" and found.opcode == "fusion"
   assert found.operands == ("a.1", "b") and found.is_root
   assert found.size == 20 and found.hbm_size == 16
-  assert found.get_called("calls") == "fused.7"
-  assert found.get_called("body") is None
+  assert found.find_called("calls") == "fused.7"
+  assert found.find_called("body") is None
   assert hlo.parse_instruction("}") is None
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vit_jax.plan.program import get_group_size, read_program
-from vit_jax.plan.topology import get_topology
+from vit_jax.plan.program import parse_group_size, read_program
+from vit_jax.plan.topology import make_topology
 
 pytest.importorskip("libtpu")
 
@@ -18,7 +18,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def devices():
-  return get_topology("v5e:2x2").devices
+  return make_topology("v5e:2x2").devices
 
 
 def compile_for(devices, function, shape, spec, out_spec, dtype=jnp.float32):
@@ -135,4 +135,4 @@ def test_a_loop_reads_its_own_part_of_what_is_stacked(devices):
   ],
 )
 def test_groups(groups, expected):
-  assert get_group_size(groups, 8) == expected
+  assert parse_group_size(groups, 8) == expected

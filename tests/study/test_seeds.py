@@ -3,15 +3,13 @@
 """A recipe once a seed."""
 
 import json
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from tests.support import ROOT
 from vit_jax.study.__main__ import main
-
-ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def test_a_study_passes_sigterm_on(tmp_path, data_dir):
@@ -42,8 +40,6 @@ def test_a_study_passes_sigterm_on(tmp_path, data_dir):
 
 def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   monkeypatch.chdir(ROOT)
-  # Half of a run's seconds are XLA's optimisations.
-  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
   main(
     [
       "seeds",
@@ -88,14 +84,14 @@ def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path, capfd):
   [
     (["--config=configs/digits.py"], "--workdir is missing"),
     (["--workdir=x"], "--config is missing"),
-    (["--config=nowhere.py", "--workdir=x"], "there is no file"),
+    (["--config=nowhere.py", "--workdir=x"], "nowhere.py"),
     (
       ["--config=configs/digits.py", "--workdir=x", "--seeds=a"],
-      "--seeds=a must be integers, as 0,1,2",
+      "--seeds=a must be integers",
     ),
     (
       ["--config=configs/digits.py", "--workdir=x", "--config.train.seed=1"],
-      "--config.train.seed is set by the study: use --seeds",
+      "use --seeds",
     ),
   ],
 )

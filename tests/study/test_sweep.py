@@ -53,9 +53,7 @@ def fail(*arguments):
   assert caught.value.code == 2
 
 
-def test_sweep(recipe, tmp_path, capfd, monkeypatch):
-  # Half of a run's seconds are XLA's optimisations.
-  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+def test_sweep(recipe, tmp_path, capfd):
   workdir = tmp_path / "runs"
   command = [
     *("sweep", f"--config={recipe}:split=test[50%:]", f"--workdir={workdir}")
@@ -89,7 +87,7 @@ def test_sweep(recipe, tmp_path, capfd, monkeypatch):
   }
   main([*command, "--seeds=3,5"])
   _, err = capfd.readouterr()
-  assert err.count("finished at step 40 already") == 3
+  assert err.count("finished at step 40") == 3
   assert times == {path: path.stat().st_mtime_ns for path in times}
   summary = json.loads((workdir / "study.json").read_text())
 
@@ -131,27 +129,27 @@ def test_a_sweep_of_another_form_is_shown(found, tmp_path, capsys):
   )
   fail(f"--config={path}", f"--workdir={tmp_path / 'runs'}")
   err = capsys.readouterr().err
-  assert f"get_sweep gives {found}, which is not of the form dict(grid=" in err
+  assert f"get_sweep returns {found}, " in err and "dict(grid=" in err
 
 
 def test_a_recipe_without_a_sweep_says_what_it_needs(tmp_path, capsys):
   path = tmp_path / "plain.py"
   path.write_text("def get_config(text=''):\n  return dict(evals={'x': {}})\n")
   fail(f"--config={path}", f"--workdir={tmp_path / 'runs'}")
-  assert "has no get_sweep(text), which says what is" in capsys.readouterr().err
+  assert "get_sweep(text)" in capsys.readouterr().err
   assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
   ("text", "flags", "message"),
   [
-    (":lr=0.1", [], "lr is what the sweep sets, leave it out"),
-    (":dev=1", [], "dev is what the sweep sets, leave it out"),
+    (":lr=0.1", [], "the argument lr is set by the sweep"),
+    (":dev=1", [], "the argument dev is set by the sweep"),
     (":x=1", [], "unknown argument 'x=1'"),
     (
       "",
       ["--config.optim.lr=0.1"],
-      "lr=1e-09 and lr=0.01 are the same run: does a flag set what the sweep",
+      "lr=1e-09 and lr=0.01 are the same run",
     ),
     (
       "",
@@ -159,8 +157,8 @@ def test_a_recipe_without_a_sweep_says_what_it_needs(tmp_path, capsys):
       "a flag sets data.train or the split of an evaluation",
     ),
     ("", ["--config.evals.test.split=test"], "a flag sets data.train or the"),
-    ("", ["--alow_cpu"], "'--alow_cpu' is no flag: did you mean '--allow_cpu'"),
-    ("", ["--config.optim.l=1"], "optim.l is read by nobody"),
+    ("", ["--alow_cpu"], "'--alow_cpu'; did you mean '--allow_cpu'"),
+    ("", ["--config.optim.l=1"], "'optim.l'"),
   ],
 )
 def test_bad_sweeps_end_before_anything_is_trained(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long a run waits for a checkpoint, and how long it is at risk."""
+"""The time that saving and restoring a checkpoint takes."""
 
 import dataclasses
 import time
@@ -9,23 +9,23 @@ from typing import Any
 import jax
 from etils import epath
 
-from vit_jax.checkpoint import Checkpoint, Checkpointer
+from vit_jax.checkpoint import Checkpointer, CheckpointOptions
 from vit_jax.checkpoint.directory import sync
 from vit_jax.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What was measured, in seconds.
+  """Measured times, in seconds.
 
   Attributes:
-    model: variant.
-    bytes: of the state.
-    plain: to write as many bytes to one file and have the disk hold them.
-    blocked: in which the training loop stands still for a save.
-    saved: until the checkpoint is complete and on the disk.
-    verified: until it was read back and is what was saved.
-    restored: to read it onto the mesh and check it.
+    model: name of the model.
+    bytes: size of the state.
+    plain: to write as many bytes to a file and flush them to the disk.
+    blocked: from the start of a save until training can go on.
+    saved: from its start until the checkpoint is complete and on the disk.
+    verified: from its start until it is read back and its checksums are right.
+    restored: to read the checkpoint onto the mesh and check it.
   """
 
   model: str
@@ -37,15 +37,15 @@ class Report:
   restored: float
 
   def to_json(self) -> dict[str, Any]:
-    """For programs."""
+    """The measurements as JSON."""
     return dataclasses.asdict(self)
 
   def __str__(self) -> str:
-    def tell(name, seconds, what):
+    def format_row(name, seconds, text):
       speed = self.bytes / seconds / 1e6
       ratio = seconds / self.plain
       return (
-        f"{name:9} {seconds:8.2f} s {speed:8,.0f} MB/s {ratio:6.2f}  {what}"
+        f"{name:9} {seconds:8.2f} s {speed:8,.0f} MB/s {ratio:6.2f}  {text}"
       )
 
     return "\n".join(
@@ -53,28 +53,30 @@ class Report:
         f"{self.model}: a state of {self.bytes / 1e6:,.0f} MB",
         "",
         "             time       speed  ratio to a plain file",
-        tell("plain", self.plain, "one file, and the disk holds it"),
-        tell("blocked", self.blocked, "the loop stands still"),
-        tell("saved", self.saved, "complete and on the disk"),
-        tell("verified", self.verified, "read back and sound; old ones may go"),
-        tell("restored", self.restored, "read onto the mesh and sound"),
+        format_row("plain", self.plain, "one file, and the disk holds it"),
+        format_row("blocked", self.blocked, "the loop stands still"),
+        format_row("saved", self.saved, "complete and on the disk"),
+        format_row(
+          "verified", self.verified, "read back and sound; old ones may go"
+        ),
+        format_row("restored", self.restored, "read onto the mesh and sound"),
       ]
     )
 
 
 def measure(exp: Experiment, directory: epath.Path) -> Report:
-  """Saves and restores the state of a config.
+  """Measures saving and restoring the state of an experiment.
 
   Args:
-    exp: the config made real.
-    directory: where there is room for three checkpoints; it is removed.
+    exp: the experiment.
+    directory: a new directory with room for three checkpoints; it is removed.
   """
   state = exp.make_state()
   size = sum(x.nbytes for x in jax.tree.leaves(state))
   directory.mkdir(parents=True)
   try:
     plain = time_plain_write(directory / "plain", size)
-    options = Checkpoint(keep=1)
+    options = CheckpointOptions(keep=1)
     with Checkpointer(directory / "steps", options) as checkpointer:
       checkpointer.save(0, state)  # Compiles the checksums.
       checkpointer.finish()
@@ -103,7 +105,7 @@ def measure(exp: Experiment, directory: epath.Path) -> Report:
 
 
 def time_plain_write(path: epath.Path, size: int) -> float:
-  """Seconds to write zeros to one file, through to the disk."""
+  """Seconds to write `size` zero bytes to a file and flush them to the disk."""
   chunk = bytes(1 << 24)
   began = time.perf_counter()
   with path.open("wb") as file:

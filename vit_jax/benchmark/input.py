@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast the input is: what each stage costs, and which of them bounds it."""
+"""The speed of the input pipeline and of its stages, one of which bounds it."""
 
 import dataclasses
 import time
@@ -15,23 +15,23 @@ from vit_jax.data import pipeline, sources, transforms
 from vit_jax.data.examples import TrainTransform, make_example, pad_labels
 from vit_jax.data.info import DataError
 
-# Stages that threads share; the others are one thing at a time.
+# Stages that run in all threads; the others run one at a time.
 THREADED = ("read", "decode", "crop", "order")
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What was measured.
+  """Measured times and speed.
 
   Attributes:
-    source: of the data.
-    size: (H, W) of the images that come out.
-    batch_size: B.
-    workers: processes that read; 0 is this one.
-    threads: in each of them.
-    cores: that this process may use.
-    stages: name -> seconds an image, of one thread that does nothing else.
-    images_per_second: of the whole input, as training has it.
+    source: data source.
+    size: (H, W) of the images in a batch, in pixels.
+    batch_size: global batch size (B).
+    workers: number of processes that read; with 0 this process does.
+    threads: number of threads in each of them.
+    cores: number of cores that this process may use.
+    stages: name -> seconds per image, in a single thread.
+    images_per_second: speed of the whole input pipeline.
   """
 
   source: str
@@ -45,19 +45,19 @@ class Report:
 
   @property
   def parallel(self) -> int:
-    """How many images can be worked on at once."""
+    """The number of images that are processed at the same time."""
     return min(self.cores, self.threads * max(1, self.workers))
 
   @property
   def limits(self) -> dict[str, float]:
-    """What could not be faster, with its images per second."""
+    """Limit -> its images per second: the threads, and each other stage."""
     shared = sum(self.stages[name] for name in THREADED)
     alone = {k: 1 / x for k, x in self.stages.items() if k not in THREADED}
     return {"threads": self.parallel / shared} | alone
 
   @property
   def bound(self) -> str:
-    """What bounds the input: a stage."""
+    """The stage that bounds the speed of the input pipeline."""
     limits = self.limits
     slowest = min(limits, key=limits.get)
     if slowest != "threads":
@@ -65,31 +65,31 @@ class Report:
     return max(THREADED, key=self.stages.get)
 
   def to_json(self) -> dict[str, Any]:
-    """For programs."""
+    """The measurements and what follows from them, as JSON."""
     derived = {"limits": self.limits, "bound": self.bound}
     return dataclasses.asdict(self) | derived
 
   def __str__(self) -> str:
     height, width = self.size
-    what = f"{self.threads} threads"
+    parallel = f"{self.threads} threads"
     if self.workers:
-      what = f"{self.workers} workers of {what}"
+      parallel = f"{self.workers} workers of {parallel}"
     lines = [
       f"{self.source} at {height} x {width} px, batches of "
-      f"{self.batch_size:,}, {what}, {self.cores} cores",
+      f"{self.batch_size:,}, {parallel}, {self.cores} cores",
       "",
-      "stage      ms an image   at most images/s",
+      "stage        ms per image   at most images/s",
     ]
     shared = sum(self.stages[name] for name in THREADED)
     limits = self.limits
     for name in THREADED:
-      lines.append(f"{name:10} {1e3 * self.stages[name]:11.3f}")
-    rows = {"together": (shared, limits["threads"])}
+      lines.append(f"{name:12} {1e3 * self.stages[name]:12.3f}")
+    rows = {"all of these": (shared, limits["threads"])}
     for name, seconds in self.stages.items():
       if name not in THREADED:
         rows[name] = seconds, limits[name]
     lines += [
-      f"{name:10} {1e3 * seconds:11.3f}   {limit:16,.0f}"
+      f"{name:12} {1e3 * seconds:12.3f}   {limit:16,.0f}"
       for name, (seconds, limit) in rows.items()
     ]
     lines += [
@@ -104,7 +104,7 @@ class Report:
 def time_each(
   function: Callable[[Any], Any], inputs: Sequence[Any]
 ) -> tuple[float, list[Any]]:
-  """Seconds a call, after a first one, and what the calls gave."""
+  """Seconds per call after a first one, and the results of the calls."""
   function(inputs[0])
   began = time.perf_counter()
   results = [function(x) for x in inputs]
@@ -112,7 +112,7 @@ def time_each(
 
 
 def decode(data: bytes, channels: int) -> np.ndarray | None:
-  """uint8 [H W c], or None if it can not be read."""
+  """Decodes an image to uint8 [H W c]; None if it cannot be decoded."""
   try:
     return transforms.decode(data, channels)
   except ValueError:
@@ -127,14 +127,17 @@ def measure_stages(
   batch_size: int,
   images: int,
 ) -> dict[str, float]:
-  """Seconds an image that one thread spends in each stage.
+  """Measures the seconds per image of each stage, in a single thread.
 
   Args:
-    data: the config's section.
-    mesh: where batches go.
+    data: the data section.
+    mesh: devices that batches are transferred to.
     channels: c.
-    batch_size: B.
-    images: to measure with, drawn from all of the split.
+    batch_size: global batch size (B).
+    images: number of images to measure with, drawn from the whole split.
+
+  Raises:
+    DataError: if none of the images can be decoded.
   """
   source = sources.open_source(data.source, data.train, data.dir)
   rng = np.random.default_rng(0)
@@ -150,14 +153,16 @@ def measure_stages(
     make_example(image, label, True) for image in decoded if image is not None
   ]
   if not decoded:
-    raise DataError(f"none of {images} images of {data.source} can be read")
+    raise DataError(
+      f"{data.source}: none of {images} images can be decoded; check the source"
+    )
   stages["crop"], cropped = time_each(lambda x: transform(x, rng), decoded)
-  # What Grain takes for which example comes when, and a generator for each.
+  # Grain's own cost: the order of the examples, and a generator for each.
   ordered = pipeline.make_train_examples(data, channels, source, seed=0)
   whole, _ = time_each(ordered.__getitem__, range(images))
   stages["order"] = max(0.0, whole - sum(stages.values()))
-  # Of one batch, whose images come again and again.
-  rows = pipeline.get_rows(mesh, batch_size)
+  # One batch, which repeats the images that were cropped.
+  rows = pipeline.find_rows(mesh, batch_size)
   some = [cropped[row % len(cropped)] for row in rows]
   stack = pipeline.stack
   seconds, (batch, *_) = time_each(stack, [some] * 3)
@@ -178,11 +183,11 @@ def measure_whole(
   batch_size: int,
   seconds: float,
 ) -> float:
-  """Images per second of the whole input, when nobody keeps it waiting."""
+  """Measures the images per second of the whole input pipeline."""
   batches = pipeline.make_train_batches(
     data, mesh, channels, batch_size=batch_size, seed=0, start_step=0
   )
-  for _ in range(1 + pipeline.AHEAD):  # What was begun before the clock.
+  for _ in range(1 + pipeline.AHEAD):  # Those that were begun ahead.
     jax.block_until_ready(next(batches))
   began, count = time.perf_counter(), 0
   while (passed := time.perf_counter() - began) < seconds or count < 2:
@@ -200,7 +205,12 @@ def measure(
   images: int = 200,
   seconds: float = 10.0,
 ) -> Report:
-  """Measures the input of a config; arguments as of the two parts."""
+  """Measures the input pipeline of a config.
+
+  Args:
+    data, mesh, channels, batch_size, images: as of `measure_stages`.
+    seconds: time that the whole pipeline is measured for.
+  """
   stages = measure_stages(
     data, mesh, channels, batch_size=batch_size, images=images
   )
@@ -209,8 +219,8 @@ def measure(
     size=data.shape,
     batch_size=batch_size,
     workers=data.workers,
-    threads=data.get_threads(),
-    cores=pipeline.get_cores(),
+    threads=data.count_threads(),
+    cores=pipeline.count_cores(),
     stages=stages,
     images_per_second=measure_whole(
       data, mesh, channels, batch_size=batch_size, seconds=seconds

@@ -1,15 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints through Orbax: the state of a run, and nothing half-written.
+"""Checkpoints of training states, written and read with Orbax.
 
-A step's directory appears when it is complete. The state holds the step, which
-is the position in the data and in every random stream; beside it stands a
-record of what it belongs to, with a checksum of every array. Nothing is used
-that does not agree with its record.
+The directory of a step appears once it is complete. It holds the state, whose
+step is the position in the data and in every random stream, and metadata: the
+config, the data and a checksum of every array. A state is used only if it
+matches its metadata.
 """
 
 from vit_jax.checkpoint.checkpointer import Checkpointer, save_params
-from vit_jax.checkpoint.directory import Checkpoint
+from vit_jax.checkpoint.directory import CheckpointOptions
 from vit_jax.checkpoint.reading import load_params
 
-__all__ = ["Checkpoint", "Checkpointer", "load_params", "save_params"]
+__all__ = ["CheckpointOptions", "Checkpointer", "load_params", "save_params"]

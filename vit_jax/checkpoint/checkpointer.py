@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Saving without waiting, and restoring what can be trusted."""
+"""Saving in the background, and restoring the newest sound checkpoint."""
 
 import concurrent.futures
 import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,62 +15,71 @@ import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
+from vit_jax.checkpoint.checksums import compute_checksums
 from vit_jax.checkpoint.directory import (
-  Checkpoint,
+  CheckpointOptions,
   choose_old,
   delete,
   list_steps,
   sweep,
   sync,
 )
+from vit_jax.checkpoint.metadata import (
+  FORMAT,
+  DamagedError,
+  check_fit,
+  compare,
+  seal,
+  to_tree,
+)
 from vit_jax.checkpoint.reading import (
   align_operations,
-  load_record,
+  load_required_metadata,
   load_state,
   verify,
 )
-from vit_jax.checkpoint.record import FORMAT, Damaged, check_fit, compare, seal
-from vit_jax.checksums import get_checksums
 from vit_jax.config import ConfigError, RunError
-from vit_jax.hosts import Hosts
+from vit_jax.hosts.coordination import Hosts
 from vit_jax.train_state import TrainState
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = "?"  # What is wrong with a checkpoint that was not read to its end.
+UNKNOWN = "?"  # Result of a verification that was cut short.
 
 
 class Checkpointer:
-  """The checkpoints of a run, for its loop; a context manager.
+  """The checkpoints of a run; a context manager.
 
-  Every host of the run does the same with it, in the same order. A save is
-  written in the background, and read back there.
+  Every host of the run calls the same methods in the same order. A checkpoint
+  is written and then read back in the background.
   """
 
   def __init__(
     self,
     directory: epath.Path,
-    options: Checkpoint,
+    options: CheckpointOptions,
     hosts: Hosts | None = None,
-    record: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     scores: Mapping[int, float] | None = None,
   ):
-    """Opens or creates the directory, and sweeps what a killed run left.
+    """Opens or creates the directory and removes what a killed run left.
 
     Args:
-      directory: of the checkpoints.
-      options: the config's section.
-      hosts: of the run.
-      record: what every checkpoint belongs to, as JSON has it.
-      scores: step -> what `options.best` names; it may grow.
+      directory: where checkpoints are written.
+      options: the checkpoint section of the config.
+      hosts: hosts of the run; None is this one alone.
+      metadata: config, data and versions, as JSON values, to store in every
+        checkpoint.
+      scores: step -> value of the metric `options.best`; the caller may add to
+        it.
 
     Raises:
-      ConfigError: if the directory can not be used.
+      ConfigError: if the directory cannot be used.
     """
     self._directory = directory
     self._options = options
     self._hosts = hosts or Hosts()
-    self._record = record or {}
+    self._metadata = metadata or {}
     self._scores = {} if scores is None else scores
     steps = []
     try:
@@ -79,10 +88,10 @@ class Checkpointer:
         sweep(directory)
         steps = list_steps(directory)
     except Exception as error:  # Clients of stores have errors of their own.
-      raise ConfigError(f"{directory} is of no use: {error}") from error
-    # One host looks, for disks may show the others an older state.
+      raise ConfigError(f"{directory} cannot be used: {error}") from error
+    # One host lists, because disks may show the others an older state.
     self._steps: list[int] = self._hosts.gather(steps)[0]
-    self._held: int | None = None  # The step that needs no save.
+    self._held: int | None = None  # The step last saved or restored.
     self._trusted: set[int] = set()
     self._damaged: set[int] = set()
     self._hurry = threading.Event()
@@ -97,29 +106,29 @@ class Checkpointer:
     self._hurry.set()
     self._thread.shutdown()
 
-  def get_latest_step(self) -> int | None:
-    """The newest step whose checkpoint is not known to be damaged, or None."""
+  def find_latest_step(self) -> int | None:
+    """Finds the newest step whose checkpoint is not known to be damaged."""
     return max(set(self._steps) - self._damaged, default=None)
 
   def find_sound_step(self) -> int | None:
-    """The newest step whose checkpoint is as it was saved: all of it is read.
+    """Finds the newest step whose checkpoint, read to its end, is sound.
 
-    Whoever is about to give up a state asks this first.
+    Call this before giving up a state that no checkpoint holds.
     """
     self.wait()
-    while (step := self.get_latest_step()) is not None:
+    while (step := self.find_latest_step()) is not None:
       with self._agreeing() as problems:
-        verify(self._get_path(step), self._hosts.index, self._hosts.count)
+        verify(self._make_path(step), self._hosts.index, self._hosts.count)
       if not problems:
         return step
       self._distrust(step, problems[0])
     return None
 
-  def _get_path(self, step: int) -> epath.Path:
+  def _make_path(self, step: int) -> epath.Path:
     return self._directory / str(step)
 
   def _distrust(self, step: int, reason: str) -> None:
-    """A checkpoint is damaged, and what was in it is to be saved again."""
+    """Marks a checkpoint as damaged; its step may then be saved again."""
     self._damaged.add(step)
     self._trusted.discard(step)
     if self._held == step:
@@ -129,18 +138,19 @@ class Checkpointer:
   def restore(
     self,
     abstract_state: TrainState,
-    accept: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    accept: Callable[[Mapping[str, Any]], None] = lambda metadata: None,
   ) -> TrainState | None:
-    """The newest state that can be trusted, or None if there is no checkpoint.
+    """Restores the newest sound checkpoint; returns None if there is none.
 
-    Where one is damaged, all hosts take the one before it, with a warning.
+    If one is damaged, all hosts take the one before it, with a warning.
 
     Args:
-      abstract_state: where to place it.
-      accept: looks at the record of what is restored; may raise ConfigError.
+      abstract_state: shapes, dtypes and shardings of the state.
+      accept: called with the metadata of a checkpoint before it is restored;
+        raises ConfigError to refuse it.
 
     Raises:
-      ConfigError: if all are damaged, or one is not of such a state.
+      ConfigError: if all are damaged, or one holds other arrays.
     """
     reasons = []
     for step in reversed(self._steps):
@@ -156,40 +166,46 @@ class Checkpointer:
       reasons.append(f"the checkpoint of step {step} is damaged: {reason}")
     if reasons:
       raise ConfigError(
-        f"no checkpoint in {self._directory} can be trusted\n  "
+        f"no checkpoint in {self._directory} can be used:\n  "
         + "\n  ".join(reasons)
-        + "\n  put a copy of one there, or use another --workdir"
+        + "\n  put a copy of a sound one there, or use another --workdir"
       )
     return None
 
   def _try(
     self, step: int, abstract_state: TrainState, accept: Callable
   ) -> tuple[TrainState | None, str | None]:
-    """A state or, the same on all hosts, why there is none."""
-    path = self._get_path(step)
-    record = state = None
+    """Restores one; returns its state, or None and what all hosts found wrong.
+
+    The reason is the same on all hosts.
+    """
+    path = self._make_path(step)
+    metadata = state = None
     with self._agreeing() as problems:
-      record = load_record(path)
+      metadata = load_required_metadata(path)
     if problems:
       return None, problems[0]
-    accept(record)
-    check_fit(abstract_state, record)
+    accept(metadata)
+    check_fit(abstract_state, metadata)
     with self._agreeing() as problems:
       state = load_state(path, abstract_state)
     if problems:
       return None, problems[0]
     # All hosts compute the sums together, so this comes after all could read.
     with self._agreeing() as problems:
-      compare(get_checksums(state), record["checksums"])
+      compare(compute_checksums(to_tree(state)), metadata["checksums"])
     return (None, problems[0]) if problems else (state, None)
 
   @contextlib.contextmanager
-  def _agreeing(self):
-    """Around what may meet damage on some hosts; then all know of it."""
+  def _agreeing(self) -> Iterator[list[str]]:
+    """Collects the DamagedErrors of all hosts: yields them.
+
+    The list is filled at the end, with DamagedError's message of each host.
+    """
     problems, problem = [], None
     try:
       yield problems
-    except Damaged as error:
+    except DamagedError as error:
       problem = str(error)
     found = self._hosts.gather(problem)
     for index, text in enumerate(found):
@@ -198,7 +214,7 @@ class Checkpointer:
         problems.append(text + where)
 
   def is_due(self, step: int) -> bool:
-    """Whether the config wants a checkpoint after this step."""
+    """Returns whether `options.every` asks for a checkpoint after a step."""
     every = self._options.every
     return every is not None and step % every == 0
 
@@ -208,13 +224,13 @@ class Checkpointer:
     The state may be donated as soon as this returns.
 
     Args:
-      step: names the checkpoint; the one that was saved or restored last is
-        left alone.
-      state: what to save.
-      wait: until it is on disk.
+      step: number of the step; the one last saved or restored is not written
+        again.
+      state: state after that step.
+      wait: return only when it is on disk.
 
     Raises:
-      RunError: if this or the last one can not be written.
+      RunError: if this or the last checkpoint cannot be written.
     """
     if step != self._held:
       self.wait(hurry=wait)
@@ -223,21 +239,24 @@ class Checkpointer:
       self._saving.result()
 
   def _start(self, step: int, state: TrainState) -> None:
-    """Starts a save."""
+    """Starts to write a checkpoint in the background."""
     align_operations(self._hosts)
     self._trusted.discard(step)
     if self._hosts.index == 0 and not self._directory.exists():
-      log.warning("%s is gone: step %d makes it anew", self._directory, step)
-    facts = {"format": FORMAT, "step": step, "checksums": get_checksums(state)}
+      log.warning(
+        "%s was deleted: step %d creates it again", self._directory, step
+      )
+    tree = to_tree(state)
+    own = {"format": FORMAT, "step": step, "checksums": compute_checksums(tree)}
     context = ocp.Context()
-    # Else it waits ten minutes for a directory that it could not make.
+    # Else Orbax waits ten minutes for a directory that it could not create.
     context.asynchronous.create_directories_asynchronously = False
     with self._explaining(step), context:
       response = ocp.save_checkpointables_async(
-        self._get_path(step),
-        {"state": state},
-        overwrite=True,  # What is there is damaged, or a later step's.
-        custom_metadata=seal({**self._record, **facts}),
+        self._make_path(step),
+        {"state": tree},
+        overwrite=True,  # A damaged one, or one of a run that went further.
+        custom_metadata=seal({**self._metadata, **own}),
       )
     self._held = step
     self._steps = sorted({*self._steps, step})
@@ -246,25 +265,25 @@ class Checkpointer:
     self._verifying = self._thread.submit(self._verify, step)
 
   def _finish(self, step: int, response: Any) -> None:
-    """Waits until a save is on disk; then older ones may go."""
+    """Waits until a checkpoint is on disk, then deletes old ones."""
     with self._explaining(step):
       response.result()
       if self._hosts.index == 0:
-        sync(self._get_path(step))
+        sync(self._make_path(step))
     self._delete_old()
 
   def _verify(self, step: int) -> str | None:
-    """What is wrong with a checkpoint as it was written; None is nothing."""
-    path, hosts = self._get_path(step), self._hosts
+    """Reads a checkpoint back; returns what is wrong, or None."""
+    path, hosts = self._make_path(step), self._hosts
     try:
       verify(path, hosts.index, hosts.count, self._hurry.is_set)
-    except Damaged as error:
+    except DamagedError as error:
       return str(error)
     return UNKNOWN if self._hurry.is_set() else None
 
   @contextlib.contextmanager
-  def _explaining(self, step: int):
-    """Around what writes; makes its errors say what is left."""
+  def _explaining(self, step: int) -> Iterator[None]:
+    """Wraps a write: its errors become a RunError that says what is left."""
     try:
       yield
     except jax.errors.JaxRuntimeError:  # Of a device, or of another host.
@@ -273,20 +292,18 @@ class Checkpointer:
       if self._hosts.index == 0:
         self._sweep_patiently()
       last = [other for other in self._steps if other != step]
-      left = (
-        f"the newest is of step {last[-1]}" if last else "there is no other"
-      )
+      left = f"the newest is step {last[-1]}" if last else "there is no other"
       raise RunError(
-        f"the checkpoint of step {step} can not be written to "
+        f"the checkpoint of step {step} cannot be written to "
         f"{self._directory}: {error.__cause__ or error}\n"
-        f"  {left}; with room on the disk, and leave to write, the same "
-        f"command goes on from there"
+        f"  {left}; once there is room on the disk, and permission to write, "
+        f"the same command continues from there"
       ) from error
 
   def _sweep_patiently(self) -> None:
-    """Makes room where a save has failed, whose other threads may still write.
+    """Removes a half-written checkpoint, whose threads may still be writing.
 
-    What can not be removed is at the next start.
+    What cannot be removed now is removed at the next start.
     """
     for _ in range(5):
       with contextlib.suppress(Exception):  # The disk may be gone.
@@ -294,15 +311,15 @@ class Checkpointer:
       time.sleep(0.2)
 
   def check(self) -> None:
-    """Raises what a save in the background ended in, if it has."""
+    """Raises the error of the save in the background, if it has failed."""
     if self._saving is not None and self._saving.done():
       self._saving.result()
 
   def wait(self, hurry: bool = False) -> None:
-    """Until the last save is on disk and was read back.
+    """Waits until the last checkpoint is on disk and was read back.
 
     Args:
-      hurry: leaves the reading at what was read by now.
+      hurry: stop reading it back.
 
     Raises:
       RunError: if it could not be written.
@@ -322,23 +339,23 @@ class Checkpointer:
       self._trusted.add(self._held)
 
   def finish(self) -> None:
-    """Ends a run: the last save is on disk, sound, and what is old is gone.
+    """Makes sure that the last checkpoint is sound, then deletes old ones.
 
     Raises:
-      RunError: if that is not so.
+      RunError: if it could not be written, or differs when it is read back.
     """
     last = self._held
     self.wait()
     if last in self._damaged:
       raise RunError(
-        f"the last checkpoint, of step {last} in {self._directory}, is not "
-        f"what was written: look after that disk; the same command goes on "
-        f"from the one before"
+        f"the last checkpoint, of step {last} in {self._directory}, differs "
+        f"from what was written: check that disk; the same command continues "
+        f"from the checkpoint before"
       )
     self._delete_old()
 
   def _delete_old(self) -> None:
-    """Deletes what is neither to be kept nor the last that can be trusted."""
+    """Deletes checkpoints that `options` does not keep."""
     old = choose_old(
       self._steps, self._options, self._scores, self._trusted, self._damaged
     )
@@ -349,14 +366,16 @@ class Checkpointer:
       try:
         delete(self._directory, step)
       except Exception as error:
-        log.warning("the old checkpoint of step %d stays: %s", step, error)
+        log.warning(
+          "the old checkpoint of step %d cannot be deleted: %s", step, error
+        )
 
 
 def save_params(directory: epath.Path, params: Any) -> None:
-  """Writes parameters alone, as the checkpoint of step 0 of a run.
+  """Writes parameters alone, as a checkpoint of step 0.
 
   Raises:
-    ConfigError: if there are checkpoints already, or they can not be written.
+    ConfigError: if the directory is not empty, or cannot be written.
   """
   if directory.exists() and any(directory.iterdir()):
     raise ConfigError(f"{directory} holds checkpoints already")
@@ -364,7 +383,7 @@ def save_params(directory: epath.Path, params: Any) -> None:
     step=np.zeros((), np.int32), params=params, opt_state=(), ema=None, aux={}
   )
   try:
-    with Checkpointer(directory, Checkpoint()) as checkpointer:
+    with Checkpointer(directory, CheckpointOptions()) as checkpointer:
       checkpointer.save(0, state)
       checkpointer.finish()
   except RunError as error:

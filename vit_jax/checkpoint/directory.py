@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The directory of a run's checkpoints: which are complete, which may go."""
+"""The directory of checkpoints: listing, deleting and choosing them."""
 
 import dataclasses
 import logging
@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from etils import epath
 
 from vit_jax.config import ConfigError, Count
-from vit_jax.stores import is_local
+from vit_jax.storage.paths import is_local
 
 log = logging.getLogger(__name__)
 
-# Names that Orbax gives.
+# Names that Orbax uses.
 METADATA = "_CHECKPOINT_METADATA"
 COMMITTED = "commit_success.txt"
 TEMPORARY = re.compile(r"\d+\.orbax-checkpoint-tmp.*")
@@ -25,19 +25,19 @@ DELETING = re.compile(r"deleting_(\d+)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-  """What the checkpoint section of a config sets.
+class CheckpointOptions:
+  """The `checkpoint` section of a config.
 
-  An old checkpoint goes when a newer one was read back and is what was saved,
-  so there may be one more than these for a while.
+  An old checkpoint is deleted once a newer one was read back and is sound, so
+  for a while there may be one more than these.
 
   Attributes:
-    every: save after so many steps, and at the end; None is at the end only.
-    keep: how many of the newest to keep.
-    keep_every: those whose step is a multiple of it are kept for good.
-    keep_best: how many of the best to keep, by `best`.
-    best: EVALUATION/METRIC, as test/accuracy. The larger the better; of a loss,
-      the smaller.
+    every: steps between two checkpoints; None saves at the end only.
+    keep: number of the newest checkpoints to keep.
+    keep_every: checkpoints whose step is a multiple of it are never deleted.
+    keep_best: number of checkpoints to keep with the best value of `best`.
+    best: metric as EVALUATION/METRIC, e.g. test/accuracy. Larger is better,
+      except for a loss.
   """
 
   every: Count | None = None
@@ -49,33 +49,33 @@ class Checkpoint:
   def __post_init__(self):
     if (self.keep_best is None) != (self.best is None):
       raise ConfigError(
-        "checkpoint.keep_best is how many, and checkpoint.best by what, as "
-        "test/accuracy: set both or none"
+        "checkpoint.keep_best is a number of checkpoints, checkpoint.best the "
+        "metric that ranks them, e.g. test/accuracy: set both or neither"
       )
 
 
 def list_steps(directory: epath.Path) -> list[int]:
-  """Steps of the complete checkpoints, ascending."""
+  """Lists the steps of the complete checkpoints, ascending."""
   if not directory.exists():
     return []
   names = {path.name for path in directory.iterdir()}
-  # What is being deleted is there no more.
+  # Half-deleted ones count as deleted.
   steps = {int(name) for name in names if name.isdecimal()}
   steps -= {int(match[1]) for match in map(DELETING.fullmatch, names) if match}
   return sorted(step for step in steps if is_complete(directory / str(step)))
 
 
 def is_complete(path: epath.Path) -> bool:
-  """Whether a checkpoint was written to its end.
+  """Returns whether a checkpoint was written to its end.
 
-  On a disk its directory has its name only then; on an object store a last
-  object says so.
+  On a disk Orbax renames its directory last; on an object store it writes a
+  last object.
   """
   return (path / (METADATA if is_local(path) else COMMITTED)).exists()
 
 
 def delete(directory: epath.Path, step: int) -> None:
-  """Deletes a checkpoint; cut short, it counts as deleted all the same."""
+  """Deletes a checkpoint; a half-deleted one already counts as deleted."""
   marker = directory / f"deleting_{step}"
   marker.write_text("")
   path = directory / str(step)
@@ -85,8 +85,8 @@ def delete(directory: epath.Path, step: int) -> None:
 
 
 def sweep(directory: epath.Path) -> None:
-  """Removes what a killed process left half-written or half-deleted."""
-  if not directory.exists():  # A store has none that is empty.
+  """Removes checkpoints that a killed process left half-written or -deleted."""
+  if not directory.exists():  # A store has no empty directories.
     return
   for path in list(directory.iterdir()):
     try:
@@ -96,12 +96,13 @@ def sweep(directory: epath.Path) -> None:
         not is_local(path) and path.name.isdecimal() and not is_complete(path)
       ):
         path.rmtree()
-    except Exception as error:  # It is in nobody's way; stores have their own.
-      log.warning("%s can not be removed: %s", path, error)
+    # It does no harm. Clients of stores have errors of their own.
+    except Exception as error:
+      log.warning("%s cannot be removed: %s", path, error)
 
 
 def sync(path: epath.Path) -> None:
-  """Has a disk hold what was written below a path, whatever comes."""
+  """Makes what was written below a path survive a loss of power."""
   if not is_local(path):
     return
   local = pathlib.Path(path)
@@ -115,19 +116,22 @@ def sync(path: epath.Path) -> None:
 
 def choose_old(
   steps: Sequence[int],
-  options: Checkpoint,
+  options: CheckpointOptions,
   scores: Mapping[int, float],
   trusted: Collection[int],
   damaged: Collection[int],
 ) -> list[int]:
-  """Which checkpoints may go.
+  """Chooses the checkpoints to delete: none newer than the newest sound one.
 
   Args:
-    steps: of all that there are, ascending.
-    options: what to keep.
-    scores: step -> metric, where it was evaluated.
-    trusted: steps that were read back and are what was saved.
-    damaged: steps that were not.
+    steps: steps of all checkpoints, ascending.
+    options: number of checkpoints to keep.
+    scores: step -> value of `options.best`, for steps that were evaluated.
+    trusted: steps whose checkpoints were read back and are sound.
+    damaged: steps whose checkpoints are damaged.
+
+  Returns:
+    Steps of the checkpoints to delete; none before one is trusted.
   """
   if not trusted:
     return []

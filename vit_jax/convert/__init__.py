@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of other projects, read and written."""
+"""Reading and writing weights of other projects, and loading models."""
 
 from vit_jax.convert.files import CheckpointError as CheckpointError
 from vit_jax.convert.weights import Weights as Weights

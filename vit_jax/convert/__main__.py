@@ -2,18 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts weights from one format to another.
 
-  python -m vit_jax.convert ViT-B_16.npz b16             to a run of ours
-  python -m vit_jax.convert runs/b16 b16.safetensors     to timm
-  python -m vit_jax.convert runs/b16 b16.npz             to the authors' format
+  python -m vit_jax.convert ViT-B_16.npz b16           to a run
+  python -m vit_jax.convert runs/b16 b16.safetensors   to timm
+  python -m vit_jax.convert runs/b16 b16.npz           to the authors' format
   python -m vit_jax.convert runs/b16 b16 --to=hugging_face
 
-SRC is a .npz or .safetensors file, a directory with model.safetensors, a run of
-ours (of which the last checkpoint is read), or RUN/checkpoints/STEP; of a run
-with optim.ema the average is taken, which is what it evaluates. What it is
-shows in its arrays; what they leave open is read from the manifest or the
-config.json beside it, or said with a flag. DST is a file or, for ours and for
-the formats of PyTorch, a directory. Beside a file FILE.json is written, with
-what its arrays leave open.
+SRC is a .npz or .safetensors file, a directory with model.safetensors, a run
+(its last checkpoint), or RUN/checkpoints/STEP. Of a run with optim.ema the
+averaged parameters are read, as in its evaluation. The model is inferred from
+the names and shapes of the arrays; what they do not determine comes from a flag
+or from the manifest or config.json beside SRC. DST is a file or, for runs and
+PyTorch formats, a directory. Beside a file, FILE.json records the rest.
 """
 
 import argparse
@@ -25,9 +24,9 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.accelerators import start_backend
-from vit_jax.command_line import make_parser, parse_value, reported
 from vit_jax.config import ConfigError, get
+from vit_jax.config.command_line import make_parser, reported
+from vit_jax.config.recipe import parse_value
 from vit_jax.convert import files
 from vit_jax.convert.fields import get_kind
 from vit_jax.convert.files import CheckpointError
@@ -35,8 +34,10 @@ from vit_jax.convert.formats import FORMATS
 from vit_jax.convert.npz import PREFIXES
 from vit_jax.convert.weights import OURS, Weights, is_run, load_weights
 from vit_jax.convert.writing import check_target, save_weights
+from vit_jax.devices.detection import start_backend
+from vit_jax.storage.paths import is_local
 
-# Names of DST -> the format where --to names none; None depends on the model.
+# Suffix of DST -> the format without --to; None depends on the model.
 SUFFIXES = {".npz": None, ".safetensors": "timm", "": OURS}
 NPZ = dict(vit="authors", mixer="mixer", resnet="bit")
 
@@ -44,64 +45,65 @@ MIB = 1 << 20
 
 
 def choose_format(path: str, asked: str | None) -> str | None:
-  """The format to write; None is that of .npz files, as suits the model.
+  """Chooses the format to write; None is the .npz format of the model.
+
+  Args:
+    path: DST.
+    asked: --to, or None.
 
   Raises:
-    ConfigError: if neither --to nor the name of the file tells.
+    ConfigError: if neither determines the format.
   """
   if asked is not None:
     return get({OURS: OURS} | {name: name for name in FORMATS}, asked, "format")
   suffix = epath.Path(path).suffix
   if suffix not in SUFFIXES:
     raise CheckpointError(
-      f"{path}: a name in {suffix} does not tell the format: end it in .npz, "
-      f"in .safetensors (timm), or without a dot (a directory, {OURS}), or say "
-      f"--to=FORMAT, one of {', '.join([OURS, *FORMATS])}"
+      f"{path}: suffix {suffix} does not determine the format; use .npz, "
+      f".safetensors (timm) or none (a directory, {OURS}), or --to=FORMAT, one "
+      f"of {', '.join([OURS, *FORMATS])}"
     )
   return SUFFIXES[suffix]
 
 
 def follow_links(path: epath.Path) -> epath.Path:
-  """The path without symbolic links, which epath keeps."""
-  local = "://" not in os.fspath(path)
-  return epath.Path(os.path.realpath(path)) if local else path
+  """Resolves symbolic links, which epath keeps."""
+  return epath.Path(os.path.realpath(path)) if is_local(path) else path
 
 
 def check_apart(source: str, target: epath.Path) -> None:
-  """Makes sure that nothing which is read would be written over.
-
-  Raises:
-    CheckpointError: if it would.
-  """
+  """Raises CheckpointError if writing `target` would overwrite the source."""
   location = epath.Path(source).expanduser()
   read = [location] if is_run(location) else files.resolve(location)
   writes = follow_links(target)
   for path in map(follow_links, (location, *read)):
-    # A run that is written is its whole directory.
+    # A run is written to a whole directory.
     if path == writes or writes in path.parents:
-      raise CheckpointError(f"{source} would be written over: name another DST")
+      raise CheckpointError(f"{source} would be overwritten; name another DST")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-  """--source_size; raises ConfigError for what is none."""
+  """Parses --source_size, H,W or one side; raises ConfigError for others."""
   if text is None:
     return None
   value = parse_value(text)
   size = (value, value) if isinstance(value, int) else value
   if not isinstance(size, tuple) or [type(x) for x in size] != [int, int]:
-    raise ConfigError(f"--source_size={text} must be H,W in pixels, as 224,224")
+    raise ConfigError(
+      f"--source_size={text} must be H,W in pixels, e.g. 224,224"
+    )
   return size
 
 
-def get_assumed(weights: Weights) -> dict[str, tuple[Any, str]]:
-  """What arrays left open and logits depend on -> (value, who says so)."""
+def collect_assumed(weights: Weights) -> dict[str, tuple[Any, str]]:
+  """Collects settings that arrays do not determine: name -> (value, origin)."""
   origins = weights.origins
   names = ["gelu", "layer_norm_eps"]
   if any("conv" in path for path in weights.params):
     names += ["group_norm_eps", "std_conv_eps", "std_conv_eps_in"]
   names += [name for name in ("num_heads", "position") if name in origins]
   assumed = {
-    name: (value, origins.get(name, "the default here"))
+    name: (value, origins.get(name, "the default of vit_jax"))
     for name, value in weights.all_fields.items()
     if name in (names if weights.form != OURS else origins)
   }
@@ -111,7 +113,7 @@ def get_assumed(weights: Weights) -> dict[str, tuple[Any, str]]:
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:
-  """What was read, for programs."""
+  """Describes the weights that were read, for --json."""
   height, width = weights.size
   return {
     "path": weights.source,
@@ -122,16 +124,16 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
     "num_classes": weights.num_classes,
     "height": height,
     "width": width,
-    "channels": weights.preprocess["channels"],
+    "channels": weights.preprocess.channels,
     "assumed": {
       name: {"value": value, "from": where}
-      for name, (value, where) in get_assumed(weights).items()
+      for name, (value, where) in collect_assumed(weights).items()
     },
   }
 
 
 def format_source(read: dict[str, Any]) -> str:
-  """What was read, for people."""
+  """Formats the description of `describe_weights` as text."""
   classes = read["num_classes"]
   lines = [
     f"read     {read['path']}",
@@ -146,19 +148,19 @@ def format_source(read: dict[str, Any]) -> str:
   return "\n".join(lines)
 
 
-def get_bytes(path: epath.Path) -> int:
-  """The size of a file, or of all in a directory."""
+def count_bytes(path: epath.Path) -> int:
+  """Bytes of a file, or of all files in a directory."""
   if not path.is_dir():
     return path.stat().length
-  return sum(get_bytes(child) for child in path.iterdir())
+  return sum(count_bytes(child) for child in path.iterdir())
 
 
 def convert(arguments: argparse.Namespace) -> dict[str, Any]:
-  """Reads, writes, and says what it did.
+  """Converts SRC to DST; returns what was read and written, for --json.
 
   Raises:
-    ConfigError: for what can not be read or written; as much of it as can be
-      told before anything is read or written.
+    ConfigError: if SRC cannot be read or DST cannot be written; before reading
+      or writing anything where possible.
   """
   form = choose_format(arguments.dst, arguments.to)
   size = parse_size(arguments.source_size)
@@ -169,7 +171,7 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
   )
   source = epath.Path(arguments.src).expanduser()
   if not source.exists():
-    raise CheckpointError(f"{source}: there is no such file or directory")
+    raise CheckpointError(f"{source} does not exist")
   check_apart(arguments.src, check_target(arguments.dst, form, **how))
   fields = ("num_heads", "gelu", "layer_norm_eps")
   overrides = {
@@ -185,7 +187,7 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
   print(format_source(read), file=say, flush=True)
   form = form or NPZ[get_kind(weights.variant)]
   written = save_weights(weights, arguments.dst, form, **how)
-  sizes = {os.fspath(path): get_bytes(path) for path in written}
+  sizes = {os.fspath(path): count_bytes(path) for path in written}
   for path, count in sizes.items():
     unit = f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count:,} bytes"
     print(f"written  {path} ({form}, {unit})", file=say)
@@ -194,49 +196,52 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-  """The command line."""
-  parser = make_parser("vit_jax.convert", __doc__)
-  parser.add_argument("src", metavar="SRC", help="what to read")
-  parser.add_argument("dst", metavar="DST", help="what to write")
+  """Runs the command."""
+  parser = make_parser("convert", __doc__)
+  parser.add_argument("src", metavar="SRC", help="weights to read")
+  parser.add_argument("dst", metavar="DST", help="file or directory to write")
   parser.add_argument(
     "--to",
     metavar="FORMAT",
-    help=f"{', '.join([OURS, *FORMATS])}; as DST is named: .npz is authors, "
-    f"bit or mixer, .safetensors timm, a name without a dot {OURS}",
+    help=f"{', '.join([OURS, *FORMATS])} (default, by DST: .npz is authors, "
+    f"bit or mixer, .safetensors is timm, a name without a dot is {OURS})",
   )
   parser.add_argument(
-    "--source_size", metavar="H,W", help="px that SRC's positions are of"
+    "--source_size", metavar="H,W", help="image size that SRC was trained at"
   )
   parser.add_argument(
-    "--num_heads", type=int, metavar="K", help="heads of SRC's attention"
+    "--num_heads", type=int, metavar="K", help="attention heads of SRC"
   )
   parser.add_argument(
-    "--gelu", choices=("exact", "tanh"), help="that SRC was trained with"
+    "--gelu", choices=("exact", "tanh"), help="GELU that SRC was trained with"
   )
   parser.add_argument(
-    "--layer_norm_eps", type=float, metavar="EPS", help="likewise"
+    "--layer_norm_eps",
+    type=float,
+    metavar="EPS",
+    help="epsilon of SRC's layer norms",
   )
   parser.add_argument(
     "--raw",
     action="store_true",
-    help="a run's parameters themselves, not their average (optim.ema)",
+    help="read a run's parameters, not their average (optim.ema)",
   )
   parser.add_argument(
     "--prefix",
     default="",
-    help=f"before names in a .npz: {', '.join(filter(None, PREFIXES))}",
+    help=f"prefix of names in a .npz: {', '.join(filter(None, PREFIXES))}",
   )
   parser.add_argument(
     "--dtype",
     choices=("float32", "bfloat16"),
     default="float32",
-    help="of the arrays in DST",
+    help="type of the arrays in DST (default: float32)",
   )
   parser.add_argument(
-    "--overwrite", action="store_true", help="replace DST if it is there"
+    "--overwrite", action="store_true", help="replace DST if it exists"
   )
   parser.add_argument(
-    "--json", action="store_true", help="for programs: the last line is JSON"
+    "--json", action="store_true", help="print a last line of JSON"
   )
   arguments = parser.parse_args(argv)
   with reported():

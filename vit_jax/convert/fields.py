@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which model a set of arrays is: read from their names and shapes."""
+"""Inferring a model's fields from the names and shapes of its arrays."""
 
 import collections
 import math
@@ -16,11 +16,11 @@ Fields = dict[str, Any]
 
 MAX_DEPTH = 512
 
-# Kinds of models in words, and one of each.
+# Kind of model -> its name, and the name of one such variant.
 KINDS = dict(vit="ViT", mixer="MLP-Mixer", resnet="ResNet")
 EXAMPLES = dict(vit="B/16", mixer="Mixer-B/16", resnet="R50x1")
 
-# What sees the image.
+# Kernels that read the image.
 IMAGE = (
   *("conv_root/kernel", "root_block/standardized_conv2d/kernel"),
   *("embedding/kernel", "stem/kernel"),
@@ -28,7 +28,7 @@ IMAGE = (
 
 
 def get_kind(variant: str) -> str:
-  """The kind of a model; raises ConfigError for an unknown name."""
+  """Looks up the kind of a variant; raises ConfigError for an unknown name."""
   constructor, _ = models.get_row(variant)
   return next(
     kind
@@ -38,7 +38,7 @@ def get_kind(variant: str) -> str:
 
 
 def get_heads(width: int) -> int | None:
-  """The heads of a known width; those that all models of a width share."""
+  """Number of heads (K) that all named ViTs of a width share, or None."""
   heads = {
     row["num_heads"] for row in models.VITS.values() if row["width"] == width
   }
@@ -46,7 +46,7 @@ def get_heads(width: int) -> int | None:
 
 
 class _Shapes:
-  """Shapes by our path, one layer's where arrays are stacked."""
+  """Our path -> shape; that of one layer where arrays are stacked."""
 
   def __init__(self, found: Found, stacks: tuple[str, ...]):
     self.depth = 0
@@ -61,30 +61,32 @@ class _Shapes:
       self._names[path] = found.names[path, None]
     for path, layers in found.layers.items():
       self._deepen(path, max(layers) + 1)
-      # That of most, so that an error names the odd one out.
+      # The most common shape, so that an error names the odd one out.
       shapes = collections.Counter(tuple(x.shape) for x in layers.values())
       shape = self._shapes[path] = shapes.most_common(1)[0][0]
       layer = next(i for i, x in layers.items() if tuple(x.shape) == shape)
       self._names[path] = found.names[path, layer]
 
   def _deepen(self, path: str, *depth: int) -> None:
-    """Notes that a path has so many layers.
+    """Records the number of layers of a path.
 
     Raises:
-      CheckpointError: if no model is so deep.
+      CheckpointError: if it exceeds MAX_DEPTH.
     """
     self.depth = max(self.depth, *depth)
     if self.depth > MAX_DEPTH:
-      raise CheckpointError(f"{path} is said to have {self.depth:,} layers")
+      raise CheckpointError(
+        f"{path} has {self.depth:,} layers, more than {MAX_DEPTH}"
+      )
 
   def __contains__(self, path: str) -> bool:
     return path in self._shapes
 
   def get(self, path: str, axis: int, default: Any = None) -> Any:
-    """A size, or the default where there is no such array.
+    """The size of an array along an axis; the default if there is no array.
 
     Raises:
-      CheckpointError: if there is such an array, of no such size.
+      CheckpointError: if the array lacks the axis, or is empty.
     """
     if path not in self._shapes:
       return default
@@ -92,27 +94,31 @@ class _Shapes:
     sizes = dict(enumerate(shape)) | dict(enumerate(shape, -len(shape)))
     if not sizes.get(axis):
       raise CheckpointError(
-        f"{self._names[path]} is of shape {shape}, as in no model"
+        f"{self._names[path]} has shape {shape}, which fits no model"
       )
     return sizes[axis]
 
   def need(self, path: str, axis: int) -> int:
-    """A size.
+    """The size of an array along an axis.
 
     Raises:
-      CheckpointError: if there is no such array, or it is of no such size.
+      CheckpointError: as `get`, and if there is no such array.
     """
     if path not in self._shapes:
       odd = sorted(self._odd.items())[:8]
       names = ", ".join(f"{name} {shape}" for name, shape in odd)
-      hint = f"; of the wrong form are {names}" if odd else ""
+      hint = f"; arrays of the wrong shape: {names}" if odd else ""
       raise CheckpointError(
-        f"there is no {path}, in any spelling, to tell the model by{hint}"
+        f"no array {path}, in any spelling, to identify the model by{hint}"
       )
     return self.get(path, axis)
 
-  def get_stages(self, pattern: str) -> tuple[int, ...]:
-    """How many units every stage of a ResNet has."""
+  def count_units(self, pattern: str) -> tuple[int, ...]:
+    """Number of units in each stage of a ResNet.
+
+    Args:
+      pattern: matches paths; its groups are the stage and the unit.
+    """
     units: dict[int, set] = {}
     for path in self._shapes:
       named = re.match(pattern, path)
@@ -122,37 +128,37 @@ class _Shapes:
     return tuple(max(units[stage]) for stage in sorted(units))
 
 
-def get_fields(found: Found) -> tuple[str, Fields, int, int]:
-  """The model that arrays are of.
+def infer_fields(found: Found) -> tuple[str, Fields, int, int]:
+  """Infers the fields of a model from its arrays.
 
   Args:
     found: from `table.read_rows`.
 
   Returns:
-    The kind ("vit", "mixer" or "resnet"), the fields that its arrays
-    determine, Y, 0 where there is no head, and c.
+    Kind ("vit", "mixer" or "resnet"), the fields that the arrays determine,
+    number of classes (Y; 0 without a head), and number of channels (c).
 
   Raises:
-    CheckpointError: if an array that tells the model is missing, or is of a
-      shape that no model has.
+    CheckpointError: if an array that identifies the model is missing, or has a
+      shape that fits no model.
   """
   shapes = _Shapes(found, (f"{STACK}/", "MixerBlock/"))
   classes = shapes.get("head/kernel", -1, 0)
   channels = next((shapes.need(path, 2) for path in IMAGE if path in shapes), 0)
   root = "root_block/standardized_conv2d/kernel"
   if root in shapes:
-    stages = shapes.get_stages(r"block(\d+)/unit(\d+)/")
+    stages = shapes.count_units(r"block(\d+)/unit(\d+)/")
     factor = max(1, shapes.need(root, 3) // 64)
     kind, fields = "resnet", dict(stages=stages, width_factor=factor)
   elif "stem/kernel" in shapes:
-    kind, fields = "mixer", _get_mixer(shapes)
+    kind, fields = "mixer", _infer_mixer(shapes)
   else:
-    kind, fields = "vit", _get_vit(shapes)
+    kind, fields = "vit", _infer_vit(shapes)
   return kind, fields, classes, channels
 
 
-def _get_mixer(shapes: _Shapes) -> Fields:
-  """The fields of a Mixer."""
+def _infer_mixer(shapes: _Shapes) -> Fields:
+  """Infers the fields of a Mixer."""
   return dict(
     patch_size=shapes.need("stem/kernel", 0),
     width=shapes.need("stem/kernel", 3),
@@ -162,8 +168,8 @@ def _get_mixer(shapes: _Shapes) -> Fields:
   )
 
 
-def _get_vit(shapes: _Shapes) -> Fields:
-  """The fields of a ViT."""
+def _infer_vit(shapes: _Shapes) -> Fields:
+  """Infers the fields of a ViT."""
   attention, mlp = f"{STACK}/{ATTENTION}_0", f"{STACK}/MlpBlock_0"
   pool = "gap"
   if f"{MAP}/probe" in shapes:
@@ -182,21 +188,22 @@ def _get_vit(shapes: _Shapes) -> Fields:
     qk_norm=f"{attention}/query_norm/scale" in shapes,
     swiglu=f"{mlp}/gate/kernel" in shapes,
     fc_norm="pooled_norm/scale" in shapes,
-    # Only that it is there shows, not what it was initialised to.
+    # Arrays show that there is one, but not its initial value.
     layer_scale=f"{STACK}/LayerScale_0/scale" in shapes or None,
     stem=None,
   )
   if POSITION in shapes:
     fields["position"] = "learned_1d"
   if "conv_root/kernel" in shapes:
-    fields["stem"] = shapes.get_stages(r"block(\d+)/unit(\d+)/")
+    fields["stem"] = shapes.count_units(r"block(\d+)/unit(\d+)/")
   return fields
 
 
-def get_variant(kind: str, fields: Fields) -> str:
-  """The name of the model in the tables, or of one of its kind.
+def find_variant(kind: str, fields: Fields) -> str:
+  """Finds a named variant with these fields, or one of the same kind.
 
-  Whatever differs from it is among the fields, so any name of the kind does.
+  Fields that differ from the variant's are stored beside it, so any variant of
+  the kind will do.
   """
   tables = dict(vit=models.VITS, mixer=models.MIXERS, resnet=models.RESNETS)
   rows = dict(tables[kind])
@@ -216,22 +223,22 @@ def get_variant(kind: str, fields: Fields) -> str:
   )
 
 
-def get_grid(
+def infer_size(
   patches: tuple[int, ...],
   stride: int,
   size: tuple[int, int] | None,
   sizes: tuple[int, ...],
 ) -> tuple[tuple[int, int], int]:
-  """The image size that positions were trained at.
+  """Infers the image size that position embeddings were trained at.
 
   Args:
-    patches: how many patches the rows may stand for, most likely first.
-    stride: pixels from a patch to the next.
-    size: (H, W) as recorded, or None.
-    sizes: of square images, tried in order where nothing is recorded.
+    patches: candidates for the number of patches, most likely first.
+    stride: distance between neighbouring patches, in pixels.
+    size: (H, W) as stated, or None.
+    sizes: sides of square images, tried in order if nothing is stated.
 
   Returns:
-    (H, W), and which of `patches` it is.
+    (H, W), and the candidate that fits it.
 
   Raises:
     CheckpointError: if no size fits.
@@ -245,12 +252,12 @@ def get_grid(
         return (height, width), count
   if size:
     raise CheckpointError(
-      f"it is said to be at {size[0]}x{size[1]} px, {size[0] // stride}x"
-      f"{size[1] // stride} patches, but has positions of {patches[0]}"
+      f"stated size {size[0]}x{size[1]} px has {size[0] // stride}x"
+      f"{size[1] // stride} patches, but there are {patches[0]} positions"
     )
   raise CheckpointError(
-    f"its positions are of {patches[0]} patches of {stride} px, and nothing "
-    f"says of which grid: no manifest or config.json beside it, no known file "
-    f"name, and no size that models are published at. Say it with "
-    f"source_size=(H, W), on the command line --source_size=H,W"
+    f"image size unknown for {patches[0]} positions of {stride} px patches: no "
+    f"manifest or config.json beside the file, no published file name, and no "
+    f"usual square size fits; pass source_size=(H, W), on the command line "
+    f"--source_size=H,W"
   )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The formats of others, each a table and what is peculiar to it."""
+"""Formats of weight files: a table each, and what else they need."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -15,31 +15,31 @@ from vit_jax.convert.table import Arrays, Row, write_rows
 
 
 def _keep(arrays: Arrays) -> Arrays:
-  """Changes nothing."""
+  """Returns the arrays unchanged."""
   return arrays
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Format:
-  """How one project names and lays out its arrays.
+  """A project's names and layout of arrays.
 
   Attributes:
-    name: as the user gives it.
-    suffix: of its files.
-    kind: of its models, as `fields.get_fields` says.
-    rows: the table.
-    choose: (arrays) -> the rows that read a file, where not all may.
-    is_like: whether normalised arrays are of this format.
-    fields: of the model, where the file does not say.
+    name: as a user gives it.
+    suffix: suffix of its files.
+    kind: kind of its models, see `fields.KINDS`.
+    rows: the conversion table.
+    choose: (arrays) -> the rows that read a file; None for all rows.
+    is_like: (arrays) -> True if normalised arrays have this format.
+    fields: fields of the model where the file does not state them.
     holds: field -> the values that the format can express.
-    normalize: arrays as they come -> by the names of the table.
-    finish: the inverse, when writing.
-    get_extra: (arrays) -> how many rows of the positions may be none of a
-      patch, most likely first.
-    settle: (arrays, extra, gap) -> arrays in the one form that is written,
-      once it is known how many rows are extra.
-    unfold: our arrays as the table gives them -> as the model wants them.
-    fold: the inverse.
+    normalize: renames and reshapes arrays of a file for the table.
+    finish: the inverse of `normalize`, for writing.
+    list_extra: (arrays) -> candidates for the number of position rows that
+      belong to no patch, most likely first.
+    canonicalize: (arrays, extra, gap) -> arrays in the form that is written;
+      `extra` is the number of such rows, `gap` is as in `canonicalize_timm`.
+    unfold: changes our arrays, as the table gives them, to the model's.
+    fold: the inverse of `unfold`.
   """
 
   name: str
@@ -52,23 +52,23 @@ class Format:
   holds: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
   normalize: Callable[[Arrays], Arrays] = _keep
   finish: Callable[[Arrays], Arrays] = _keep
-  get_extra: Callable[[Arrays], tuple[int, ...]] = lambda arrays: (0,)
-  settle: Callable[[Arrays, int, bool], Arrays] = lambda arrays, *_: arrays
+  list_extra: Callable[[Arrays], tuple[int, ...]] = lambda arrays: (0,)
+  canonicalize: Callable[[Arrays, int, bool], Arrays] = lambda x, *_: x
   unfold: Callable[[Arrays], Arrays] = _keep
   fold: Callable[[Arrays], Arrays] = _keep
 
-  def get_rows(self, arrays: Arrays) -> tuple[Row, ...]:
-    """The rows that read a file's arrays."""
+  def choose_rows(self, arrays: Arrays) -> tuple[Row, ...]:
+    """Chooses the rows that read these arrays."""
     return self.choose(arrays) if self.choose else self.rows
 
-  def get_expected(
+  def compute_shapes(
     self, params: Mapping[str, Any], heads: int
   ) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of a model's arrays in this format.
+    """Computes name -> shape of a model's arrays in this format.
 
     Args:
-      params: our path -> anything with a shape and a dtype.
-      heads: K.
+      params: our path -> array, or its shape and dtype.
+      heads: number of heads (K).
     """
     shapes = jax.eval_shape(
       lambda ours: write_rows(self.rows, self.fold(ours), heads)[0],
@@ -78,14 +78,14 @@ class Format:
 
 
 def has(*ends: str) -> Callable[[Arrays], bool]:
-  """Whether for every one of these some name ends so."""
+  """Makes a test for arrays: each of `ends` ends the name of one."""
   return lambda arrays: all(
     any(name.endswith(end) for name in arrays) for end in ends
   )
 
 
 def is_authors(arrays: Arrays, mlp: str) -> bool:
-  """Whether the blocks of a ViT are spelt so, positions where theirs are."""
+  """True for a ViT of the authors whose MLP blocks are named `mlp`."""
   first = "Transformer/encoderblock_0/"
   return (
     any(name.startswith(f"{first}{mlp}/") for name in arrays)
@@ -95,7 +95,7 @@ def is_authors(arrays: Arrays, mlp: str) -> bool:
 
 
 def is_big_vision(arrays: Arrays, scanned: bool) -> bool:
-  """Whether it is a ViT with positions, if any, at the top level."""
+  """True for a ViT of big_vision: positions, if any, are at the top level."""
   block = f"{npz.STACK}/LayerNorm_0/" if scanned else f"{npz.STACK}_0/Layer"
   return (
     any(name.startswith(block) for name in arrays)
@@ -103,7 +103,7 @@ def is_big_vision(arrays: Arrays, scanned: bool) -> bool:
   )
 
 
-# What only some formats have a name for.
+# Values of fields for which only some formats have names.
 PLAIN = dict(
   position_at=("input",),
   registers=(0,),
@@ -116,7 +116,7 @@ AUTHORS = dict(
   suffix=".npz",
   holds=PLAIN | dict(pool=("token", "gap"), position=("learned_1d",)),
   normalize=npz.spread_norms,
-  get_extra=lambda arrays: (int("cls" in arrays),),
+  list_extra=lambda arrays: (int("cls" in arrays),),
 )
 BIG_VISION = dict(
   suffix=".npz",
@@ -127,19 +127,19 @@ BIG_VISION = dict(
 )
 
 
-def settle_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
-  """timm's arrays with a row of the positions for the class token, if any.
+def canonicalize_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
+  """Gives timm's positions one row for the class token and none for registers.
 
-  Rows of registers are added to them. Where the mean of the patches is read,
-  a class token is a register like any other.
+  Positions of registers are added to the registers. With global average
+  pooling a class token is a register like any other.
 
   Args:
-    arrays: normalised.
-    extra: how many rows of `pos_embed` are none of a patch.
-    gap: whether the mean of the patches is read.
+    arrays: normalised, name -> array.
+    extra: number of rows of `pos_embed` that belong to no patch.
+    gap: True if the head reads the mean of the patches.
 
   Raises:
-    CheckpointError: if there are more rows than tokens.
+    CheckpointError: if there are more such rows than tokens.
   """
   if "pos_embed" not in arrays:
     return arrays
@@ -153,8 +153,8 @@ def settle_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
   missing = cls.shape[1] + registers.shape[1] - extra
   if missing < 0:
     raise CheckpointError(
-      f"pos_embed has {extra} rows before those of the patches, for "
-      f"{cls.shape[1] + registers.shape[1]} tokens there"
+      f"pos_embed has {extra} rows before those of the patches, and there are "
+      f"{cls.shape[1] + registers.shape[1]} class tokens and registers"
     )
   zeros = xp.zeros((1, missing, width), dtype=position.dtype)
   prefix = xp.concat([prefix, zeros], axis=1)
@@ -177,17 +177,19 @@ def settle_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
   return settled | {"pos_embed": xp.concat([prefix, patches], axis=1)}
 
 
-def get_extra_timm(arrays: Arrays) -> tuple[int, ...]:
-  """The class token's row, none, or the registers' as well.
+def list_extra_timm(arrays: Arrays) -> tuple[int, ...]:
+  """Lists candidates: the class token's row, none, or those of registers too.
 
   Raises:
-    CheckpointError: if tokens and positions are not [1 N D] with one D.
+    CheckpointError: if tokens and positions are not [1 N D] of one width.
   """
   names = ("pos_embed", "cls_token", "reg_token")
   shapes = {n: tuple(arrays[n].shape) for n in names if n in arrays}
   forms = {(len(shape), *shape[:1], *shape[2:]) for shape in shapes.values()}
   if len(forms) > 1 or not all(form[:2] == (3, 1) for form in forms):
-    raise CheckpointError(f"tokens and positions can not have shapes {shapes}")
+    raise CheckpointError(
+      f"tokens and positions have incompatible shapes {shapes}"
+    )
   cls, registers = (shapes.get(name, (1, 0))[1] for name in names[1:])
   return tuple(dict.fromkeys((cls, 0, cls + registers)))
 
@@ -197,25 +199,25 @@ FORMATS = {
   for form in (
     Format(
       name="authors",
-      rows=npz.get_authors(npz.PRE_LINEN),
+      rows=npz.make_authors(npz.PRE_LINEN),
       is_like=lambda arrays: is_authors(arrays, npz.PRE_LINEN[3]),
       **AUTHORS,
     ),
     Format(
       name="authors_linen",
-      rows=npz.get_authors(npz.LINEN),
+      rows=npz.make_authors(npz.LINEN),
       is_like=lambda arrays: is_authors(arrays, npz.LINEN[3]),
       **AUTHORS,
     ),
     Format(
       name="big_vision",
-      rows=npz.get_big_vision(False),
+      rows=npz.make_big_vision(False),
       is_like=lambda arrays: is_big_vision(arrays, False),
       **BIG_VISION,
     ),
     Format(
       name="big_vision_scanned",
-      rows=npz.get_big_vision(True),
+      rows=npz.make_big_vision(True),
       is_like=lambda arrays: is_big_vision(arrays, True),
       **BIG_VISION,
     ),
@@ -246,13 +248,13 @@ FORMATS = {
         stem=(None,),
       ),
       normalize=torch_names.normalize_hugging_face,
-      get_extra=lambda arrays: (1,),
+      list_extra=lambda arrays: (1,),
     ),
     Format(
       name="timm",
       suffix=".safetensors",
       rows=(*torch_names.SWIGLU, *torch_names.TIMM),
-      choose=torch_names.get_timm,
+      choose=torch_names.choose_timm,
       is_like=has("patch_embed.proj.weight", "blocks.0.norm1.weight"),
       fields=dict(
         gelu="exact",
@@ -267,18 +269,21 @@ FORMATS = {
       ),
       normalize=torch_names.normalize_timm,
       finish=torch_names.finish_timm,
-      get_extra=get_extra_timm,
-      settle=settle_timm,
+      list_extra=list_extra_timm,
+      canonicalize=canonicalize_timm,
     ),
   )
 }
 
 
-def sniff(arrays: Arrays) -> tuple[Format, Arrays]:
-  """The format of a file's arrays, and the arrays by its table's names.
+def detect_format(arrays: Arrays) -> tuple[Format, Arrays]:
+  """Detects the format of a file's arrays.
+
+  Returns:
+    The format, and the arrays normalised for its table.
 
   Raises:
-    CheckpointError: if they are of none.
+    CheckpointError: if they have no known format.
   """
   inner, _ = npz.strip_prefix(arrays)
   for form in FORMATS.values():
@@ -290,11 +295,11 @@ def sniff(arrays: Arrays) -> tuple[Format, Arrays]:
       return form, normal
   shown = "\n".join(f"  {name}" for name in sorted(arrays)[:8])
   raise CheckpointError(
-    f"its {len(arrays)} arrays are named as in none of the formats "
+    f"unknown format: the names of its {len(arrays)} arrays fit none of "
     f"{', '.join(FORMATS)}:\n{shown}"
   )
 
 
 def get_format(name: str) -> Format:
-  """A format by its name; raises ConfigError that names the nearest."""
+  """Looks up a format; raises ConfigError that names the nearest."""
   return get(FORMATS, name, "format")

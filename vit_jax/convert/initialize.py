@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starting a model from the weights of another (ViT paper, section 3.2).
+"""Initialising a model from other weights (ViT paper, section 3.2).
 
-The body is taken over, positions are resampled to the new grid, patch kernels
-to a new patch size or number of channels; the head is kept or made anew by a
-rule. A report says what became of every array.
+The body is copied; positions are resampled to the new grid, patch kernels to
+another patch size or number of channels; the head is kept or initialised anew.
+A report lists what was done with every array.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from vit_jax.config import ConfigError, Count
 from vit_jax.convert import resample
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.npz import POSITION, STACK
-from vit_jax.convert.table import Arrays, check
-from vit_jax.convert.weights import Weights, get_abstract_params, load_weights
-from vit_jax.models.public import find_recommended, parse_name
+from vit_jax.convert.published import find_recommended, parse_name
+from vit_jax.convert.table import Arrays, check_shapes
+from vit_jax.convert.weights import Weights, load_weights, make_abstract_params
 
-# What a model may have and its source not, or the other way round.
+# Parameters that a model may have and its source lack, or the reverse.
 OPTIONAL = re.compile(
   r"(head|pre_logits|MAPHead_0|pooled_norm|cls|register)(/.*)?"
   r"|Transformer/(posembed_input|encoder_norm)/.*"
@@ -32,39 +32,40 @@ OPTIONAL = re.compile(
 )
 POSITIONS = (POSITION, f"{STACK}/posembed/pos_embedding")
 AXES = re.compile(r".*/([xy])_embedding")
-# Kernels that see the image, [P P c D].
+# Kernels that read the image, [P P c D].
 IMAGE = (
   *("embedding/kernel", "stem/kernel", "conv_root/kernel"),
   "root_block/standardized_conv2d/kernel",
 )
-# What arrays do not show and logits depend on.
+# Fields that change logits and show in no array.
 SILENT = (
   *("position", "position_at", "gelu"),
   *("layer_norm_eps", "group_norm_eps"),
   *("std_conv_eps", "std_conv_eps_in"),
 )
-# What decides which representation a head reads.
+# Fields that determine which representation a head reads.
 REPRESENTATION = ("pool", "fc_norm", "representation_size")
-# The whole prediction head of pre-training (section 3.2).
+# The prediction head of pre-training, all of which is replaced (section 3.2).
 HEAD = ("head/", "pre_logits/")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transfer:
-  """What the transfer section of a config sets: how `init` is read.
+  """The transfer section of a config: options for reading `init`.
 
   Attributes:
-    head: "auto" keeps it where it has the same classes and reads the same
-      representation, "drop" makes a new one, "keep" insists.
-    resample: how positions get to another grid: "align_corners_bilinear" as in
-      the authors' code, "bilinear" or "bicubic" (a = -0.75) with half-pixel
+    head: "auto" keeps the head if it has the same classes and reads the same
+      representation, "drop" always makes a new one, "keep" raises an error
+      where it cannot be kept.
+    resample: kernel that resamples positions: "align_corners_bilinear" as in
+      the ViT authors' code, "bilinear" or "bicubic" (a = -0.75) with half-pixel
       centres, as in PyTorch.
-    antialias: widens the latter two where a grid shrinks.
-    source_size: (H, W) that the positions were trained at, where neither the
-      file nor what lies beside it says so.
-    num_heads: K, likewise.
-    directory: where files lie that are asked for by a model's name, as
-      init="augreg:B/16"; it has AugReg's index.csv.
+    antialias: widens the latter two when a grid shrinks.
+    source_size: (H, W) at which the positions were trained, if neither the file
+      nor metadata beside it states it.
+    num_heads: number of heads (K), likewise.
+    directory: directory of AugReg's index.csv and files, for an `init` that
+      names a model, e.g. "augreg:B/16".
   """
 
   head: Literal["auto", "drop", "keep"] = "auto"
@@ -79,15 +80,15 @@ class Transfer:
 
 @dataclasses.dataclass
 class Report:
-  """What became of every array.
+  """Report on an initialisation: the origin of every array.
 
   Attributes:
-    source: the file.
-    loaded: our paths that were taken as they are.
-    resampled: path -> what was done to it.
-    new: path -> why it starts anew.
-    dropped: path -> why it was not taken.
-    warnings: where source and model differ in what no array shows.
+    source: path of the weights.
+    loaded: paths of parameters copied unchanged.
+    resampled: path -> the change.
+    new: path -> reason for initialising it anew.
+    dropped: path -> reason for leaving it out.
+    warnings: differences between source and model that no array shows.
   """
 
   source: str
@@ -98,7 +99,7 @@ class Report:
   warnings: list[str] = dataclasses.field(default_factory=list)
 
   def __str__(self) -> str:
-    """The report for people."""
+    """The report as text."""
     lines = [f"from {self.source}: {len(self.loaded)} arrays as they are"]
     for what, group in (
       ("resampled", self.resampled),
@@ -106,11 +107,11 @@ class Report:
       ("left out", self.dropped),
     ):
       lines += [f"  {what}: {path}, {why}" for path, why in group.items()]
-    return "\n".join(lines + [f"  mind: {text}" for text in self.warnings])
+    return "\n".join(lines + [f"  warning: {text}" for text in self.warnings])
 
 
 def find_source(name: str, directory: str | None) -> str:
-  """The path that a user names, itself or by a model's name."""
+  """Finds the file of a name such as "augreg:B/16"; returns paths as is."""
   parsed = parse_name(name)
   if parsed is None:
     return name
@@ -118,7 +119,7 @@ def find_source(name: str, directory: str | None) -> str:
 
 
 def load_source(init: str, transfer: Transfer) -> Weights:
-  """The weights that a run starts from.
+  """Reads the weights that a run starts from.
 
   Raises:
     ConfigError: as `load_weights` and `find_recommended`.
@@ -136,31 +137,31 @@ def initialize(
   transfer: Transfer,
   class_names: Sequence[str] = (),
 ) -> tuple[Arrays, Report]:
-  """A model's parameters from other weights.
+  """Makes a model's parameters from other weights.
 
   Args:
-    weights: where they come from.
-    model: what they are for.
+    weights: the source.
+    model: the module to initialise.
     size: (H, W) of its images.
-    channels: c.
-    transfer: how.
-    class_names: of its head, if they are known.
+    channels: number of image channels (c).
+    transfer: options.
+    class_names: classes of its head, if known.
 
   Returns:
-    Path -> array of all that is taken, and the report; what is missing from
-    it starts anew.
+    Path -> array, without the parameters that are to be initialised anew; and
+    the report.
 
   Raises:
     CheckpointError: if the bodies differ, with all differences.
-    ConfigError: if `transfer` asks for what there is not.
+    ConfigError: if `transfer` has incompatible options.
   """
   if transfer.antialias and transfer.resample == resample.KERNELS[0]:
     raise ConfigError(
-      f"antialias is for half-pixel centres, so for resample='bilinear' or "
-      f"'bicubic', not {transfer.resample!r}"
+      f"antialias=True needs resample='bilinear' or 'bicubic', not "
+      f"{transfer.resample!r}"
     )
   report = Report(weights.source)
-  wanted = get_abstract_params(model, size, channels)
+  wanted = make_abstract_params(model, size, channels)
   source = dict(weights.params)
   why = _judge_head(weights, model, transfer, class_names)
   if why:
@@ -172,9 +173,9 @@ def initialize(
   for path, array in source.items():
     if path not in wanted:
       if OPTIONAL.fullmatch(path):
-        report.dropped[path] = "this model has none"
+        report.dropped[path] = "the model has none"
       else:
-        taken[path] = array  # For `check` to name.
+        taken[path] = array  # For `check_shapes` to name.
       continue
     target = tuple(wanted[path].shape)
     fitted, how = _fit(path, array, target, weights, model, size, transfer)
@@ -193,26 +194,26 @@ def initialize(
     what += " (relative positions hold at one resolution)"
   if "stem/kernel" in wanted:
     what += " (a Mixer holds at one resolution)"
-  check(taken, expected, what)
+  check_shapes(taken, expected, what)
   report.warnings = _compare(weights, model)
   return taken, report
 
 
 def _compare(weights: Weights, model: nn.Module) -> list[str]:
-  """Where source and model differ in what no array shows."""
+  """Lists differences between source and model that no array shows."""
   theirs, warnings = weights.model, []
   for name in SILENT:
     ours, other = getattr(model, name, None), getattr(theirs, name, None)
     if ours != other:
       warnings.append(
-        f"model.{name}={ours!r}, and the source has {other!r}: set "
-        f"--config.model.{name}={other} for its very logits"
+        f"model.{name}={ours!r}, but the source has {other!r}; set "
+        f"--config.model.{name}={other} for equal logits"
       )
-  mean, std = weights.preprocess["mean"], weights.preprocess["std"]
+  mean, std = map(list, (weights.preprocess.mean, weights.preprocess.std))
   if {*mean, *std} != {0.5}:
     warnings.append(
-      f"the source saw images of mean {mean} and standard deviation {std}, and "
-      f"sees values in [-1, 1] here"
+      f"the source was trained on images normalised by mean {mean} and "
+      f"standard deviation {std}; here values are in [-1, 1]"
     )
   if weights.is_size_guessed:
     warnings.append(weights.describe_size())
@@ -225,10 +226,10 @@ def _judge_head(
   transfer: Transfer,
   class_names: Sequence[str],
 ) -> str | None:
-  """Why the source's head is not taken, or None.
+  """The reason for not keeping the source's head, or None.
 
   Raises:
-    CheckpointError: if it has to be kept, and can not.
+    CheckpointError: if it has to be kept and cannot.
   """
   theirs, ours = weights.num_classes, model.num_classes
   why = None
@@ -249,7 +250,7 @@ def _judge_head(
     why = "it reads another representation"
   if transfer.head == "keep" and why:
     raise CheckpointError(
-      f"the head of {weights.source} can not be kept: {why}; "
+      f"the head of {weights.source} cannot be kept: {why}; "
       f"transfer.head='auto' makes a new one"
     )
   return why or ("as asked" if transfer.head == "drop" else None)
@@ -264,38 +265,39 @@ def _fit(
   size: tuple[int, int],
   transfer: Transfer,
 ) -> tuple[np.ndarray, str | None]:
-  """An array for another grid, patch or number of channels, and what changed.
+  """Resamples an array to another grid, patch size or number of channels.
 
-  What needs no change, or can not be changed, comes back as it is.
+  Returns:
+    The array, and the change in words; None if there is none to make.
   """
   how = dict(kernel=transfer.resample, antialias=transfer.antialias)
   if path in IMAGE and array.shape != target and array.ndim == len(target):
     changed = resample.convert_channels(array, target[2])
     changed = resample.resample_patches(changed, target[:2])
-    return changed, f"{_say(array.shape[:3])} -> {_say(target[:3])}"
+    return changed, f"{_format(array.shape[:3])} -> {_format(target[:3])}"
   axis = AXES.fullmatch(path)
   if axis and array.shape != target:
     changed = resample.resample_axis(array, target[-2], **how)
     return changed, f"{array.shape[-2]} -> {target[-2]}"
   if path not in POSITIONS:
     return array, None
-  old = weights.model.get_layout(*weights.size)
-  new = model.get_layout(*size)
+  old = weights.model.make_layout(*weights.size)
+  new = model.make_layout(*size)
   changed = resample.resample_positions(array, old.grid, new.grid, **how)
   steps = []
   if old.grid != new.grid:
-    grids = f"{_say(old.grid)} -> {_say(new.grid)} patches"
+    grids = f"{_format(old.grid)} -> {_format(new.grid)} patches"
     steps.append(f"{grids}, {transfer.resample}")
   if old.class_tokens > new.class_tokens:
     changed = changed[..., 1:, :]
-    steps.append("without the class token's row")
+    steps.append("class token's row dropped")
   elif old.class_tokens < new.class_tokens:
     row = np.zeros_like(changed[..., :1, :])
     changed = np.concatenate([row, changed], axis=-2)
-    steps.append("a row of zeros for the class token")
+    steps.append("row of zeros added for the class token")
   return changed, ", ".join(steps) or None
 
 
-def _say(sizes: Sequence[int]) -> str:
-  """Sizes as 14x14."""
+def _format(sizes: Sequence[int]) -> str:
+  """Sizes as text, e.g. 14x14."""
   return "x".join(map(str, sizes))

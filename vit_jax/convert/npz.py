@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the .npz formats: the authors' ViTs and hybrids, big_vision's ViTs,
-BiT's ResNets, MLP-Mixers."""
+"""Tables of .npz formats: ViTs and hybrids of the ViT authors, ViTs of
+big_vision, ResNets of BiT, MLP-Mixers."""
 
 from collections.abc import Iterator
 
@@ -10,24 +10,30 @@ from vit_jax.convert.table import Arrays, Row, Transform
 STACK = "Transformer/encoderblock"
 ATTENTION = "MultiHeadDotProductAttention"
 
-# Normalisations of the hybrids lie there as (1, 1, 1, W).
+# Their hybrids keep scales and biases of normalisations as [1 1 1 D].
 SPREAD = Transform(
   lambda x, heads: x.reshape(-1),
   lambda x, heads: x.reshape(1, 1, 1, -1),
 )
-# The head of BiT is a 1x1 convolution.
+# BiT's head is a 1x1 convolution.
 POINTWISE = Transform(
   lambda x, heads: x.reshape(x.shape[-2:]),
   lambda x, heads: x.reshape(1, 1, *x.shape),
 )
 
 LINEN = ("LayerNorm_0", f"{ATTENTION}_0", "LayerNorm_1", "MlpBlock_0")
-# Before Linen, submodules were numbered across kinds.
+# Before Linen, submodules of all types were numbered together.
 PRE_LINEN = ("LayerNorm_0", f"{ATTENTION}_1", "LayerNorm_2", "MlpBlock_3")
 
 
-def get_block(theirs: str, ours: str, spelling: tuple) -> Iterator[Row]:
-  """Rows of an encoder block under a prefix of names."""
+def make_block(theirs: str, ours: str, spelling: tuple) -> Iterator[Row]:
+  """Rows of an encoder block.
+
+  Args:
+    theirs: prefix of their names.
+    ours: prefix of our paths.
+    spelling: their names of the two norms, attention and MLP, as LINEN.
+  """
   norm1, attention, norm2, mlp = spelling
   for name, path in ((norm1, LINEN[0]), (norm2, LINEN[2])):
     yield Row(f"{theirs}/{name}/{{leaf}}", f"{ours}/{path}/{{leaf}}")
@@ -37,15 +43,15 @@ def get_block(theirs: str, ours: str, spelling: tuple) -> Iterator[Row]:
     )
 
 
-def get_same(*names: str) -> Iterator[Row]:
-  """Rows of names that are ours."""
+def make_same(*names: str) -> Iterator[Row]:
+  """Rows for names that are the same on both sides."""
   for name in names:
     yield Row(name, name)
 
 
-# What ViTs of all .npz formats share.
+# Rows that ViTs of all .npz formats share.
 SHARED = tuple(
-  get_same(
+  make_same(
     "cls",
     "embedding/{leaf}",
     "Transformer/encoder_norm/{leaf}",
@@ -72,23 +78,23 @@ POSITION = "Transformer/posembed_input/pos_embedding"
 MAP = "MAPHead_0"
 
 
-def get_authors(spelling: tuple) -> tuple[Row, ...]:
-  """The authors' table, in a spelling of the blocks."""
+def make_authors(spelling: tuple) -> tuple[Row, ...]:
+  """Table of the ViT authors; `spelling` as in `make_block`."""
   return (
     *SHARED,
     *STEM,
-    *get_same(POSITION),
-    *get_block(f"{STACK}_{{i}}", STACK, spelling),
+    *make_same(POSITION),
+    *make_block(f"{STACK}_{{i}}", STACK, spelling),
   )
 
 
-def get_big_vision(scanned: bool) -> tuple[Row, ...]:
-  """big_vision's table."""
+def make_big_vision(scanned: bool) -> tuple[Row, ...]:
+  """Table of big_vision; `scanned` if its blocks are stacked to [L ...]."""
   return (
     *SHARED,
     Row("pos_embedding", POSITION),
-    *get_block(STACK if scanned else f"{STACK}_{{i}}", STACK, LINEN),
-    *get_same(
+    *make_block(STACK if scanned else f"{STACK}_{{i}}", STACK, LINEN),
+    *make_same(
       f"{MAP}/probe",
       f"{MAP}/LayerNorm_0/{{leaf}}",
       f"{MAP}/{ATTENTION}_0/{{part}}/{{leaf}}",
@@ -121,7 +127,7 @@ BIT = (
 )
 
 MIXER = (
-  *get_same("stem/{leaf}", "pre_head_layer_norm/{leaf}", "head/{leaf}"),
+  *make_same("stem/{leaf}", "pre_head_layer_norm/{leaf}", "head/{leaf}"),
   *(
     Row(f"MixerBlock_{{i}}/{name}", f"MixerBlock/{name}")
     for name in (
@@ -140,11 +146,11 @@ ANCHORS = (
 
 
 def strip_prefix(arrays: Arrays) -> tuple[Arrays, str]:
-  """The arrays of a model where a training state or other towers lie around it.
+  """Selects a model's arrays from those of a training state or a larger model.
 
   Returns:
-    The arrays under the first prefix that holds a model, without it, and the
-    prefix.
+    The arrays under the first prefix with a model, their names without the
+    prefix; and the prefix.
   """
   for prefix in PREFIXES:
     if any(prefix + anchor in arrays for anchor in ANCHORS):
@@ -158,7 +164,7 @@ def strip_prefix(arrays: Arrays) -> tuple[Arrays, str]:
 
 
 def spread_norms(arrays: Arrays) -> Arrays:
-  """Normalisations of a hybrid as (1, 1, 1, W), also where a file has (W,)."""
+  """Reshapes a hybrid's normalisations from [D] to [1 1 1 D]."""
 
   def spread(name, array):
     inside = name.startswith(("gn_root/", "block")) and "gn" in name
@@ -168,7 +174,7 @@ def spread_norms(arrays: Arrays) -> Arrays:
 
 
 def unfold_cls(ours: Arrays) -> Arrays:
-  """big_vision's positions have no row of the class token: it becomes zero."""
+  """Adds a position of zero for the class token, which big_vision has not."""
   position = ours.get(POSITION)
   if position is None or "cls" not in ours:
     return ours
@@ -178,7 +184,7 @@ def unfold_cls(ours: Arrays) -> Arrays:
 
 
 def fold_cls(ours: Arrays) -> Arrays:
-  """The class token's row of the positions goes into the token."""
+  """Adds the class token's position to the token; `unfold_cls` reversed."""
   position = ours.get(POSITION)
   if position is None or "cls" not in ours:
     return ours

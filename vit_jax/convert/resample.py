@@ -1,65 +1,67 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights for another resolution, patch size or number of channels.
+"""Resampling weights to another resolution, patch size or number of channels.
 
-All of it is linear and separable: one small matrix an axis, in float64.
+All operations are linear and separable: one small float64 matrix per axis.
 """
 
 import numpy as np
 from jaxtyping import Float
 
-# The first is the default: what the ViT authors' released code does (with
-# scipy.ndimage.zoom, order 1). The others put samples at half-pixel centres.
+# The first is the default, as in the ViT authors' code (scipy.ndimage.zoom with
+# order 1). The others put samples at half-pixel centres.
 KERNELS = ("align_corners_bilinear", "bilinear", "bicubic")
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
-  """The linear kernel; zero from |x| = 1."""
+  """Linear kernel; zero from |x| = 1."""
   return np.maximum(1 - np.abs(x), 0)
 
 
 def _cubic(x: np.ndarray, a: float) -> np.ndarray:
-  """Keys' cubic kernel (1981) of slope a at |x| = 1; zero from |x| = 2."""
+  """Cubic kernel (Keys, 1981) with slope a at |x| = 1; zero from |x| = 2."""
   x = np.abs(x)
   near = (a + 2) * x**3 - (a + 3) * x**2 + 1
   far = a * (x**3 - 5 * x**2 + 8 * x - 4)
   return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
-def get_resize_matrix(
+def make_resize_matrix(
   old: int,
   new: int,
   kernel: str = KERNELS[0],
   antialias: bool = False,
 ) -> Float[np.ndarray, "new old"]:
-  """What resizes one axis: y = matrix @ x; its rows sum to 1.
+  """Makes the matrix that resizes one axis, y = matrix @ x; its rows sum to 1.
 
-  Does what torch.nn.functional.interpolate does, borders included. Without
-  antialias the cubic kernel has a = -0.75 and the outermost sample is
-  repeated beyond the border. With it a = -0.5, the kernel is widened by
-  old / new when that shrinks, and what reaches beyond the border is cut off
-  and the rest scaled to sum to 1; both hold when enlarging, too, so antialias
-  then changes "bicubic" but not "bilinear".
+  Equals torch.nn.functional.interpolate, borders included. Without antialias
+  the cubic kernel has a = -0.75 and the outermost sample is repeated beyond the
+  border. With antialias a = -0.5, the kernel is widened by old / new when that
+  shrinks, taps beyond the border are dropped and the rest is scaled to sum to
+  1. This holds when enlarging too, so antialias then changes "bicubic" but not
+  "bilinear".
 
   Args:
     old: number of samples.
     new: number of samples wanted. A single one with aligned corners is the
-      first, as scipy and torch have it.
+      first, as in scipy and torch.
     kernel: one of `KERNELS`.
-    antialias: whether to average over what a new sample covers.
+    antialias: averages over the area that a new sample covers.
 
   Raises:
-    ValueError: if a number is below 1, the kernel is unknown, or is asked for
-      antialias and has none.
+    ValueError: if a number is below 1, or the kernel is unknown or has no
+      antialias.
   """
   if kernel not in KERNELS:
-    raise ValueError(f"unknown kernel {kernel!r}: take {', '.join(KERNELS)}")
+    raise ValueError(
+      f"unknown kernel {kernel!r}; choose from: {', '.join(KERNELS)}"
+    )
   if old < 1 or new < 1:
-    raise ValueError(f"can not resize {old} to {new}: both must be at least 1")
+    raise ValueError(f"cannot resize {old} to {new}: both must be at least 1")
   if kernel == "align_corners_bilinear":
     if antialias:
       raise ValueError(
-        f"{kernel!r} has no antialias: take 'bilinear' or 'bicubic' for it, or "
+        f"kernel {kernel!r} has no antialias; use 'bilinear' or 'bicubic', or "
         "antialias=False"
       )
     centres = np.arange(new) * ((old - 1) / max(new - 1, 1))
@@ -74,7 +76,7 @@ def get_resize_matrix(
   x = taps - centres[:, None]
   weights = _triangle(x) if kernel == "bilinear" else _cubic(x, a=-0.75)
   matrix = np.zeros((new, old))
-  # Taps beyond the border fall on the outermost sample, maybe several.
+  # Taps beyond the border, maybe several, fall on the outermost sample.
   rows = np.arange(new)[:, None]
   np.add.at(matrix, (rows, np.clip(taps, 0, old - 1)), weights)
   return matrix
@@ -86,23 +88,23 @@ def resample_grid(
   kernel: str = KERNELS[0],
   antialias: bool = False,
 ) -> Float[np.ndarray, "*L H W D"]:
-  """Resizes the plane of every channel; bit-equal if it has the size.
+  """Resizes every channel of a grid; returns it unchanged if it has the size.
 
   Args:
-    grid: e.g. position embeddings; L is for stacked layers, if any.
+    grid: e.g. position embeddings; L are stacked layers, if any.
     size: (H, W).
-    kernel: as of `get_resize_matrix`.
-    antialias: as of `get_resize_matrix`.
+    kernel: see `make_resize_matrix`.
+    antialias: see `make_resize_matrix`.
 
   Returns:
-    The resized grid, in the dtype it came in.
+    The resized grid, in the dtype of `grid`.
 
   Raises:
-    ValueError: as `get_resize_matrix` does.
+    ValueError: as `make_resize_matrix`.
   """
   h, w = grid.shape[-3:-1]
-  rows = get_resize_matrix(h, size[0], kernel, antialias)
-  columns = get_resize_matrix(w, size[1], kernel, antialias)
+  rows = make_resize_matrix(h, size[0], kernel, antialias)
+  columns = make_resize_matrix(w, size[1], kernel, antialias)
   if (h, w) == size:
     return grid
   x = np.einsum("Hh,...hwd->...Hwd", rows, grid.astype(np.float64))
@@ -116,30 +118,31 @@ def resample_positions(
   kernel: str = KERNELS[0],
   antialias: bool = False,
 ) -> Float[np.ndarray, "*L M D"]:
-  """Position embeddings for another number of patches (ViT, section 3.2).
+  """Resamples position embeddings to another grid (ViT paper, section 3.2).
 
   Args:
-    embedding: in raster order; the class token's may come first, and is kept
+    embedding: rows in raster order; the class token's may come first and stays
       as it is.
-    old_grid: (height, width) in patches that it was made for.
-    new_grid: (height, width) in patches that is wanted.
-    kernel: as of `get_resize_matrix`.
-    antialias: as of `get_resize_matrix`.
+    old_grid: (h, w) of `embedding`, in patches.
+    new_grid: (h, w) wanted, in patches.
+    kernel: see `make_resize_matrix`.
+    antialias: see `make_resize_matrix`.
 
   Returns:
-    As many leading rows and height * width more; bit-equal for equal grids.
+    Embeddings of the new grid, with the class token's row if there was one;
+    unchanged for equal grids.
 
   Raises:
-    ValueError: if there are not as many rows as the old grid needs; and as
-      `get_resize_matrix` does.
+    ValueError: if the number of rows does not fit the old grid; and as
+      `make_resize_matrix`.
   """
   *leading, count, width = embedding.shape
   h, w = old_grid
   extra = count - h * w
   if extra not in (0, 1):
     raise ValueError(
-      f"{count} position embeddings do not fit a grid of {h} x {w} patches: "
-      f"that needs {h * w}, or {h * w + 1} with a class token"
+      f"{count} position embeddings do not fit a grid of {h} x {w} patches, "
+      f"which needs {h * w}, or {h * w + 1} with a class token"
     )
   grid = embedding[..., extra:, :].reshape(*leading, h, w, width)
   resized = resample_grid(grid, new_grid, kernel, antialias)
@@ -155,12 +158,12 @@ def resample_axis(
   kernel: str = KERNELS[0],
   antialias: bool = False,
 ) -> Float[np.ndarray, "*L m D"]:
-  """A table of one axis for `new` places on it; bit-equal if it has as many.
+  """Resamples the position embeddings of one axis to `new` positions.
 
   Raises:
-    ValueError: as `get_resize_matrix` does.
+    ValueError: as `make_resize_matrix`.
   """
-  matrix = get_resize_matrix(embedding.shape[-2], new, kernel, antialias)
+  matrix = make_resize_matrix(embedding.shape[-2], new, kernel, antialias)
   if new == embedding.shape[-2]:
     return embedding
   return (matrix @ embedding.astype(np.float64)).astype(embedding.dtype)
@@ -169,18 +172,18 @@ def resample_axis(
 def resample_patches(
   kernel: Float[np.ndarray, "h w c D"], size: tuple[int, int]
 ) -> Float[np.ndarray, "H W c D"]:
-  """The patch embedding for patches of another size, as of FlexiViT.
+  """Resamples a patch embedding to another patch size, as FlexiViT does.
 
   Beyer et al., 2023 (arXiv 2212.08013), section 3.4: with B the bilinear
   resizing of a patch (half-pixel centres, no antialias), w' = pinv(B^T) w. When
   enlarging, a resized patch is embedded as the patch was: <B x, w'> = <x, w>.
 
   Args:
-    kernel: of the convolution that embeds patches.
-    size: (H, W) of a patch in pixels.
+    kernel: kernel of the convolution that embeds patches.
+    size: (H, W) of a patch, in pixels.
 
   Returns:
-    The new kernel, in the dtype it came in; bit-equal if it has the size.
+    The new kernel, in the dtype of `kernel`; unchanged if it has the size.
 
   Raises:
     ValueError: if a size is below 1.
@@ -188,8 +191,8 @@ def resample_patches(
   h, w = kernel.shape[:2]
   # The matrix of a plane is the Kronecker product of those of its axes, and so
   # is its pseudo-inverse.
-  rows = np.linalg.pinv(get_resize_matrix(h, size[0], "bilinear").T)
-  columns = np.linalg.pinv(get_resize_matrix(w, size[1], "bilinear").T)
+  rows = np.linalg.pinv(make_resize_matrix(h, size[0], "bilinear").T)
+  columns = np.linalg.pinv(make_resize_matrix(w, size[1], "bilinear").T)
   if (h, w) == size:
     return kernel
   x = np.einsum("Hh,hwcd->Hwcd", rows, kernel.astype(np.float64))
@@ -199,19 +202,19 @@ def resample_patches(
 def convert_channels(
   kernel: Float[np.ndarray, "h w c D"], channels: int
 ) -> Float[np.ndarray, "h w channels D"]:
-  """The patch embedding for images of another number of channels.
+  """Converts a patch embedding to another number of image channels.
 
   To one channel: the sum over channels, so that a grey image keeps the
   embedding that it had as a colour image of three equal channels. To any other
   number: the channels in turn (0, 1, ..., c - 1, 0, 1, ...), scaled by
-  c / channels, so that the size of what comes out stays about the same.
+  c / channels, so that embeddings keep about the same magnitude.
 
   Args:
-    kernel: of the convolution that embeds patches.
+    kernel: kernel of the convolution that embeds patches.
     channels: number of channels wanted.
 
   Returns:
-    The new kernel, in the dtype it came in; bit-equal if it has the channels.
+    The new kernel, in the dtype of `kernel`; unchanged if it has the channels.
 
   Raises:
     ValueError: if channels is below 1.

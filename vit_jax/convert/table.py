@@ -3,8 +3,8 @@
 """Conversion as data: rows of (their name, our path, transform), both ways.
 
 A name is a template. `{i}` is a number, `{b-1}` a number one less than the `b`
-of the other side, any other `{word}` a piece of a name. A row whose `{i}` our
-path lacks is one layer of an array that we stack, with a leading L.
+of the other side, any other `{word}` part of a name. Where `{i}` is in their
+name and not in our path, theirs is one layer of our stacked array [L ...].
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ import numpy as np
 
 from vit_jax.convert.files import CheckpointError
 
-# A number, and where a template counts from less than the other side.
-_HOLE = re.compile(r"\{([a-z]+)(-1)?\}")
+# A placeholder; -1 where this side counts from one less than the other.
+_PLACEHOLDER = re.compile(r"\{([a-z]+)(-1)?\}")
 NUMBERS = ("i", "b", "u")
 
 Arrays = dict[str, Any]
@@ -26,12 +26,12 @@ Arrays = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-  """How an array of theirs becomes ours, and back.
+  """Converts an array of theirs into ours, and back.
 
   Both functions work on anything with NumPy's methods, shapes alone included.
 
   Attributes:
-    read: (array, heads K) -> an array, or a tuple of them, one a path of ours.
+    read: (array, number of heads K) -> our array, or a tuple of one per path.
     write: the inverse, (array or tuple, K) -> array.
   """
 
@@ -44,12 +44,12 @@ SAME = Transform(lambda x, heads: x, lambda x, heads: x)
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """A line of a table.
+  """A row of a conversion table.
 
   Attributes:
     theirs: template of a name in the file.
-    ours: template of our path, or several whose arrays lie in one of theirs.
-    transform: of the array.
+    ours: template of our path; several if one array of theirs holds them all.
+    transform: converts the array.
   """
 
   theirs: str
@@ -63,16 +63,16 @@ class Row:
 
   @property
   def stacked(self) -> bool:
-    """Whether a file holds a layer of our array."""
+    """True if an array of the file is one layer of our stacked array."""
     return "{i}" in self.theirs and "{i}" not in self.paths[0]
 
 
 def match(template: str, name: str) -> dict[str, int | str] | None:
-  """What stands in the holes of a template where a name has its form."""
+  """The values of a template's placeholders in a name; None if it differs."""
   found = _compile(template).fullmatch(name)
   if found is None:
     return None
-  less = {word for word, shift in _HOLE.findall(template) if shift}
+  less = {word for word, shift in _PLACEHOLDER.findall(template) if shift}
   return {
     word: int(text) + (word in less) if word in NUMBERS else text
     for word, text in found.groupdict().items()
@@ -81,36 +81,36 @@ def match(template: str, name: str) -> dict[str, int | str] | None:
 
 @functools.cache
 def _compile(template: str) -> re.Pattern:
-  """The regular expression of a template."""
+  """Compiles a template to a regular expression."""
   parts, end = [], 0
-  for hole in _HOLE.finditer(template):
-    parts.append(re.escape(template[end : hole.start()]))
-    form = r"0|[1-9]\d{0,3}" if hole[1] in NUMBERS else r"[^/.]+"
-    parts.append(f"(?P<{hole[1]}>{form})")
-    end = hole.end()
+  for found in _PLACEHOLDER.finditer(template):
+    parts.append(re.escape(template[end : found.start()]))
+    form = r"0|[1-9]\d{0,3}" if found[1] in NUMBERS else r"[^/.]+"
+    parts.append(f"(?P<{found[1]}>{form})")
+    end = found.end()
   return re.compile("".join(parts) + re.escape(template[end:]))
 
 
 def fill(template: str, values: Mapping[str, int | str]) -> str:
-  """A template with its holes filled."""
+  """Fills in the placeholders of a template."""
 
-  def put(hole):
-    value = values[hole[1]]
-    return str(value - 1 if hole[2] else value)
+  def put(found):
+    value = values[found[1]]
+    return str(value - 1 if found[2] else value)
 
-  return _HOLE.sub(put, template)
+  return _PLACEHOLDER.sub(put, template)
 
 
 @dataclasses.dataclass
 class Found:
-  """What a table makes of a file's arrays.
+  """The arrays of a file under our paths.
 
   Attributes:
-    whole: our path -> array.
-    layers: our path -> layer -> array, of what we stack.
-    left: names that no row knows.
-    names: (our path, layer or None) -> theirs.
-    odd: name -> shape, where it can not take the form that its row wants.
+    whole: our path -> array, of arrays that are not stacked.
+    layers: our path -> layer -> array, of arrays that we stack.
+    left: names that no row matches.
+    names: (our path, layer or None) -> their name.
+    odd: name -> shape, of arrays that their row's transform cannot take.
   """
 
   whole: Arrays = dataclasses.field(default_factory=dict)
@@ -122,7 +122,7 @@ class Found:
   odd: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
   def stack(self) -> Arrays:
-    """Our path -> array, layers stacked; as many as the most have."""
+    """Our path -> array, with layers stacked to [L ...]."""
     arrays = dict(self.whole)
     for path, layers in self.layers.items():
       arrays[path] = np.stack([layers[i] for i in sorted(layers)])
@@ -130,16 +130,16 @@ class Found:
 
 
 def read_rows(rows: Iterable[Row], arrays: Arrays, heads: int) -> Found:
-  """Puts every array of a file in its place in our tree.
+  """Converts a file's arrays to ours.
 
   Args:
-    rows: of the format.
+    rows: the table of the format.
     arrays: name -> array.
-    heads: K.
+    heads: number of heads (K).
 
   Returns:
-    What was found; arrays that can not take the form that their row wants are
-    left out, for `check` to name.
+    The arrays by our paths. Those that their row's transform cannot take are
+    left out, for `check_shapes` to report.
   """
   found = Found()
   rows = list(rows)
@@ -170,10 +170,10 @@ def read_rows(rows: Iterable[Row], arrays: Arrays, heads: int) -> Found:
 def write_rows(
   rows: Iterable[Row], ours: Arrays, heads: int
 ) -> tuple[Arrays, list[str]]:
-  """Our arrays by their names.
+  """Converts our arrays to theirs; the inverse of `read_rows`.
 
   Returns:
-    Name -> array, and our paths that no row knows.
+    Name -> array, and those of our paths that no row matches.
   """
   written, used, rows = {}, set(), list(rows)
   for path in ours:
@@ -198,19 +198,19 @@ def write_rows(
   return written, [path for path in ours if path not in used]
 
 
-def check(
+def check_shapes(
   arrays: Arrays, expected: Mapping[str, tuple[int, ...]], what: str
 ) -> None:
-  """Compares a file's arrays with what its model wants.
+  """Compares the shapes of arrays with those that a model needs.
 
   Args:
     arrays: name -> array.
     expected: name -> shape.
-    what: names file and model, for the message.
+    what: beginning of the message, names the file and the model.
 
   Raises:
-    CheckpointError: one for all that differs, as lines of - (missing) and +
-      (in the file, and not wanted).
+    CheckpointError: lists all differences, as lines of - (missing) and +
+      (unexpected).
   """
   lines = []
   for name in sorted(expected.keys() | arrays.keys()):
@@ -225,6 +225,6 @@ def check(
   if lines:
     shown = lines if len(lines) <= 40 else [*lines[:40], "  ..."]
     raise CheckpointError(
-      f"{what}: {len(lines)} differences, - is missing, + is not wanted\n"
+      f"{what}: {len(lines)} differences (- missing, + unexpected)\n"
       + "\n".join(shown)
     )

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the PyTorch formats: Hugging Face's ViT, timm's vit_*.
+"""Tables of PyTorch formats: Hugging Face's ViT, timm's vit_*.
 
-Their dense kernels are [out, in], ours [in, out]; their convolutions OIHW, ours
-HWIO.
+Their dense kernels are [out, in], ours [in, out]; their convolutions are OIHW,
+ours HWIO.
 """
 
 import re
@@ -33,7 +33,7 @@ OUT_OF_HEADS = Transform(
 
 
 def split(count: int, each: Transform) -> Transform:
-  """Several arrays of ours that lie one below the other in one of theirs."""
+  """Splits an array of theirs along axis 0 into `count` of ours."""
 
   def read(x, heads):
     parts = x.reshape(count, x.shape[0] // count, *x.shape[1:])
@@ -46,20 +46,20 @@ def split(count: int, each: Transform) -> Transform:
   return Transform(read, write)
 
 
-def get_norm(theirs: str, ours: str) -> Iterator[Row]:
+def make_norm(theirs: str, ours: str) -> Iterator[Row]:
   """Rows of a normalisation."""
   yield Row(f"{theirs}.weight", f"{ours}/scale")
   yield Row(f"{theirs}.bias", f"{ours}/bias")
 
 
-def get_dense(theirs: str, ours: str, kernel: Transform = DENSE) -> Iterator:
+def make_dense(theirs: str, ours: str, kernel: Transform = DENSE) -> Iterator:
   """Rows of a dense layer or a convolution."""
   yield Row(f"{theirs}.weight", f"{ours}/kernel", kernel)
   yield Row(f"{theirs}.bias", f"{ours}/bias")
 
 
-def get_projections(theirs: str, ours: str, *names: str) -> Iterator[Row]:
-  """Rows of what lies in one array of theirs: query, key and value."""
+def make_projections(theirs: str, ours: str, *names: str) -> Iterator[Row]:
+  """Rows of query, key or value, of one or several in one array of theirs."""
   paths = [f"{ours}/{name}" for name in names]
   for leaf, mine, each in (
     ("weight", "kernel", INTO_HEADS),
@@ -78,27 +78,27 @@ _ATTENTION = f"{STACK}/{ATTENTION}_0"
 HUGGING_FACE = (
   Row("vit.embeddings.cls_token", "cls"),
   Row("vit.embeddings.position_embeddings", POSITION),
-  *get_dense("vit.embeddings.patch_embeddings.projection", "embedding", CONV),
+  *make_dense("vit.embeddings.patch_embeddings.projection", "embedding", CONV),
   *(
     row
     for name in ("query", "key", "value")
-    for row in get_projections(
+    for row in make_projections(
       f"{_HF}.attention.attention.{name}", _ATTENTION, name
     )
   ),
-  *get_dense(
+  *make_dense(
     f"{_HF}.attention.output.dense", f"{_ATTENTION}/out", OUT_OF_HEADS
   ),
-  *get_dense(f"{_HF}.intermediate.dense", f"{STACK}/MlpBlock_0/Dense_0"),
-  *get_dense(f"{_HF}.output.dense", f"{STACK}/MlpBlock_0/Dense_1"),
-  *get_norm(f"{_HF}.layernorm_before", f"{STACK}/LayerNorm_0"),
-  *get_norm(f"{_HF}.layernorm_after", f"{STACK}/LayerNorm_1"),
-  *get_norm("vit.layernorm", "Transformer/encoder_norm"),
-  *get_dense("vit.pooler.dense", "pre_logits"),
-  *get_dense("classifier", "head"),
+  *make_dense(f"{_HF}.intermediate.dense", f"{STACK}/MlpBlock_0/Dense_0"),
+  *make_dense(f"{_HF}.output.dense", f"{STACK}/MlpBlock_0/Dense_1"),
+  *make_norm(f"{_HF}.layernorm_before", f"{STACK}/LayerNorm_0"),
+  *make_norm(f"{_HF}.layernorm_after", f"{STACK}/LayerNorm_1"),
+  *make_norm("vit.layernorm", "Transformer/encoder_norm"),
+  *make_dense("vit.pooler.dense", "pre_logits"),
+  *make_dense("classifier", "head"),
 )
 
-# Names of transformers 5 -> those of the files before it.
+# Names of transformers 5 -> those of earlier versions.
 _RENAMED = (
   (r"vit\.layers\.", "vit.encoder.layer."),
   (r"\.attention\.q_proj\.", ".attention.attention.query."),
@@ -111,7 +111,7 @@ _RENAMED = (
 
 
 def normalize_hugging_face(arrays: Arrays) -> Arrays:
-  """Names as in the files of transformers before 5, with the prefix `vit.`."""
+  """Renames to the names of transformers before 5, with the prefix `vit.`."""
   renamed = {}
   for name, array in arrays.items():
     if not name.startswith(("vit.", "classifier.")):
@@ -120,28 +120,28 @@ def normalize_hugging_face(arrays: Arrays) -> Arrays:
       name = re.sub(pattern, replacement, name)
     renamed[name] = array
   if any(name.startswith("classifier.") for name in renamed):
-    # A classifier reads the class token, not what the pooler makes of it.
+    # A classifier reads the class token itself, not the pooler's output.
     renamed = {n: x for n, x in renamed.items() if ".pooler." not in n}
   return renamed
 
 
-def _get_stem() -> Iterator[Row]:
-  """timm's ResNet stem; R+Ti/16, a root alone, leaves out `.stem`."""
+def _make_stem() -> Iterator[Row]:
+  """Rows of timm's ResNet stem; R+Ti/16, a root alone, omits `.stem`."""
   root = "patch_embed.backbone"
   yield Row(f"{root}.stem.conv.weight", "conv_root/kernel", CONV)
-  yield from get_norm(f"{root}.stem.norm", "gn_root")
+  yield from make_norm(f"{root}.stem.norm", "gn_root")
   unit, ours = f"{root}.stages.{{b-1}}.blocks.{{u-1}}", "block{b}/unit{u}"
   for n in (1, 2, 3):
     yield Row(f"{unit}.conv{n}.weight", f"{ours}/conv{n}/kernel", CONV)
-    yield from get_norm(f"{unit}.norm{n}", f"{ours}/gn{n}")
+    yield from make_norm(f"{unit}.norm{n}", f"{ours}/gn{n}")
   yield Row(f"{unit}.downsample.conv.weight", f"{ours}/conv_proj/kernel", CONV)
-  yield from get_norm(f"{unit}.downsample.norm", f"{ours}/gn_proj")
+  yield from make_norm(f"{unit}.downsample.norm", f"{ours}/gn_proj")
 
 
 _POOL = f"{MAP}/{ATTENTION}_0"
 _MLP = f"{STACK}/MlpBlock_0"
 
-# SwiGLU's two matrices lie in one of theirs.
+# Their fc1 holds both matrices of SwiGLU.
 SWIGLU = tuple(
   Row(
     f"blocks.{{i}}.mlp.fc1.{leaf}",
@@ -155,33 +155,33 @@ TIMM = (
   Row("cls_token", "cls"),
   Row("reg_token", "register"),
   Row("pos_embed", POSITION),
-  *get_dense("patch_embed.proj", "embedding", CONV),
-  *_get_stem(),
-  *get_norm("blocks.{i}.norm1", f"{STACK}/LayerNorm_0"),
-  *get_norm("blocks.{i}.norm2", f"{STACK}/LayerNorm_1"),
-  *get_projections("blocks.{i}.attn.qkv", _ATTENTION, "query", "key", "value"),
-  *get_norm("blocks.{i}.attn.q_norm", f"{_ATTENTION}/query_norm"),
-  *get_norm("blocks.{i}.attn.k_norm", f"{_ATTENTION}/key_norm"),
-  *get_dense("blocks.{i}.attn.proj", f"{_ATTENTION}/out", OUT_OF_HEADS),
+  *make_dense("patch_embed.proj", "embedding", CONV),
+  *_make_stem(),
+  *make_norm("blocks.{i}.norm1", f"{STACK}/LayerNorm_0"),
+  *make_norm("blocks.{i}.norm2", f"{STACK}/LayerNorm_1"),
+  *make_projections("blocks.{i}.attn.qkv", _ATTENTION, "query", "key", "value"),
+  *make_norm("blocks.{i}.attn.q_norm", f"{_ATTENTION}/query_norm"),
+  *make_norm("blocks.{i}.attn.k_norm", f"{_ATTENTION}/key_norm"),
+  *make_dense("blocks.{i}.attn.proj", f"{_ATTENTION}/out", OUT_OF_HEADS),
   Row("blocks.{i}.ls1.gamma", f"{STACK}/LayerScale_0/scale"),
   Row("blocks.{i}.ls2.gamma", f"{STACK}/LayerScale_1/scale"),
-  *get_dense("blocks.{i}.mlp.fc1", f"{_MLP}/Dense_0"),
-  *get_dense("blocks.{i}.mlp.fc2", f"{_MLP}/Dense_1"),
-  *get_norm("norm", "Transformer/encoder_norm"),
-  *get_norm("fc_norm", "pooled_norm"),
+  *make_dense("blocks.{i}.mlp.fc1", f"{_MLP}/Dense_0"),
+  *make_dense("blocks.{i}.mlp.fc2", f"{_MLP}/Dense_1"),
+  *make_norm("norm", "Transformer/encoder_norm"),
+  *make_norm("fc_norm", "pooled_norm"),
   Row("attn_pool.latent", f"{MAP}/probe"),
-  *get_projections("attn_pool.q", _POOL, "query"),
-  *get_projections("attn_pool.kv", _POOL, "key", "value"),
-  *get_dense("attn_pool.proj", f"{_POOL}/out", OUT_OF_HEADS),
-  *get_norm("attn_pool.norm", f"{MAP}/LayerNorm_0"),
-  *get_dense("attn_pool.mlp.fc1", f"{MAP}/MlpBlock_0/Dense_0"),
-  *get_dense("attn_pool.mlp.fc2", f"{MAP}/MlpBlock_0/Dense_1"),
-  *get_dense("head", "head"),
+  *make_projections("attn_pool.q", _POOL, "query"),
+  *make_projections("attn_pool.kv", _POOL, "key", "value"),
+  *make_dense("attn_pool.proj", f"{_POOL}/out", OUT_OF_HEADS),
+  *make_norm("attn_pool.norm", f"{MAP}/LayerNorm_0"),
+  *make_dense("attn_pool.mlp.fc1", f"{MAP}/MlpBlock_0/Dense_0"),
+  *make_dense("attn_pool.mlp.fc2", f"{MAP}/MlpBlock_0/Dense_1"),
+  *make_dense("head", "head"),
 )
 
 
-def get_timm(arrays: Arrays) -> tuple[Row, ...]:
-  """timm's table for a file: whether fc1 holds SwiGLU's two matrices."""
+def choose_timm(arrays: Arrays) -> tuple[Row, ...]:
+  """Chooses timm's table, with SwiGLU if fc1 is twice as wide as fc2."""
   first = arrays.get("blocks.0.mlp.fc1.weight")
   second = arrays.get("blocks.0.mlp.fc2.weight")
   if first is None or second is None or first.ndim != 2 or second.ndim != 2:
@@ -194,7 +194,7 @@ _BARE, _STEM = "patch_embed.backbone.", "patch_embed.backbone.stem."
 
 
 def normalize_timm(arrays: Arrays) -> Arrays:
-  """A root without stages by the names of one that has some."""
+  """Renames a root without stages to the names of one that has stages."""
   return {
     re.sub(rf"^{re.escape(_BARE)}(conv|norm)\.", rf"{_STEM}\1.", name): array
     for name, array in arrays.items()
@@ -202,9 +202,9 @@ def normalize_timm(arrays: Arrays) -> Arrays:
 
 
 def finish_timm(arrays: Arrays) -> Arrays:
-  """The inverse of `normalize_timm`, and a row of the positions a register.
+  """The inverse of `normalize_timm`; adds a zero position for each register.
 
-  Where the class token has a row, timm wants one of every other token, too.
+  Where the class token has a position, timm expects one for every register too.
   """
   if "cls_token" in arrays and "reg_token" in arrays:
     position, registers = arrays["pos_embed"], arrays["reg_token"]

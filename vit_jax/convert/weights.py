@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights from any file that we know; `writing` writes them into any."""
+"""Reading weights of any known format; `writing` writes them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,55 +13,70 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from etils import epath
+from flax.traverse_util import unflatten_dict
 
 from vit_jax import models
 from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError, raise_all
-from vit_jax.convert import files, records
-from vit_jax.convert.fields import EXAMPLES, get_fields, get_kind, get_variant
+from vit_jax.convert import files
+from vit_jax.convert.fields import (
+  EXAMPLES,
+  find_variant,
+  get_kind,
+  infer_fields,
+)
 from vit_jax.convert.files import CheckpointError
-from vit_jax.convert.formats import sniff
-from vit_jax.convert.hints import (
+from vit_jax.convert.formats import detect_format
+from vit_jax.convert.infer import (
   FITS,
   GIVEN,
-  settle_heads,
-  settle_positions,
-  settle_size,
+  find_stated_size,
+  infer_heads,
+  infer_positions,
 )
-from vit_jax.convert.manifest import check_agreement, check_fields, check_record
-from vit_jax.convert.records import make_preprocess
-from vit_jax.convert.table import Arrays, check, read_rows
+from vit_jax.convert.manifest import (
+  MANIFEST,
+  load_json,
+  load_manifest,
+  make_manifest,
+)
+from vit_jax.convert.manifest_checks import (
+  check_agreement,
+  check_fields,
+  check_manifest,
+)
+from vit_jax.convert.table import Arrays, check_shapes, read_rows
+from vit_jax.data.preprocess import Preprocess
 from vit_jax.sharding import get_path
-from vit_jax.stores import resolve
+from vit_jax.storage.paths import expand
 
-OURS, SAID = "vit_jax", "what you say"
-LAYER_SCALE = 1e-5  # Only where training would start from.
+OURS = "vit_jax"  # Name of our own format, the directory of a run.
+LAYER_SCALE = 1e-5  # Matters only where a model is initialised anew.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Weights:
-  """A model's parameters, and what it takes to use them.
+  """A model's parameters, and all that is needed to use them.
 
   Attributes:
     params: our path -> float32 array.
-    variant: a name of the tables.
-    fields: of the model, where they differ from the variant's or may.
+    variant: name in the tables of models.
+    fields: fields of the model that may differ from the variant's.
     num_classes: Y; 0 without a head.
-    preprocess: from `records.make_preprocess`; height and width are those that
-      the positions are of.
-    class_names: one a class, or none.
-    cross_entropy: "softmax" or "sigmoid", the loss that makes logits
-      probabilities.
-    source: where they come from, for messages.
+    preprocess: makes the model's input from images; its size is the one that
+      the positions were trained at.
+    class_names: one per class, or none.
+    cross_entropy: "softmax" or "sigmoid", what turns logits into probabilities.
+    source: path that they were read from, for messages.
     form: name of the format that they were read from.
-    origins: field, or "size" -> who says so, where the arrays do not.
+    origins: field, or "size" -> where its value comes from, if not the arrays.
   """
 
   params: Arrays
   variant: str
   fields: dict[str, Any]
   num_classes: int
-  preprocess: dict[str, Any]
+  preprocess: Preprocess
   class_names: tuple[str, ...] = ()
   cross_entropy: str = "softmax"
   source: str = ""
@@ -69,33 +85,46 @@ class Weights:
 
   @property
   def is_size_guessed(self) -> bool:
-    """Whether nobody said at which size the positions were trained."""
+    """True if nothing states at which size the positions were trained."""
     return self.origins.get("size", "").startswith(FITS)
 
   def describe_size(self) -> str:
-    """A warning, where the size is a guess."""
+    """The warning for a guessed size."""
     height, width = self.size
     return (
-      f"nothing says at which size the positions of {self.source} were "
-      f"trained; {height}x{width} px fits their number: say another with "
-      f"source_size"
+      f"image size of {self.source} unknown: assuming {height}x{width} px, "
+      f"which fits its number of positions; pass source_size to correct it"
+    )
+
+  def describe(self) -> str:
+    """One line with source, variant, number of parameters and image size."""
+    height, width = self.size
+    count = sum(math.prod(array.shape) for array in self.params.values())
+    guess = ""
+    if self.is_size_guessed:
+      guess = (
+        " (a guess; python -m vit_jax.convert --source_size=H,W records it)"
+      )
+    return (
+      f"{self.source}: {self.variant}, {count:,} parameters, "
+      f"{height}x{width} px{guess}"
     )
 
   @property
   def size(self) -> tuple[int, int]:
-    """(H, W) that the positions are of."""
-    return self.preprocess["height"], self.preprocess["width"]
+    """(H, W) of the images, at which the positions were trained."""
+    return self.preprocess.size
 
   @property
   def model(self) -> nn.Module:
-    """The module that the parameters are of."""
-    return models.get_model(
+    """The module that takes the parameters."""
+    return models.make_model(
       self.num_classes, variant=self.variant, **self.fields
     )
 
   @property
   def all_fields(self) -> dict[str, Any]:
-    """Every field of the model, defaults too."""
+    """Every field of the model, including defaults."""
     allowed = models.parameters(self.variant)
     return {
       name: self.fields.get(name, parameter.default)
@@ -105,44 +134,32 @@ class Weights:
 
   @property
   def tree(self) -> dict[str, Any]:
-    """The parameters as flax nests them."""
-    return nest(self.params)
+    """The parameters as nested dictionaries, as flax wants them."""
+    return unflatten_dict(self.params, sep="/")
 
   @property
   def manifest(self) -> dict[str, Any]:
-    """What the parameters alone do not say; as a run's manifest.json."""
-    return {
-      # Defaults too: those of the format that it is read from may be others.
-      "model": {"variant": self.variant, **self.all_fields},
-      "num_classes": self.num_classes,
-      "class_names": list(self.class_names),
-      "cross_entropy": self.cross_entropy,
-      "preprocess": self.preprocess,
-    }
-
-
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """path -> leaf as nested dictionaries."""
-  tree: dict[str, Any] = {}
-  for path, leaf in flat.items():
-    *parents, last = path.split("/")
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[last] = leaf
-  return tree
+    """The content of manifest.json."""
+    return make_manifest(
+      # With defaults: those of the format that is written may differ.
+      {"variant": self.variant, **self.all_fields},
+      self.num_classes,
+      self.class_names,
+      self.cross_entropy,
+      self.preprocess,
+    )
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-  """Nested parameters as path -> leaf."""
+  """Nested parameters as path -> leaf; the inverse of `Weights.tree`."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   return {get_path(keys): leaf for keys, leaf in leaves}
 
 
-def get_abstract_params(
+def make_abstract_params(
   model: nn.Module, size: tuple[int, int], channels: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Path -> shape of a model's parameters for images [1 H W c]."""
+  """Path -> shape and dtype of a model's parameters for images [B H W c]."""
   image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), image)
   return flatten(variables["params"])
@@ -155,29 +172,28 @@ def load_weights(
   raw: bool = False,
   **overrides: Any,
 ) -> Weights:
-  """Reads weights of any known format, and tells which by their names.
+  """Reads weights of any known format, which is detected.
 
   Args:
-    path: a .npz or .safetensors file, a directory that holds the latter, a run
-      of ours, or a checkpoint in it; local or gs://.
-    source_size: (H, W) at which a file's positions were trained, where neither
-      a manifest nor a config.json beside it nor its name says so.
-    raw: the parameters of a run themselves, in place of their average.
-    **overrides: fields of the model that arrays do not determine, as gelu.
+    path: a .npz or .safetensors file, a directory that holds the latter, the
+      directory of a run, or RUN/checkpoints/STEP; local or gs://.
+    source_size: (H, W) at which the positions were trained, if neither metadata
+      beside the file nor its name states it.
+    raw: reads a run's parameters themselves rather than their average.
+    **overrides: fields of the model that arrays do not determine, e.g. gelu.
 
   Raises:
-    CheckpointError: for a file that can not be read, with the reason, or one
-      whose arrays are not those of a model, with all differences. Nothing is
-      loaded in part.
+    CheckpointError: if the file cannot be read, with the reason, or its arrays
+      do not fit the model, with all differences. Nothing is loaded in part.
   """
   location = epath.Path(path).expanduser()
   try:
     if is_run(location):
       return _load_run(location, source_size, raw, overrides)
     if raw:
-      raise CheckpointError("raw parameters are a run's, and this is none")
+      raise CheckpointError("raw=True is for runs, and this is not one")
     return _load_file(location, source_size, overrides)
-  except CheckpointError as error:
+  except ConfigError as error:
     text = str(error)
     if str(location) in text:
       raise
@@ -185,11 +201,11 @@ def load_weights(
 
 
 def is_run(path: epath.Path) -> bool:
-  """Whether a path is a run of ours or a checkpoint in it."""
+  """True for the directory of a run, or one of its checkpoints."""
   runs = [path]
   if path.parent.name == "checkpoints":
     runs.append(path.parent.parent)
-  found = any((run / records.MANIFEST).exists() for run in runs)
+  found = any((run / MANIFEST).exists() for run in runs)
   return found and path.is_dir()
 
 
@@ -199,16 +215,20 @@ def _load_run(
   raw: bool,
   overrides: dict[str, Any],
 ) -> Weights:
-  """The parameters that a run evaluates, of its last step or of the one named.
+  """Reads the parameters that a run evaluates.
 
-  A run's directory has the manifest; RUN/checkpoints/STEP is one checkpoint.
+  Args:
+    location: RUN, for its last checkpoint, or RUN/checkpoints/STEP.
+    source_size: must be the manifest's, if given.
+    raw: see `load_weights`.
+    overrides: see `load_weights`.
   """
-  run, step = resolve(location), None  # Orbax takes no relative path.
-  if not (run / records.MANIFEST).exists():
+  run, step = expand(location), None  # Orbax takes no relative path.
+  if not (run / MANIFEST).exists():
     run, step = run.parent.parent, run.name
-  path = run / records.MANIFEST
-  record = check_record(records.load_json(path) | {"source": str(path)})
-  fields = dict(record["model"])
+  path = run / MANIFEST
+  manifest = check_manifest(load_json(path) | {"source": str(path)})
+  fields = dict(manifest["model"])
   variant = fields.pop("variant")
   fields |= _check_overrides(overrides, get_kind(variant))
   variant = fields.pop("variant", variant)
@@ -216,38 +236,38 @@ def _load_run(
     params = flatten(load_params(run / "checkpoints", step, raw=raw))
   except ConfigError:
     raise
-  except Exception as error:  # A stranger's metadata can cause any.
+  except Exception as error:  # Untrusted metadata can cause any error.
     raise CheckpointError(
-      f"{run / 'checkpoints'} can not be read: {error!r}: {files.CUT}"
+      f"{run / 'checkpoints'} cannot be read: {error!r}: {files.CUT}"
     ) from error
   weights = Weights(
     params=params,
     variant=variant,
     fields=fields,
-    num_classes=record["num_classes"],
-    preprocess=record["preprocess"],
-    class_names=record["class_names"],
-    cross_entropy=record["cross_entropy"],
+    num_classes=manifest["num_classes"],
+    preprocess=manifest["preprocess"],
+    class_names=manifest["class_names"],
+    cross_entropy=manifest["cross_entropy"],
     source=str(location),
     origins={name: GIVEN for name in overrides},
   )
   if source_size not in (None, weights.size):
     raise CheckpointError(
-      f"source_size={source_size}, and its manifest has {weights.size}"
+      f"source_size={source_size}, but the run's manifest has {weights.size}"
     )
-  check(
+  check_shapes(
     weights.params,
-    {name: tuple(x.shape) for name, x in _get_expected(weights).items()},
-    f"{location} is not the {variant} of its manifest",
+    {name: tuple(x.shape) for name, x in _compute_shapes(weights).items()},
+    f"{location} does not fit {variant}, the variant in its manifest",
   )
   return weights
 
 
 def _check_overrides(overrides: Mapping[str, Any], kind: str) -> dict[str, Any]:
-  """What the caller says of a model.
+  """Checks the caller's fields of a model.
 
   Raises:
-    CheckpointError: for a field that is none, or a value of another type.
+    CheckpointError: for unknown fields and values of a wrong type.
   """
   errors: list[str] = []
   fields = check_fields(overrides, kind, errors)
@@ -256,20 +276,20 @@ def _check_overrides(overrides: Mapping[str, Any], kind: str) -> dict[str, Any]:
   return fields
 
 
-def _get_expected(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
-  """Path -> shape of the parameters that weights should have.
+def _compute_shapes(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
+  """Path -> shape of the parameters that the weights' model has.
 
   Raises:
-    CheckpointError: if there is no such model.
+    CheckpointError: if the model cannot be built.
   """
   try:
     model = weights.model
-    raise_all(model.get_errors(*weights.size))
-    channels = weights.preprocess["channels"]
-    return get_abstract_params(model, weights.size, channels)
-  except Exception as error:  # A stranger's sizes can cause any.
+    raise_all(model.find_errors(*weights.size))
+    channels = weights.preprocess.channels
+    return make_abstract_params(model, weights.size, channels)
+  except Exception as error:  # Untrusted sizes can cause any error.
     what = error if isinstance(error, ConfigError) else repr(error)
-    raise CheckpointError(f"no model can be made of it: {what}") from error
+    raise CheckpointError(f"its model cannot be built: {what}") from error
 
 
 def _load_file(
@@ -277,73 +297,84 @@ def _load_file(
   source_size: tuple[int, int] | None,
   overrides: dict[str, Any],
 ) -> Weights:
-  """Weights from a file of another project."""
+  """Reads a file of another project; arguments as `load_weights`."""
   arrays: Arrays = {}
   paths = files.resolve(location)
   for path in paths:
     shard, _ = files.read_arrays(path)
     twice = arrays.keys() & shard.keys()
     if twice:
-      raise CheckpointError(f"{path} repeats {', '.join(sorted(twice)[:4])}")
+      raise CheckpointError(
+        f"{path} repeats arrays {', '.join(sorted(twice)[:4])}"
+      )
     arrays |= shard
-  form, arrays = sniff(arrays)
+  form, arrays = detect_format(arrays)
   arrays = {name: to_float32(x) for name, x in arrays.items()}
-  record = check_record(records.load_record(paths[0]), form.kind)
+  manifest = check_manifest(load_manifest(paths[0]), form.kind)
   overrides = _check_overrides(overrides, form.kind)
-  known = dict(form.fields) | record["model"] | overrides
+  known = dict(form.fields) | manifest["model"] | overrides
   named = known.pop("variant", None)
 
-  size, origin = settle_size(source_size, record, location)
-  extra, size, origin = settle_positions(form, arrays, known, size, origin)
-  # Without positions to count, the mean of all patches is told by its norm.
+  size, origin = find_stated_size(source_size, manifest, location)
+  extra, size, origin = infer_positions(form, arrays, known, size, origin)
+  # Without positions to count, the norm after pooling tells that there is one.
   gap = known.get("pool") == "gap" or "fc_norm.weight" in arrays
-  arrays = form.settle(arrays, extra, gap)
-  rows = form.get_rows(arrays)
-  found = read_rows(rows, arrays, settle_heads(arrays, form, known))
-  kind, determined, num_classes, channels = get_fields(found)
-  said = dict(model=overrides, num_classes=None, preprocess={}, source=SAID)
-  for source in (record, said):
-    check_agreement(source, determined, num_classes, channels)
+  arrays = form.canonicalize(arrays, extra, gap)
+  rows = form.choose_rows(arrays)
+  found = read_rows(rows, arrays, infer_heads(arrays, form, known))
+  kind, determined, num_classes, channels = infer_fields(found)
+  given = dict(
+    model=overrides, num_classes=None, preprocess=None, source="an override"
+  )
+  for stated in (manifest, given):
+    check_agreement(stated, determined, num_classes, channels)
   if determined.get("layer_scale"):
     determined["layer_scale"] = known.get("layer_scale") or LAYER_SCALE
-  # What arrays show counts, but for what the caller says himself.
+  # Arrays win over a manifest, and the caller over both.
   fields = {"dtype": "float32"} | known | determined | overrides
   allowed = models.parameters(EXAMPLES[kind])
-  origins = {"size": origin, "num_heads": "the table of models, by its width"}
-  origins |= dict.fromkeys(form.fields, f"how {form.name} computes")
-  origins |= dict.fromkeys(record["model"], record["source"])
+  origins = {"size": origin, "num_heads": "the usual number for its width"}
+  origins |= dict.fromkeys(form.fields, f"the default of {form.name}")
+  origins |= dict.fromkeys(manifest["model"], manifest["source"])
   origins |= dict.fromkeys(overrides, GIVEN)
   shown = set(determined)
   if form.suffix != ".npz":
-    shown.discard("num_heads")  # PyTorch's formats do not lay heads out.
-  names = record["class_names"]
+    shown.discard("num_heads")  # Arrays of PyTorch do not show it.
+  names = manifest["class_names"]
+  stated = manifest["preprocess"]
+  size_of = dict(height=size[0], width=size[1])
+  if stated is None:
+    preprocess = Preprocess(**size_of, channels=channels)
+  else:
+    preprocess = dataclasses.replace(stated, **size_of)
   weights = Weights(
     params={},
-    variant=named or get_variant(kind, fields),
+    variant=named or find_variant(kind, fields),
     fields={k: x for k, x in fields.items() if k in allowed},
     num_classes=num_classes,
-    preprocess=make_preprocess(size, channels)
-    | record["preprocess"]
-    | dict(height=size[0], width=size[1]),
+    preprocess=preprocess,
     class_names=names if len(names) == num_classes else (),
-    cross_entropy=record["cross_entropy"],
+    cross_entropy=manifest["cross_entropy"],
     source=str(location),
     form=form.name,
     origins={name: x for name, x in origins.items() if name not in shown},
   )
-  check(
+  check_shapes(
     arrays,
-    form.get_expected(_get_expected(weights), fields.get("num_heads", 1)),
-    f"{location} ({form.name}) is not the {weights.variant} that it looks like",
+    form.compute_shapes(_compute_shapes(weights), fields.get("num_heads", 1)),
+    f"{location} ({form.name}) does not fit {weights.variant}, the likeliest "
+    f"model",
   )
   for name, array in arrays.items():
     if array.dtype != np.float32:
-      raise CheckpointError(f"{name} is of {array.dtype}: floats are wanted")
+      raise CheckpointError(
+        f"array {name} is {array.dtype}, expected floating point"
+      )
   return dataclasses.replace(weights, params=form.unfold(found.stack()))
 
 
 def to_float32(array: np.ndarray) -> np.ndarray:
-  """Any floating array as float32, exactly but for float64."""
+  """Converts a floating-point array to float32; only float64 is rounded."""
   floating = np.issubdtype(array.dtype, np.floating)
   if floating or array.dtype == ml_dtypes.bfloat16:
     return array.astype(np.float32, copy=False)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights into a file of any format that we know."""
+"""Writing weights in any known format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,15 +11,21 @@ from etils import epath
 
 from vit_jax.checkpoint import save_params
 from vit_jax.config import get
-from vit_jax.convert import files, records
+from vit_jax.convert import files
 from vit_jax.convert.fields import KINDS, get_kind
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import Format, get_format
+from vit_jax.convert.manifest import (
+  MANIFEST,
+  make_hugging_face,
+  make_manifest_path,
+  make_timm,
+)
 from vit_jax.convert.npz import PREFIXES
 from vit_jax.convert.table import Arrays, write_rows
 from vit_jax.convert.weights import OURS, Weights
-from vit_jax.metrics import write_json
-from vit_jax.stores import resolve
+from vit_jax.storage.files import write_json
+from vit_jax.storage.paths import expand
 
 SUFFIXES = (".npz", ".safetensors")
 
@@ -33,25 +39,25 @@ def save_weights(
   bfloat16: bool = False,
   overwrite: bool = False,
 ) -> list[epath.Path]:
-  """Writes weights in a format, and beside them what it does not say.
+  """Writes weights, and beside them a manifest.
 
-  Ours is a run's directory. The others are a file, or for a path without a
-  suffix a directory of the names that their own loaders look for.
+  Our format is the directory of a run. Others are a file or, for a path without
+  a suffix, a directory of the files that their own loaders expect.
 
   Args:
-    weights: what to write.
-    path: where; local or gs://.
+    weights: weights to write.
+    path: file or directory, local or gs://.
     form: name of the format.
-    prefix: before every name in a .npz, as "opt/target/".
-    bfloat16: whether arrays are rounded to bfloat16.
-    overwrite: whether what is there may be replaced.
+    prefix: precedes every name in a .npz, e.g. "opt/target/".
+    bfloat16: rounds arrays to bfloat16.
+    overwrite: allows to replace existing files.
 
   Returns:
     The files, or the directory, written.
 
   Raises:
-    CheckpointError: if the format has no place for something of the model, or
-      the path can not be written.
+    CheckpointError: if the format cannot express the model, or the path cannot
+      be written.
   """
   file = check_target(
     path, form, prefix=prefix, bfloat16=bfloat16, overwrite=overwrite
@@ -63,10 +69,10 @@ def save_weights(
   arrays = to_format(weights, target)
   if bfloat16:
     arrays = {n: x.astype(ml_dtypes.bfloat16) for n, x in arrays.items()}
-  manifest = records.get_manifest_path(file).name
-  beside = {manifest: weights.manifest}
+  name = make_manifest_path(file).name
+  beside = {name: weights.manifest}
   if file != epath.Path(path).expanduser():
-    beside |= _get_beside(weights, form)
+    beside |= _make_side_files(weights, form)
   _refuse_existing([file.parent / name for name in beside], overwrite)
   if target.suffix == ".npz":
     arrays = {prefix + name: x for name, x in arrays.items()}
@@ -77,7 +83,9 @@ def save_weights(
     for name, content in beside.items():
       write_json(file.parent / name, content)
   except OSError as error:
-    raise CheckpointError(f"{file.parent} is of no use: {error}") from error
+    raise CheckpointError(
+      f"{file.parent} cannot be written: {error}"
+    ) from error
   return [file, *(file.parent / name for name in beside)]
 
 
@@ -89,20 +97,20 @@ def check_target(
   bfloat16: bool = False,
   overwrite: bool = False,
 ) -> epath.Path:
-  """Checks what can be without the weights.
+  """Checks the arguments of `save_weights` as far as possible without weights.
 
   Args:
-    path: as of `save_weights`.
-    form: likewise; None is one of a .npz file, as suits the model.
-    prefix: likewise.
-    bfloat16: likewise.
-    overwrite: likewise.
+    path: see `save_weights`.
+    form: see `save_weights`; None is the .npz format of the model.
+    prefix: see `save_weights`.
+    bfloat16: see `save_weights`.
+    overwrite: see `save_weights`.
 
   Returns:
     The file that will hold the arrays, or the directory of a run.
 
   Raises:
-    CheckpointError: if weights can not be written so.
+    CheckpointError: if weights cannot be written with these arguments.
   """
   location = file = epath.Path(path).expanduser()
   ours = form == OURS
@@ -113,12 +121,14 @@ def check_target(
     fits = location.suffix in (suffix, "") or location.suffix not in SUFFIXES
   if not fits:
     name = f"*{suffix}" if suffix else "a directory"
-    raise CheckpointError(f"{path}: {form} is written to {name}")
+    raise CheckpointError(f"{path}: format {form} is written to {name}")
   if prefix and suffix != ".npz":
-    raise CheckpointError(f"prefix={prefix!r} is for .npz files alone")
+    raise CheckpointError(f"prefix={prefix!r} is for .npz files only")
   get(dict.fromkeys(PREFIXES), prefix, "prefix")
   if bfloat16 and ours:
-    raise CheckpointError(f"{path}: parameters of a run are float32")
+    raise CheckpointError(
+      f"{path}: a run's parameters are float32; choose another format"
+    )
   if ours:
     _check_run(location, overwrite)
   elif location.suffix != suffix:
@@ -129,59 +139,61 @@ def check_target(
 
 
 def _check_directory(path: epath.Path) -> None:
-  """Raises CheckpointError where a file is."""
+  """Raises CheckpointError if the path is a file."""
   if path.exists() and not path.is_dir():
-    raise CheckpointError(f"{path} is a file, where a directory is wanted")
+    raise CheckpointError(f"{path} is a file, expected a directory")
 
 
 def _refuse_existing(paths: Sequence[epath.Path], overwrite: bool) -> None:
-  """Raises CheckpointError for what is there and may not be replaced."""
+  """Raises CheckpointError for directories, and files not to be replaced."""
   for path in paths:
     if path.is_dir():
-      raise CheckpointError(f"{path} is a directory: name a file")
+      raise CheckpointError(f"{path} is a directory; name a file")
     if path.exists() and not overwrite:
-      raise CheckpointError(f"{path} is there: name another, or overwrite it")
+      raise CheckpointError(
+        f"{path} exists: name another, or overwrite it (--overwrite)"
+      )
 
 
 def _check_run(location: epath.Path, overwrite: bool) -> None:
-  """Raises CheckpointError where no run of ours can be written.
+  """Raises CheckpointError if the directory of a run cannot be written.
 
-  Weights that were written here may be replaced, a run that trained may not.
+  Converted weights may be replaced, a run that trained may not.
   """
   _check_directory(location)
   names = {p.name for p in location.iterdir()} if location.exists() else set()
   if names and not overwrite:
-    raise CheckpointError(f"{location} is there: name another, or overwrite it")
-  if names - {records.MANIFEST, "checkpoints"}:
-    others = ", ".join(sorted(names - {records.MANIFEST, "checkpoints"})[:4])
     raise CheckpointError(
-      f"{location} holds more than weights ({others}): name another directory"
+      f"{location} exists: name another, or overwrite it (--overwrite)"
+    )
+  if names - {MANIFEST, "checkpoints"}:
+    others = ", ".join(sorted(names - {MANIFEST, "checkpoints"})[:4])
+    raise CheckpointError(
+      f"{location} holds more than weights ({others}); name another directory"
     )
 
 
-def _get_beside(weights: Weights, form: str) -> dict[str, Any]:
-  """What the loaders of others look for beside the weights."""
+def _make_side_files(weights: Weights, form: str) -> dict[str, Any]:
+  """Makes the files that other loaders expect: name -> content."""
   fields = weights.all_fields
   if form == "hugging_face":
-    return records.make_hugging_face(
-      fields, weights.num_classes, weights.manifest
-    )
-  return records.make_timm(
+    return make_hugging_face(fields, weights.num_classes, weights.manifest)
+  return make_timm(
     weights.variant, fields, weights.num_classes, weights.manifest
   )
 
 
 def to_format(weights: Weights, form: Format) -> Arrays:
-  """Name -> array as a format has them.
+  """Converts parameters to a format: name -> array.
 
   Raises:
-    CheckpointError: naming all that the format has no place for.
+    CheckpointError: naming every field and array that it cannot express.
   """
   kind = get_kind(weights.variant)
   if kind != form.kind:
     raise CheckpointError(
-      f"{form.name} is a format of {KINDS[form.kind]}s, and "
-      f"{weights.source or weights.variant} is a {KINDS[kind]}"
+      f"{form.name} is a format for {KINDS[form.kind]}s, and "
+      f"{weights.source or weights.variant} is of kind {KINDS[kind]}"
     )
   fields = weights.all_fields
   lines = [
@@ -198,21 +210,24 @@ def to_format(weights: Weights, form: Format) -> Arrays:
       lines.append("  pre_logits together with a head")
   if lines:
     raise CheckpointError(
-      f"{form.name} has no place for what {weights.source or 'the model'} "
-      f"has:\n" + "\n".join(lines[:20] + ["  ..."] * (len(lines) > 20))
+      f"format {form.name} cannot express all of "
+      f"{weights.source or weights.variant}:\n"
+      + "\n".join(lines[:20] + ["  ..."] * (len(lines) > 20))
+      + "\n  the format vit_jax can: give a directory, without --to"
     )
   arrays = {name: np.ascontiguousarray(x) for name, x in written.items()}
   return form.finish(arrays)
 
 
 def _save_run(weights: Weights, location: epath.Path) -> None:
-  """Writes a directory that is read as a run is; what is there goes.
+  """Writes the directory of a run, replacing one that is there.
 
-  The manifest goes first and comes last: without it, it is no run.
+  The manifest is removed first and written last: a directory without it is not
+  read as a run.
   """
-  location = resolve(location)  # Orbax takes no relative path.
-  (location / records.MANIFEST).unlink(missing_ok=True)
+  location = expand(location)  # Orbax takes no relative path.
+  (location / MANIFEST).unlink(missing_ok=True)
   if (location / "checkpoints").exists():
     (location / "checkpoints").rmtree()
   save_params(location / "checkpoints", weights.tree)
-  write_json(location / records.MANIFEST, weights.manifest)
+  write_json(location / MANIFEST, weights.manifest)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the device does to images: flip, RandAugment, value range, random
-erasing, mixup and cutmix, in this order.
+"""Augmentation on the device: flip, RandAugment, value range, random erasing,
+mixup and cutmix, in this order.
 
-Each example has a key of its own, so the result does not depend on how a batch
-is spread over devices.
+Each example has its own key, so the result does not depend on how a batch is
+divided among devices.
 """
 
 import dataclasses
@@ -18,34 +18,35 @@ from jaxtyping import Array, Bool, Float, Num, UInt8
 from vit_jax.config import ConfigError, Count, Interval, NotNegative, Share
 from vit_jax.data.randaugment import make_randaugment
 from vit_jax.sharding import apply_locally, constrain
+from vit_jax.train_state import Batch
 
-Batch = dict[str, jax.Array]
-
-# What an example's key is folded with; 0 and 1 are what splitting it gives.
+# Constants that an example's key is folded with; 0 and 1 are those of a split.
 RANDAUGMENT, CUTMIX, ERASING, COIN = 2, 3, 4, 5
 
-ATTEMPTS = 10  # At a box that fits, before an image is not erased.
+ATTEMPTS = 10  # Boxes that are tried; if none fits, an image is not erased.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augment:
-  """What the data.augment section of a config sets.
+  """The data.augment section of a config.
 
   Attributes:
-    flip: mirror left and right, every second image.
+    flip: whether to mirror images left to right with probability 1/2.
     randaugment: (layers, magnitude) of RandAugment, see `randaugment`; None is
       off. AugReg's are (2, 0) to (2, 20).
     mixup: alpha of mixup (Zhang et al., 2018): each example is mixed with the
-      next of the batch, weights from Beta(alpha, alpha), the larger for
+      next of the batch, with weights from Beta(alpha, alpha), the larger for
       itself. 0 is off.
-    cutmix: alpha of cutmix (Yun et al., 2019): a box of each example is that of
-      the next of the batch, of a share of the area from Beta(alpha, alpha)
-      before the rim cuts it off; labels are mixed by the area that it has. 0 is
-      off. With mixup, a fair coin an example says which of the two.
-    erasing: how many of the images lose a box (Zhong et al., 2020); 0 is off.
-    erasing_area: range of the box's share of the image.
-    erasing_fill: "noise" is uniform over the value range, anew at every pixel;
-      "grey" its middle.
+    cutmix: alpha of cutmix (Yun et al., 2019): a box of each example is taken
+      from the next of the batch. Its share of the area is from Beta(alpha,
+      alpha), before the border cuts it off; labels are mixed by the area that
+      remains. 0 is off. With mixup too, each example gets one of them, with
+      probability 1/2.
+    erasing: probability that a box of an image is erased (Zhong et al., 2020);
+      0 is off.
+    erasing_area: range of the box's share of the image's area.
+    erasing_fill: "noise", uniform over the value range and drawn for every
+      pixel, or "grey", the middle of the range.
   """
 
   flip: bool = False
@@ -60,33 +61,34 @@ class Augment:
     least, most = self.erasing_area
     if least > most:
       raise ConfigError(
-        f"data.augment.erasing_area={self.erasing_area}: the first is the least"
+        f"data.augment.erasing_area={self.erasing_area}: the first number must "
+        f"not exceed the second"
       )
 
 
 def scale_values(image: UInt8[Array, "B H W c"]) -> Float[Array, "B H W c"]:
-  """uint8 to float32 in [-1, 1]."""
+  """Scales uint8 to float32 in [-1, 1]."""
   return image.astype(jnp.float32) / 127.5 - 1.0
 
 
 def normalize(batch: Batch) -> Batch:
-  """A batch as evaluation wants it: uint8 images to values in [-1, 1]."""
+  """Scales the images of a batch to [-1, 1], all that evaluation needs."""
   image = constrain(scale_values(batch["image"]), "B H W c")
   return batch | {"image": image}
 
 
 def flip(image: Num[Array, "H W c"], key: jax.Array) -> Num[Array, "H W c"]:
-  """Mirrors left and right, or not."""
+  """Mirrors an image left to right with probability 1/2."""
   return jnp.where(jax.random.bernoulli(key), image[:, ::-1, :], image)
 
 
-def get_box(
+def compute_box(
   height: int,
   width: int,
   corner: tuple[Array, Array],
   size: tuple[Array, Array],
 ) -> Bool[Array, "H W 1"]:
-  """Where the box (top, left), (h, w) is, as far as in the image."""
+  """Computes the mask of a box (top, left), (h, w), cut off at the border."""
   y, x = jnp.arange(height), jnp.arange(width)
   y = (corner[0] <= y) & (y < corner[0] + size[0])
   x = (corner[1] <= x) & (x < corner[1] + size[1])
@@ -94,25 +96,25 @@ def get_box(
 
 
 def sample_beta(keys: jax.Array, alpha: float) -> Float[Array, "B"] | None:
-  """From Beta(alpha, alpha) a number a key [B], or None if alpha is 0."""
+  """Samples Beta(alpha, alpha) for each key [B]; None if alpha is 0."""
   if not alpha:
     return None
   draw = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))
-  # They are drawn until none is rejected; as one loop over the mesh, devices
-  # would wait for one another in every round.
+  # A rejection sampler: as one loop over the mesh, devices would wait for one
+  # another in every round.
   return apply_locally(draw, keys)
 
 
 def sample_cutmix(
   key: jax.Array, share: Float[Array, ""], height: int, width: int
 ) -> Bool[Array, "H W 1"]:
-  """The box of cutmix, of the image's aspect, about a uniform centre.
+  """Samples the box of cutmix: of the image's aspect, with a uniform centre.
 
   Args:
-    key: of the centre.
-    share: of the area.
-    height: H.
-    width: W.
+    key: random key of the centre.
+    share: the box's share of the area.
+    height: height of the image (H).
+    width: width of the image (W).
   """
   side = jnp.sqrt(share)
   centre = jax.random.uniform(key, (2,))
@@ -123,7 +125,7 @@ def sample_cutmix(
       *((centre[0], height), (centre[1], width)),
     )
   )
-  return get_box(height, width, (y - h // 2, x - w // 2), (h, w))
+  return compute_box(height, width, (y - h // 2, x - w // 2), (h, w))
 
 
 def sample_erasing(
@@ -133,15 +135,16 @@ def sample_erasing(
   probability: float,
   area: tuple[float, float],
 ) -> Bool[Array, "H W 1"]:
-  """The box of random erasing, all of it in the image; or nothing.
+  """Samples the box of random erasing, inside the image; an empty one for none.
+
+  Its aspect ratio is log-uniform from 0.3 to 1 / 0.3.
 
   Args:
-    key: of the example.
-    height: H.
-    width: W.
-    probability: of a box.
-    area: range of its share of the image, uniform; the aspect is uniform in the
-      logarithm from 0.3 to its inverse.
+    key: random key of the example.
+    height: height of the image (H).
+    width: width of the image (W).
+    probability: probability of a box.
+    area: range of its share of the area, uniform.
   """
   draws = jax.random.uniform(key, (2 * ATTEMPTS + 3,))
   areas, ratios, (coin, y, x) = jnp.split(draws, (ATTEMPTS, 2 * ATTEMPTS))
@@ -155,13 +158,13 @@ def sample_erasing(
   h, w = jnp.where(done, h[first], 0), jnp.where(done, w[first], 0)
   top = jnp.floor(y * (height - h + 1)).astype(jnp.int32)
   left = jnp.floor(x * (width - w + 1)).astype(jnp.int32)
-  return get_box(height, width, (top, left), (h, w))
+  return compute_box(height, width, (top, left), (h, w))
 
 
 def erase(
   image: Float[Array, "H W c"], key: jax.Array, augment: Augment
 ) -> Float[Array, "H W c"]:
-  """Fills a box of an image of values in [-1, 1], or does not."""
+  """Fills a box of an image in [-1, 1], with probability `augment.erasing`."""
   box_key, noise_key = jax.random.split(key)
   height, width, _ = image.shape
   box = sample_erasing(
@@ -180,14 +183,17 @@ def sample_weights(
   height: int,
   width: int,
 ) -> tuple[Float[Array, "h w 1"], Float[Array, ""]]:
-  """An example's own share of its pixels and of its label, by mixup or cutmix.
+  """Samples an example's weights in its mix with the next, of mixup or cutmix.
 
   Args:
-    key: of the example's box and coin.
-    mixup: from Beta, or None without mixup.
-    cutmix: from Beta, or None without cutmix.
-    height: H.
-    width: W.
+    key: random key of the example.
+    mixup: sample of Beta; None without mixup.
+    cutmix: sample of Beta; None without cutmix.
+    height: height of the image (H).
+    width: width of the image (W).
+
+  Returns:
+    The weight of its pixels, which broadcasts to [H W c], and of its label.
   """
   if mixup is not None:
     mixed = jnp.maximum(mixup, 1 - mixup)
@@ -205,13 +211,14 @@ def sample_weights(
 
 
 def make_augment(
-  augment: Augment, get_targets: Callable[[jax.Array], jax.Array]
+  augment: Augment, make_targets: Callable[[jax.Array], jax.Array]
 ) -> Callable[[Batch, jax.Array], Batch]:
-  """A pure function (batch, key) -> batch with float images.
+  """Makes a pure function (batch, key) -> batch with float images.
 
   Args:
-    augment: what to do.
-    get_targets: label -> float [B Y]; called only if labels are mixed.
+    augment: the config's section.
+    make_targets: label -> target distribution, float [B Y]; called only if
+      labels are mixed.
   """
 
   def mix(x, y, weight):
@@ -245,7 +252,7 @@ def make_augment(
         sample_beta(pairs[:, 1], augment.mixup),
         sample_beta(share_keys, augment.cutmix),
       )
-      image, label = batch["image"], get_targets(batch["label"])
+      image, label = batch["image"], make_targets(batch["label"])
       batch |= {
         "image": mix(image, jnp.roll(image, -1, axis=0), pixels),
         "label": mix(label, jnp.roll(label, -1, axis=0), weight),

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""From an example of a source to one as batches hold it.
+"""Examples of a source, encoded, and examples of a batch, decoded.
 
-A batch's example has image uint8 [H W c]; label int32, one or [s] padded with
--1; mask bool, False for padding; and unreadable, which stays on the host: the
-index of the source's example whose image could not be decoded, or -1.
+An example of a batch has: image, uint8 [H W c]; label, int32 [], or [s] padded
+by -1; mask, bool, False for padding; and unreadable, which stays on the host:
+the index of an example whose image could not be decoded, or -1.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,34 @@ import numpy as np
 from vit_jax.data import transforms
 from vit_jax.data.info import DataError
 
-TRIES = 1000  # Unreadable images in a row, after which something else is wrong.
+TRIES = 1000  # Unreadable images in a row; more point to another fault.
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(Sequence):  # Untyped: run-time type checks would read items.
+  """Examples by index, each read when it is asked for; images stay encoded.
+
+  Both attributes are pickled into worker processes.
+
+  Attributes:
+    items: one an example: indices (a `range` takes no memory), paths, records.
+    read: item -> {"image": bytes, "label": int or ints, perhaps a name}.
+  """
+
+  items: Sequence[Any]
+  read: Callable[[Any], dict[str, Any]]
+
+  def __len__(self) -> int:
+    return len(self.items)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    return self.read(self.items[index])
 
 
 def make_example(
   image: np.ndarray, label: np.ndarray, mask: bool, unreadable: int = -1
 ) -> dict[str, np.ndarray]:
-  """An example as batches hold it."""
+  """Makes an example of a batch."""
   return dict(
     image=image,
     label=np.asarray(label, np.int32),
@@ -32,7 +53,7 @@ def make_example(
 
 
 def pad_labels(label: Any, slots: int | None) -> np.ndarray:
-  """A label, or several, as int32 [] without slots and [s] with them.
+  """Converts a label, or several, to int32 [], or [s] if there are slots.
 
   Raises:
     DataError: if there are more labels than slots.
@@ -43,8 +64,8 @@ def pad_labels(label: Any, slots: int | None) -> np.ndarray:
   labels = labels[labels >= 0]
   if len(labels) > slots:
     raise DataError(
-      f"an image has {len(labels)} labels, and data.label_slots={slots}: set "
-      f"--config.data.label_slots to the most that any has"
+      f"an image has {len(labels)} labels, more than data.label_slots={slots}: "
+      f"set --config.data.label_slots to the largest number of any image"
     )
   padded = np.full(slots, -1, np.int32)
   padded[: len(labels)] = labels
@@ -53,16 +74,16 @@ def pad_labels(label: Any, slots: int | None) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-  """A source's examples decoded; an unreadable one is replaced by the next.
+  """Decoded examples of a source; an unreadable one is replaced by the next.
 
-  Which example replaces which is a function of the source alone, so it is the
-  same on every machine and after every restart.
+  The replacement depends on the source alone, so it is the same on every
+  machine and after every restart.
 
   Attributes:
-    source: examples by index.
-    channels: c.
-    slots: s, or None for one label an image.
-    start: index of the first example in what the source is a part of.
+    source: encoded examples.
+    channels: channels of the images (c).
+    slots: largest number of labels (s); None is one label an image.
+    start: offset of the source's indices, if it is a part of a mixture.
   """
 
   source: Sequence[dict[str, Any]]
@@ -89,13 +110,13 @@ class Decoded:
         self.start + index if tried else -1,
       )
     raise DataError(
-      f"no image of {min(size, TRIES):,} in a row can be read; the last, "
-      f"{get_name(example, (index + tried) % size)}: {reason}"
+      f"{min(size, TRIES):,} images in a row cannot be read; the last, "
+      f"{describe_example(example, (index + tried) % size)}: {reason}"
     )
 
 
-def get_name(example: dict[str, Any], index: int) -> str:
-  """What to call an example: its path where it has one."""
+def describe_example(example: dict[str, Any], index: int) -> str:
+  """Names an example in a message: by its path if it has one."""
   name = example.get("name", example.get("file_name"))
   if isinstance(name, bytes):
     name = name.decode(errors="replace")
@@ -104,12 +125,12 @@ def get_name(example: dict[str, Any], index: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class TrainTransform:
-  """Crops and resizes a decoded example; random by index.
+  """Crops and resizes a decoded example, at random.
 
   Attributes:
-    size: (H, W).
+    size: height and width (H, W).
     crop: "inception" or "none".
-    crop_area: range of a box's share of the image.
+    crop_area: range of the crop's share of the image's area.
   """
 
   size: tuple[int, int]
@@ -129,17 +150,17 @@ class TrainTransform:
 
 @dataclasses.dataclass(frozen=True)
 class EvalExamples:
-  """A source, decoded and resized, and padded with masked examples.
+  """Decoded and resized examples of a source, padded by masked examples.
 
-  An unreadable image is shown as black, so that every example counts once.
+  An unreadable image is replaced by black, so that every example counts once.
 
   Attributes:
-    source: what to evaluate on.
-    length: examples with padding.
-    size: (H, W).
-    channels: c.
-    slots: s, or None for one label an image.
-    crop: the share of a central crop; None is the whole image.
+    source: encoded examples.
+    length: number of examples with padding.
+    size: height and width (H, W).
+    channels: channels of the images (c).
+    slots: largest number of labels (s); None is one label an image.
+    crop: share of a central crop; None is the whole image.
   """
 
   source: Sequence[dict[str, Any]]

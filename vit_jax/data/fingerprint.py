@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What tells a prepared set from another of its name, wherever the two lie.
+"""Fingerprints of prepared sets: equal for copies, different for other data.
 
-Read are its metadata and FILE_BYTES at both ends of each file, of which the
-last say where every record begins. So images of the same sizes in the middle of
-a file may differ unnoticed, and 8,000 files take seconds.
+A fingerprint covers the metadata and FILE_BYTES at both ends of each file, of
+which the last hold the offset of every record. So 8,000 files take seconds, and
+only images replaced by others of the same sizes, in the middle of a file, go
+unnoticed.
 """
 
 import hashlib
@@ -19,16 +20,16 @@ from etils import epath
 
 from vit_jax.config import ConfigError
 from vit_jax.data.info import DataError, make_read_error
-from vit_jax.data.stored import open_builder
-from vit_jax.untrusted import load_json
+from vit_jax.data.tfds_builders import open_builder
+from vit_jax.storage.untrusted import load_json
 
-PLAN = "source.json"  # What a set is made of, where `prepare` wrote it.
+PLAN = "source.json"  # Describes what `prepare` made a set of.
 
-FILE_BYTES = 65_536  # ArrayRecord begins and ends a file in blocks of so many.
+FILE_BYTES = 65_536  # Size of the first and last block of an ArrayRecord file.
 
 
 def make_digest(words: Iterable[str]) -> str:
-  """A short digest of a list of any strings, the same on every machine."""
+  """Hashes a list of strings to 16 hex digits, the same on every machine."""
   digest = hashlib.sha256()
   for word in words:
     digest.update(word.encode(errors="surrogatepass") + b"\n")
@@ -36,15 +37,19 @@ def make_digest(words: Iterable[str]) -> str:
 
 
 def load_plan(directory: epath.Path) -> dict[str, Any]:
-  """What a set is made of, as `prepare` wrote it; raises DataError."""
+  """Loads the description of what `prepare` made a set of.
+
+  Raises:
+    DataError: if the file cannot be read or is malformed.
+  """
   try:
     plan = load_json(directory / PLAN)
   except ConfigError as error:
     raise DataError(str(error)) from error
   if not isinstance(plan, dict):
     raise DataError(
-      f"{directory / PLAN} does not say what the set was prepared from: copy "
-      f"the set again, or prepare it anew"
+      f"{directory / PLAN} is malformed: copy the set again, or prepare it "
+      f"again"
     )
   return plan
 
@@ -52,14 +57,17 @@ def load_plan(directory: epath.Path) -> dict[str, Any]:
 def describe_set(
   directory: epath.Path, splits: Iterable[str] | None
 ) -> dict[str, Any]:
-  """Facts of a prepared set, for people, and digests of what is too long.
+  """Computes the fingerprint of a prepared set.
 
   Args:
-    directory: of the set.
-    splits: of which the files are looked at; None is all.
+    directory: directory of the set.
+    splits: splits whose files are read; None is all.
+
+  Returns:
+    Name of a fact -> its value, or a digest of long ones.
 
   Raises:
-    DataError: if a file can not be read.
+    DataError: if a file cannot be read.
   """
   info = open_builder(directory).info
   facts = {
@@ -68,19 +76,19 @@ def describe_set(
   }
   if (directory / PLAN).exists():
     plan = load_plan(directory)
-    plan.pop("verified", None)  # Which changes no image that is there.
+    plan.pop("verified", None)  # It changes no image.
     facts["what it was prepared from"] = make_digest(
       f"{key} {value}" for key, value in plan.items()
     )
   for split in sorted(info.splits if splits is None else splits):
-    record = info.splits[split]
-    lengths = record.shard_lengths
-    # Threads, for what takes time is the disk.
+    found = info.splits[split]
+    lengths = found.shard_lengths
+    # In threads, because the disk takes the time.
     with futures.ThreadPoolExecutor(16) as pool:
-      ends = list(pool.map(read_ends, record.filepaths))
+      ends = list(pool.map(hash_ends, found.filepaths))
     facts |= {
-      f"{split} examples": record.num_examples,
-      f"{split} bytes": int(record.num_bytes),
+      f"{split} examples": found.num_examples,
+      f"{split} bytes": int(found.num_bytes),
       f"{split} files": len(lengths),
       f"{split} examples of each file": make_digest(map(str, lengths)),
       f"{split} content": make_digest(ends),
@@ -89,7 +97,7 @@ def describe_set(
 
 
 def describe_features(features: tfds.features.FeaturesDict) -> str:
-  """Names and types of what an example has, in every version of TFDS alike."""
+  """Formats names and dtypes of features, alike in every version of TFDS."""
   found = []
   for name, feature in sorted(features.items()):
     kind = feature.np_dtype
@@ -98,11 +106,11 @@ def describe_features(features: tfds.features.FeaturesDict) -> str:
   return ", ".join(found)
 
 
-def read_ends(path: epath.Path) -> str:
-  """The size of a file, and a digest of its beginning and its end.
+def hash_ends(path: epath.Path) -> str:
+  """Formats the size of a file, and a digest of its two ends.
 
   Raises:
-    DataError: if it can not be read.
+    DataError: if it cannot be read.
   """
   try:
     size = path.stat().length

@@ -3,10 +3,10 @@
 """Folders of images, one a class: data.source=folder:DIR[#CLASS+CLASS...].
 
 Either DIR/train/CLASS/, DIR/val/CLASS/ and DIR/test/CLASS/, of which only the
-first must be there, or DIR/CLASS/ alone. Of the latter a tenth is the test
-split: which images is a function of their class and name, so that it is the
-same on every machine, and other images change nothing about it. Classes named
-after # are taken alone.
+first is required, or DIR/CLASS/ alone. Of the latter a tenth is the test split.
+Whether an image is in it depends on its class and name alone, so the split is
+the same on every machine, and adding images moves no other. With #CLASS, only
+the classes that are named are used.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from concurrent import futures
 from typing import Any
 
 from vit_jax.config import ConfigError, nearest
+from vit_jax.data.examples import Examples
 from vit_jax.data.fingerprint import make_digest
 from vit_jax.data.info import (
   DataError,
@@ -28,11 +29,11 @@ from vit_jax.data.info import (
   make_splits,
 )
 from vit_jax.data.transforms import MAX_BYTES
-from vit_jax.untrusted import read_file
+from vit_jax.storage.untrusted import read_file
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
-# The first bytes of a file of one of them.
+# First bytes of such files.
 STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
 
 # Folder -> split.
@@ -44,54 +45,47 @@ SPLITS = {
   "test": "test",
 }
 
-Pair = tuple[pathlib.Path, str]  # The folder of a split, CLASS/FILE.
+Pair = tuple[pathlib.Path, str]  # (folder of a split, CLASS/FILE).
 
-TENTH = 10  # One image of so many is for testing, where no folder says which.
+TENTH = (
+  10  # One image of so many is a test image, if there are no split folders.
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples(Sequence[dict[str, Any]]):
-  """Images by index, read when they are asked for.
+def read_labelled(item: tuple[str, int]) -> dict[str, Any]:
+  """Reads the example of a pair (path, label).
 
-  Attributes:
-    paths: of the files.
-    labels: of each, an index of the class names.
+  The image is empty, and so unreadable, if this one file is missing, too large
+  or not a regular file.
+
+  Raises:
+    DataError: if its folder or its disk is gone.
   """
-
-  paths: Sequence[str]
-  labels: Sequence[int]
-
-  def __len__(self) -> int:
-    return len(self.paths)
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    path = self.paths[index]
-    try:
-      image = read_file(path, MAX_BYTES)
-    except ConfigError:
-      image = b""  # No plain file, or too large: unreadable.
-    except OSError as error:
-      # One file that is gone is unreadable, like one that holds no image. Its
-      # folder, or the disk, is not one image.
-      alone = isinstance(error, FileNotFoundError | PermissionError)
-      if not alone or find_gone(path):
-        raise make_read_error(path, error.strerror) from error
-      image = b""
-    return {"image": image, "label": self.labels[index], "name": path}
+  path, label = item
+  try:
+    image = read_file(path, MAX_BYTES)
+  except ConfigError:
+    image = b""
+  except OSError as error:
+    alone = isinstance(error, FileNotFoundError | PermissionError)
+    if not alone or find_gone(path):
+      raise make_read_error(path, error.strerror) from error
+    image = b""
+  return {"image": image, "label": label, "name": path}
 
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-  """What a folder holds.
+  """Content of a folder of classes.
 
   Attributes:
-    info: facts of it.
-    splits: name -> examples, in an order that is a function of their names and
-      mixes the classes, so that a part of a split has some of each.
-    bad: files that have the name of an image and are none, with the reason.
-    other: how many files are of other kinds.
+    info: facts of the data set.
+    splits: split name -> examples, of items (path, label). Their order is a
+      hash of their names, so that any slice of a split has all classes.
+    bad: (path, reason) of files with an image's suffix that are not images.
+    other: number of files with other suffixes.
     hashed: whether the test split was cut from all images.
-    facts: split -> what tells its files from others, for people.
+    facts: split name -> its part of the fingerprint.
   """
 
   info: DatasetInfo
@@ -102,20 +96,18 @@ class Folder:
   facts: dict[str, dict[str, Any]]
 
   def open(self, split: str) -> Examples:
-    """The examples of a split, as "train[:90%]".
+    """Opens a split, as "train[:90%]".
 
     Raises:
       DataError: if there is no such split, or no example in it.
     """
-    paths: list[str] = []
-    labels: list[int] = []
-    for name, start, stop in self.info.get_ranges(split):
-      paths += self.splits[name].paths[start:stop]
-      labels += self.splits[name].labels[start:stop]
-    return Examples(paths, labels)
+    items: list[tuple[str, int]] = []
+    for name, start, stop in self.info.find_ranges(split):
+      items += self.splits[name].items[start:stop]
+    return Examples(items, read_labelled)
 
   def describe(self) -> str:
-    """What was found, for people."""
+    """Describes what was found."""
     splits = ", ".join(
       f"{name} {len(examples):,}" for name, examples in self.splits.items()
     )
@@ -125,16 +117,20 @@ class Folder:
       f"{splits}{how}"
     ]
     if self.other:
-      lines.append(f"  {self.other:,} files of other kinds are left out")
+      lines.append(f"  ignored, as not jpg, png or webp: {self.other:,} files")
     if self.bad:
-      lines.append(f"  {len(self.bad):,} files are no images, and left out:")
+      lines.append(f"  {len(self.bad):,} files are left out, not being images:")
       lines += [f"    {path}: {why}" for path, why in self.bad[:5]]
       lines += ["    ..."] if len(self.bad) > 5 else []
     return "\n".join(lines)
 
 
 def find_files(root: pathlib.Path) -> tuple[list[str], int]:
-  """Names of images under a folder, sorted, and how many other files."""
+  """Finds the images below a folder.
+
+  Returns:
+    Their paths below the folder, sorted, and the number of other files.
+  """
   found, other = [], 0
   for parent, folders, names in os.walk(root, followlinks=True):
     folders[:] = [
@@ -154,9 +150,9 @@ def find_files(root: pathlib.Path) -> tuple[list[str], int]:
 
 
 def _is_loop(root: pathlib.Path, parent: str, name: str) -> bool:
-  """Whether a folder is a link to one that was walked through, or above it.
+  """Returns whether a folder links to one that contains it.
 
-  Folders that were come to over other links have no common path on the disk.
+  Each parent is resolved, because some may be links themselves.
   """
   path = pathlib.Path(parent, name)
   if not path.is_symlink():
@@ -166,16 +162,16 @@ def _is_loop(root: pathlib.Path, parent: str, name: str) -> bool:
   return any((root / x).resolve().is_relative_to(there) for x in above)
 
 
-def get_class(file: str) -> str:
-  """The class of CLASS/FILE."""
+def parse_class(file: str) -> str:
+  """Returns CLASS of CLASS/FILE."""
   return file.split("/")[0]
 
 
-def _choose(classes: list[str], wanted: Sequence[str], name: str) -> list[str]:
-  """The classes that were asked for, sorted.
+def _select(classes: list[str], wanted: Sequence[str], name: str) -> list[str]:
+  """Returns the wanted classes, sorted.
 
   Raises:
-    DataError: for one that is not there.
+    DataError: if one does not exist.
   """
   for label in wanted:
     if label not in classes:
@@ -185,15 +181,15 @@ def _choose(classes: list[str], wanted: Sequence[str], name: str) -> list[str]:
   return sorted(set(wanted))
 
 
-def look(path: str) -> tuple[int, str | None]:
-  """The size of a file, and why it can not be an image, by its first bytes.
+def inspect_file(path: str) -> tuple[int, str | None]:
+  """Checks by its first bytes whether a file can be an image.
 
   Returns:
-    Bytes, and None if it may be an image.
+    Its size in bytes, and the reason why it is not an image; None if it can be.
   """
   try:
     if not os.path.isfile(path):
-      return 0, "no plain file"
+      return 0, "not a regular file"
     with open(path, "rb") as file:
       size, start = os.fstat(file.fileno()).st_size, file.read(16)
   except OSError as error:
@@ -203,19 +199,19 @@ def look(path: str) -> tuple[int, str | None]:
   return size, None if start.startswith(STARTS) else "not a JPEG, PNG or WebP"
 
 
-def get_digest(name: str) -> int:
-  """A number below 2^64 that depends on CLASS/FILE alone."""
+def hash_name(name: str) -> int:
+  """Hashes CLASS/FILE to a number below 2^64."""
   digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
   return int.from_bytes(digest, "big")
 
 
-def is_for_testing(name: str) -> bool:
-  """Whether CLASS/FILE is one of the tenth that is for testing."""
-  return get_digest(name) % TENTH == 0
+def is_test_image(name: str) -> bool:
+  """Returns whether CLASS/FILE is in the tenth that is the test split."""
+  return hash_name(name) % TENTH == 0
 
 
 def parse_name(name: str) -> tuple[pathlib.Path, tuple[str, ...]]:
-  """The folder and the classes in "DIR" and "DIR#CLASS+CLASS".
+  """Splits "DIR#CLASS+CLASS", or "DIR", into the folder and the classes.
 
   Raises:
     DataError: if there is no such folder.
@@ -231,10 +227,10 @@ def parse_name(name: str) -> tuple[pathlib.Path, tuple[str, ...]]:
 
 @functools.cache
 def load_folder(name: str) -> Folder:
-  """Reads what a folder holds: names, and the first bytes of each file.
+  """Lists a folder of classes, and reads the first bytes of each file.
 
   Raises:
-    DataError: if it is no folder of classes, with how one looks.
+    DataError: if it is not a folder of classes.
   """
   root, wanted = parse_name(name)
   inside = sorted(
@@ -255,10 +251,10 @@ def load_folder(name: str) -> Folder:
     other += more
     names.setdefault(split, []).extend((folder, file) for file in files)
   if wanted:
-    there = sorted({get_class(file) for _, file in names["train"]})
-    chosen = _choose(there, wanted, name)
+    there = sorted({parse_class(file) for _, file in names["train"]})
+    chosen = _select(there, wanted, name)
     names = {
-      split: [pair for pair in pairs if get_class(pair[1]) in chosen]
+      split: [pair for pair in pairs if parse_class(pair[1]) in chosen]
       for split, pairs in names.items()
     }
   bad, good, sizes = _sort_out(names)
@@ -266,18 +262,18 @@ def load_folder(name: str) -> Folder:
   if loose:
     raise DataError(
       f"folder:{name} has images outside of class folders, as {loose[0][1]}: "
-      f"put each in a folder that is named as its class"
+      f"move each to a folder with the name of its class"
     )
-  classes = sorted({get_class(file) for _, file in good["train"]})
+  classes = sorted({parse_class(file) for _, file in good["train"]})
   if len(classes) < 2:
     raise DataError(
-      f"folder:{name} has images of {len(classes)} classes, where two are the "
-      f"least: it should look like {root / 'CLASS' / 'photo.jpg'}, or "
+      f"folder:{name} has images of {len(classes)} classes, and at least two "
+      f"are needed: arrange images as {root / 'CLASS' / 'photo.jpg'}, or as "
       f"{root / 'train' / 'CLASS' / 'photo.jpg'} with {root / 'test'} beside "
       f"it; images end in {', '.join(SUFFIXES)}"
     )
   if hashed:
-    chosen = {file for _, file in good["train"] if is_for_testing(file)}
+    chosen = {file for _, file in good["train"] if is_test_image(file)}
     pairs = good["train"]
     good["train"] = [pair for pair in pairs if pair[1] not in chosen]
     good |= {"test": [x for x in pairs if x[1] in chosen]} if chosen else {}
@@ -303,15 +299,19 @@ def load_folder(name: str) -> Folder:
 def _sort_out(
   names: dict[str, list[Pair]],
 ) -> tuple[tuple, dict[str, list[Pair]], dict[Pair, int]]:
-  """Files that can not be images, with the reason; the others; their sizes."""
+  """Separates images from other files.
+
+  Returns:
+    (path, reason) of files that are not images; split -> images; image -> size.
+  """
   bad, good, sizes = [], {}, {}
-  # Threads, for what takes time is the disk.
+  # In threads, because the disk takes the time.
   with futures.ThreadPoolExecutor(16) as pool:
     for split, pairs in names.items():
       paths = [os.fspath(folder / file) for folder, file in pairs]
       good[split] = []
       for pair, path, (size, fault) in zip(
-        pairs, paths, pool.map(look, paths), strict=True
+        pairs, paths, pool.map(inspect_file, paths), strict=True
       ):
         if fault:
           bad.append((path, fault))
@@ -324,7 +324,7 @@ def _sort_out(
 def _describe_files(
   pairs: list[Pair], sizes: dict[Pair, int]
 ) -> dict[str, Any]:
-  """What tells the files of a split from others, wherever they lie."""
+  """Computes a split's part of the fingerprint, from names and sizes."""
   ordered = sorted(pairs, key=lambda pair: pair[1])
   return {
     "examples": len(pairs),
@@ -334,20 +334,21 @@ def _describe_files(
 
 
 def _label(pairs: list[Pair], classes: list[str], name: str) -> Examples:
-  """Examples of a split.
+  """Makes the examples of a split.
 
   Raises:
     DataError: for a class that the training split does not have.
   """
   index = {label: i for i, label in enumerate(classes)}
-  unknown = {get_class(file) for _, file in pairs} - index.keys()
+  unknown = {parse_class(file) for _, file in pairs} - index.keys()
   if unknown:
     raise DataError(
-      f"folder:{name} has classes that its training images lack: "
+      f"folder:{name} has classes without training images: "
       f"{', '.join(sorted(unknown)[:5])}"
     )
-  pairs = sorted(pairs, key=lambda pair: (get_digest(pair[1]), pair))
-  return Examples(
-    [os.fspath(folder / file) for folder, file in pairs],
-    [index[get_class(file)] for _, file in pairs],
-  )
+  pairs = sorted(pairs, key=lambda pair: (hash_name(pair[1]), pair))
+  items = [
+    (os.fspath(folder / file), index[parse_class(file)])
+    for folder, file in pairs
+  ]
+  return Examples(items, read_labelled)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts of a data set, whatever kind of source it is."""
+"""Facts of a data set, of any kind of source."""
 
 import dataclasses
 import os
@@ -12,17 +12,18 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from vit_jax.config import ConfigError
-from vit_jax.stores import is_local
+from vit_jax.storage.paths import is_local
 
 
 class DataError(ConfigError):
-  """Data that is not there or not as the config says (exit status 2)."""
+  """Missing data, or data unlike the config or damaged (exit status 2)."""
 
 
 def find_gone(path: str) -> str | None:
-  """The highest directory above a file that is not there, or None.
+  """Finds the highest missing directory above a file, if any.
 
-  An object store has none.
+  Returns:
+    Its path; None if all exist, or for a path on an object store.
   """
   if not is_local(path):
     return None
@@ -32,39 +33,39 @@ def find_gone(path: str) -> str | None:
 
 
 def make_read_error(path: str, cause: object) -> DataError:
-  """The error for a file that could not be read in the middle of a run.
+  """Makes the error for a file that cannot be read during a run.
 
   Args:
-    path: of the file.
-    cause: what was said of it.
+    path: path of the file.
+    cause: error of the reader.
   """
   gone = find_gone(path)
   if gone is not None:
     return DataError(
-      f"the data are gone: {path} was read from before, and there is no "
-      f"directory {gone} any more\n"
-      f"  put it back, or mount its disk again"
+      f"the data are gone: {path} was read before, and the directory {gone} "
+      f"no longer exists\n"
+      f"  restore it, or mount its disk again"
     )
   return DataError(
-    f"{path} can not be read: {cause}\n"
-    f"  mend the file or its disk, copy it again, or prepare the set anew"
+    f"{path} cannot be read: {cause}\n"
+    f"  repair the file or its disk, copy it again, or prepare the set again"
   )
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-  """What a config needs to know of a data set.
+  """Facts of a data set that a config is built with.
 
   Attributes:
-    name: of the set.
-    directory: where it is prepared, or None if it is not.
-    num_classes: Y.
-    class_names: one a class, or nothing if the set is not on disk.
-    channels: c.
-    splits: TFDS's record of each split, by name.
-    label_slots: s, the most labels of an image, where it may have several; 0 if
-      that is not known.
-    parts: of a mixture, its sources.
+    name: name of the set.
+    directory: where it is prepared; None if it is not.
+    num_classes: number of classes (Y).
+    class_names: names of the classes; empty if the set is not on disk.
+    channels: channels of its images (c).
+    splits: split name -> TFDS's SplitInfo.
+    label_slots: largest number of labels of an image (s); None if each has one
+      label, 0 if it is several and unknown how many.
+    parts: sources of a mixture.
   """
 
   name: str
@@ -76,8 +77,11 @@ class DatasetInfo:
   label_slots: int | None = None
   parts: tuple["DatasetInfo", ...] = ()
 
-  def get_ranges(self, split: str) -> list[tuple[str, int, int]]:
-    """The parts of a split, as "train[:90%]+test": (name, start, stop).
+  def find_ranges(self, split: str) -> list[tuple[str, int, int]]:
+    """Resolves a split, as "train[:90%]+test", to ranges of examples.
+
+    Returns:
+      (name, start, stop) of each.
 
     Raises:
       DataError: if the set has no such split, or no example in it.
@@ -87,12 +91,11 @@ class DatasetInfo:
       parts = instruction.to_absolute(self.splits)
     except (ValueError, AssertionError) as error:
       splits = ", ".join(
-        f"{name} ({record.num_examples:,})"
-        for name, record in self.splits.items()
+        f"{name} ({info.num_examples:,})" for name, info in self.splits.items()
       )
       raise DataError(
-        f"{self.name} has no split {split!r}: it has {splits}, of which parts "
-        f"can be taken as 'train[:90%]' ({str(error).splitlines()[0]})"
+        f"{self.name} has no split {split!r}: it has {splits}, and slices of "
+        f"them as 'train[:90%]' ({str(error).splitlines()[0]})"
       ) from error
     ranges = []
     for part in parts:
@@ -104,14 +107,14 @@ class DatasetInfo:
     return ranges
 
   def count(self, split: str) -> int:
-    """The number of examples of a split; raises DataError as `get_ranges`."""
+    """Counts the examples of a split; raises DataError as `find_ranges`."""
     if self.parts:
       return sum(part.count(split) for part in self.parts)
-    return sum(stop - start for _, start, stop in self.get_ranges(split))
+    return sum(stop - start for _, start, stop in self.find_ranges(split))
 
 
 def make_splits(sizes: Mapping[str, int]) -> dict[str, Any]:
-  """TFDS's records of splits of so many examples."""
+  """Makes TFDS's SplitInfo of each split from its number of examples."""
   return {
     name: tfds.core.SplitInfo(
       name=name, shard_lengths=[size], num_bytes=0, filename_template=None

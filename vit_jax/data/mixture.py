@@ -2,20 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several sources at once: data.source=mix:WEIGHT*SOURCE,WEIGHT*SOURCE...
 
-Examples are drawn from each in proportion to its weight, whatever its size; the
-weights need not add up to one, and count to a hundredth of the smallest.
-Classes of the same name are one class. A split, as "train[:10%]", is that of
-every source; an epoch has as many examples as they have together, and an
-evaluation is of every example once.
+Training draws from each source in proportion to its weight, whatever its size;
+weights need not add up to one, and are rounded to a hundredth of the smallest.
+Classes of the same name are one class. A split, as "train[:10%]", is taken of
+every source. An epoch has as many examples as all sources together, and an
+evaluation uses every example once.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from vit_jax.data.examples import Examples
 from vit_jax.data.info import DataError, DatasetInfo
 
 
@@ -25,7 +27,7 @@ class Mixture(Sequence[dict[str, Any]]):
 
   Attributes:
     parts: the sources.
-    weights: of each in training.
+    weights: weight of each in training.
   """
 
   parts: Sequence[Sequence[dict[str, Any]]]
@@ -44,33 +46,22 @@ class Mixture(Sequence[dict[str, Any]]):
     return part[index]
 
 
-@dataclasses.dataclass(frozen=True)
-class Relabelled(Sequence[dict[str, Any]]):
-  """A source in the classes of a mixture.
+def _relabel(table: np.ndarray, example: dict[str, Any]) -> dict[str, Any]:
+  """Maps the label or labels of an example of one source; -1 stays -1.
 
-  Attributes:
-    source: examples by index.
+  Args:
     table: class of the source -> class of the mixture.
+    example: as the source has it.
   """
-
-  source: Sequence[dict[str, Any]]
-  table: np.ndarray
-
-  def __len__(self) -> int:
-    return len(self.source)
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    example = self.source[index]
-    label = np.asarray(example["label"])
-    label = np.where(label < 0, label, self.table[label])
-    return example | {"label": label}
+  label = np.asarray(example["label"])
+  return example | {"label": np.where(label < 0, label, table[label])}
 
 
 def parse_mixture(name: str) -> dict[str, float]:
-  """source -> weight, of "2*tfds:cifar10,1*folder:photos".
+  """Parses "2*tfds:cifar10,1*folder:photos" to source -> weight.
 
   Raises:
-    DataError: if it is not of this form.
+    DataError: if it has another form.
   """
   weights = {}
   for part in name.split(","):
@@ -81,40 +72,43 @@ def parse_mixture(name: str) -> dict[str, float]:
       weight = math.nan
     if not star or not source or not 0 < weight < math.inf or source in weights:
       raise DataError(
-        f"data.source='mix:{name}' is not of the form "
+        f"data.source='mix:{name}' has an invalid part {part!r}: write "
         f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE, as 'mix:2*tfds:cifar10,"
-        f"1*folder:photos', with each source once: see {part!r}"
+        f"1*folder:photos', with each source once"
       )
     weights[source] = weight
   return weights
 
 
 def join_classes(infos: Sequence[DatasetInfo]) -> tuple[str, ...]:
-  """Names of all classes, in the order in which they are met.
+  """Joins the class names of all sources, in order of first appearance.
+
+  Returns:
+    The names; empty if a source has none.
 
   Raises:
-    DataError: if names are missing, and the sources differ in their number.
+    DataError: if names are missing, and the numbers of classes differ.
   """
   if all(info.class_names for info in infos):
     return tuple(dict.fromkeys(x for info in infos for x in info.class_names))
   if len({info.num_classes for info in infos}) > 1:
     numbers = ", ".join(f"{x.name} {x.num_classes:,}" for x in infos)
     raise DataError(
-      f"a mixture needs class names, or as many classes in every source; "
-      f"there are: {numbers}"
+      f"a mixture needs class names, or the same number of classes in every "
+      f"source; it has: {numbers}"
     )
   return ()
 
 
 def load_info(name: str, load: Callable[[str], DatasetInfo]) -> DatasetInfo:
-  """Facts of mix:NAME.
+  """Loads the facts of mix:NAME.
 
   Args:
     name: weights and sources.
-    load: source -> facts of it.
+    load: source -> its facts.
 
   Raises:
-    DataError: if the sources do not go together.
+    DataError: if the classes of the sources cannot be joined.
   """
   infos = [load(source) for source in parse_mixture(name)]
   class_names = join_classes(infos)
@@ -126,7 +120,7 @@ def load_info(name: str, load: Callable[[str], DatasetInfo]) -> DatasetInfo:
     class_names=class_names,
     channels=max(info.channels for info in infos),
     splits={},
-    # None: one label an image everywhere; 0: somewhere nobody knows how many.
+    # None: one label an image in every source; 0: unknown in one of them.
     label_slots=min(several) and max(several) if several else None,
     parts=tuple(infos),
   )
@@ -137,21 +131,22 @@ def open_mixture(
   load: Callable[[str], DatasetInfo],
   open_source: Callable[[str], Sequence[dict[str, Any]]],
 ) -> Mixture:
-  """The examples of mix:NAME.
+  """Opens the examples of mix:NAME.
 
   Args:
     name: weights and sources.
-    load: source -> facts of it.
+    load: source -> its facts.
     open_source: source -> its examples.
   """
   weights = parse_mixture(name)
-  parts = [open_source(source) for source in weights]  # Or says what to do.
+  # First, for its error says how to prepare a source.
+  parts = [open_source(source) for source in weights]
   infos = [load(source) for source in weights]
   rows = {label: i for i, label in enumerate(join_classes(infos))}
   if rows:
     tables = [[rows[label] for label in info.class_names] for info in infos]
     parts = [
-      Relabelled(part, np.array(table))
+      Examples(part, functools.partial(_relabel, np.array(table)))
       for part, table in zip(parts, tables, strict=True)
     ]
   return Mixture(parts, list(weights.values()))

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a source to batches on the mesh, through Grain.
+"""Makes batches on the mesh from a source, through Grain.
 
-The order of examples is a function of (seed, epoch, index), and a batch of
-(order, step). A process reads the rows of it that its devices hold. There is no
-iterator state to save, and a run goes on exactly on another number of hosts.
+The order of examples is a function of (seed, epoch, index), and a batch is a
+function of (order, step). Each process reads the rows that its devices hold. So
+there is no iterator state to save, and a run resumes exactly on any number of
+hosts.
 """
 
 import bisect
@@ -31,45 +32,48 @@ from vit_jax.data.mixture import Mixture
 from vit_jax.data.unreadable import Unreadable
 from vit_jax.data.workers import start_worker, watch
 from vit_jax.sharding import get_batch_sharding
+from vit_jax.train_state import Batch
 
-Batch = dict[str, jax.Array]
-
-# Batches in the making on the host, and those that wait on the device. Two let
-# the last images of one overlap with the first of the next; more take memory.
+# Batches that are read in parallel on the host, and that wait on the device. At
+# two, the last images of one overlap with the first of the next; more take
+# memory.
 AHEAD = 2
 
-# Images that a thread reads before it asks for more, at most.
+# Images that a thread takes at a time, at most.
 CHUNK = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-  """What the data section of a config sets.
+  """The data section of a config.
 
   Attributes:
     source: "tfds:NAME", "folder:DIR", "vtab:TASK", "synthetic:CLASSES", or a
       mixture, "mix:WEIGHT*SOURCE,WEIGHT*SOURCE".
-    dir: where prepared sets lie; None is TFDS's directory
+    dir: where prepared sets are stored; None is TFDS's directory
       (~/tensorflow_datasets, or $TFDS_DATA_DIR).
     train: the split to train on, as "train" or "train[:90%]".
-    num_classes: rows of the head; None is what the set has.
-    label_slots: s, the most labels of an image, where it may have several; None
-      is what the set says.
-    size: H and W that images are resized to, whatever their aspect: one number
-      is a square, a pair is (height, width).
+    num_classes: number of classes of the head (Y); None is that of the set.
+    label_slots: largest number of labels of an image (s), where it may have
+      several; None is that of the set.
+    size: height and width (H, W) that images are resized to, without keeping
+      the aspect ratio; one number is a square.
     crop: "inception" trains on random boxes of an image (Szegedy et al., 2015),
-      "none" on the whole of it.
-    crop_area: range of the box's share of the image.
-    eval_crop: what evaluation is shown. None resizes the whole image, whatever
-      its aspect, as the paper's authors fine-tune; a share resizes the small
-      side to size / share and cuts out the middle, as they do for few shots:
-      at 224 px, 0.875 is 256 px and a crop of 224. The manifest has it too.
-    augment: what the device does.
-    workers: processes that read and decode; 0 is threads of this one.
-    threads: that read and decode in each of them; None is one a core.
-    max_unreadable: the share of a split's images that may turn out unreadable
-      to a process since it started: each is logged, and the next takes its
-      place; one more, and the run stops. 0 stops at the first.
+      "none" on the whole image.
+    crop_area: range of the box's share of the image's area.
+    eval_crop: None evaluates on the whole image, resized without keeping the
+      aspect ratio, as the ViT authors fine-tune. A share resizes the small side
+      to size / share and cuts out the middle, as they do for few-shot
+      evaluation: at 224 px, 0.875 is 256 px and a crop of 224. The manifest
+      records it.
+    augment: augmentation on the device.
+    workers: number of processes that read and decode; 0 uses threads of this
+      process.
+    threads: number of threads that read and decode in each process; None is one
+      a core.
+    max_unreadable: largest share of a split's images that may be unreadable, in
+      a process since it started. Each is logged and replaced by the next; above
+      the share the run stops. 0 stops at the first.
   """
 
   source: str
@@ -88,18 +92,18 @@ class Data:
 
   @property
   def shape(self) -> tuple[int, int]:
-    """(H, W) of the images, whichever way `size` says it."""
+    """Height and width of the images (H, W)."""
     if isinstance(self.size, int):
       return self.size, self.size
     return self.size
 
-  def get_threads(self) -> int:
-    """How many threads each process that decodes has."""
-    return self.threads or max(1, get_cores() // max(1, self.workers))
+  def count_threads(self) -> int:
+    """Computes the number of threads of each process that decodes."""
+    return self.threads or max(1, count_cores() // max(1, self.workers))
 
 
-def get_cores() -> int:
-  """How many cores this process may use."""
+def count_cores() -> int:
+  """Counts the cores that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
@@ -107,20 +111,20 @@ def get_cores() -> int:
 
 @functools.cache
 def get_pool(threads: int) -> futures.ThreadPoolExecutor:
-  """The threads of this process that read and decode."""
+  """Returns the threads of this process that read and decode, cached."""
   return futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
 
 @dataclasses.dataclass(frozen=True)
 class Batches(Sequence[dict[str, np.ndarray]]):
-  """The rows of every batch that a process holds.
+  """One process's rows of every batch, by step.
 
   Attributes:
-    examples: of all batches, by index.
-    batch_size: B.
-    rows: which of each batch, sorted.
-    threads: that read and decode them.
-    start_step: how many batches are left out.
+    examples: examples of all batches, by index.
+    batch_size: global batch size (B).
+    rows: this process's rows of a batch, sorted.
+    threads: number of threads that read and decode.
+    start_step: number of batches to skip.
   """
 
   examples: Any
@@ -135,8 +139,8 @@ class Batches(Sequence[dict[str, np.ndarray]]):
   def __getitem__(self, step: int) -> dict[str, np.ndarray]:
     first = (self.start_step + step) * self.batch_size
     indices = [first + row for row in self.rows]
-    # Some at a time, for handing one to a thread takes as long as reading a
-    # small image does; but not so many that a thread has nothing to do.
+    # Several at a time, for handing one to a thread takes as long as reading a
+    # small image; but not so many that a thread is idle.
     size = min(CHUNK, -(-len(indices) // self.threads))
     parts = [indices[i : i + size] for i in range(0, len(indices), size)]
     examples = get_pool(self.threads).map(self._read, parts)
@@ -147,7 +151,7 @@ class Batches(Sequence[dict[str, np.ndarray]]):
 
 
 def stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-  """Examples as a batch."""
+  """Stacks examples to a batch."""
   return {
     name: np.stack([example[name] for example in examples])
     for name in examples[0]
@@ -157,13 +161,13 @@ def stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def make_train_examples(
   data: Data, channels: int, source: Sequence[dict[str, Any]], seed: int
 ) -> grain.MapDataset:
-  """Every example that training sees, epoch after epoch, by index.
+  """Makes the shuffled and cropped examples of all epochs, by index.
 
   Args:
     data: the config's section.
-    channels: c.
-    source: examples by index.
-    seed: of the order and of the crops.
+    channels: channels of the images (c).
+    source: encoded examples.
+    seed: seed of the order and of the crops.
   """
   parts, weights = [source], [1.0]
   if isinstance(source, Mixture):
@@ -172,7 +176,7 @@ def make_train_examples(
   for number, part in enumerate(parts):
     decoded = Decoded(part, channels, data.label_slots, start)
     stream = grain.MapDataset.source(decoded).seed((seed + number) % 2**32)
-    # As many epochs as Grain can count.
+    # The largest number of epochs that Grain can count.
     streams.append(stream.shuffle().repeat(2**62 // len(part)))
     start += len(part)
   examples = streams[0]
@@ -193,19 +197,19 @@ def make_train_dataset(
   seed: int,
   start_step: int = 0,
 ) -> grain.MapDataset:
-  """One process's rows of each batch from `start_step` on, without end.
+  """Makes one process's rows of each batch, from `start_step` on, endless.
 
   Args:
     data: the config's section.
-    channels: c.
-    source: examples by index.
-    batch_size: B, of all processes together.
-    rows: which of each batch this process reads, sorted.
-    seed: of the order and of the crops.
-    start_step: how many batches are done.
+    channels: channels of the images (c).
+    source: encoded examples.
+    batch_size: global batch size (B).
+    rows: rows of a batch that this process reads, sorted.
+    seed: seed of the order and of the crops.
+    start_step: number of batches that are done.
   """
   examples = make_train_examples(data, channels, source, seed)
-  threads = data.get_threads()
+  threads = data.count_threads()
   return grain.MapDataset.source(
     Batches(examples, batch_size, rows, threads, start_step)
   )
@@ -219,28 +223,27 @@ def make_eval_dataset(
   batch_size: int,
   rows: Sequence[int],
 ) -> grain.MapDataset:
-  """One process's rows of every example once, the last batch padded."""
+  """Makes one process's rows of each example once, the last batch padded."""
   padded = -(-len(source) // batch_size) * batch_size
   examples = EvalExamples(
     source, padded, data.shape, channels, data.label_slots, data.eval_crop
   )
   return grain.MapDataset.source(
-    Batches(examples, batch_size, rows, data.get_threads())
+    Batches(examples, batch_size, rows, data.count_threads())
   )
 
 
 def read(
   dataset: grain.MapDataset, data: Data
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Reads ahead, in threads or in worker processes.
+  """Reads batches ahead, in threads or in worker processes.
 
-  Raises:
-    DataError: where a batch is taken, if data or a worker are lost.
+  Taking a batch raises DataError if the data are missing or a worker has died.
   """
   options = grain.ReadOptions(num_threads=AHEAD, prefetch_buffer_size=AHEAD)
   stream = dataset.to_iter_dataset(options)
   if data.workers:
-    # Grain reads absl's flags, which are at their defaults.
+    # Grain reads flags of absl, which are not parsed: use their defaults.
     flags.FLAGS.mark_as_parsed()
     stream = stream.mp_prefetch(
       grain.MultiprocessingOptions(num_workers=data.workers), start_worker
@@ -249,8 +252,8 @@ def read(
   return watch(batches, data.workers) if data.workers else batches
 
 
-def get_rows(mesh: Mesh, batch_size: int) -> list[int]:
-  """Which rows of a batch the devices of this process hold, sorted."""
+def find_rows(mesh: Mesh, batch_size: int) -> list[int]:
+  """Finds the rows of a batch that this process's devices hold, sorted."""
   places = get_batch_sharding(mesh).addressable_devices_indices_map(
     (batch_size,)
   )
@@ -261,9 +264,9 @@ def get_rows(mesh: Mesh, batch_size: int) -> list[int]:
 
 
 def place(batch: dict[str, np.ndarray], mesh: Mesh, batch_size: int) -> Batch:
-  """Puts this process's rows of a batch where the mesh wants them."""
+  """Puts this process's rows of a batch on its devices of the mesh."""
   sharding = get_batch_sharding(mesh)
-  rows = get_rows(mesh, batch_size)
+  rows = find_rows(mesh, batch_size)
 
   def put(local: np.ndarray) -> jax.Array:
     def get_shard(index):
@@ -283,7 +286,7 @@ def to_device(
   batch_size: int,
   ahead: int = AHEAD,
 ) -> Iterator[Batch]:
-  """The same batches on the mesh, `ahead` of them in advance."""
+  """Yields the batches on the mesh, transferring `ahead` of them in advance."""
   queue = collections.deque()
   batches = iter(batches)
   while True:
@@ -303,11 +306,11 @@ def make_train_batches(
   seed: int,
   start_step: int,
 ) -> Iterator[Batch]:
-  """Batches for training from `start_step` on, without end, on the mesh.
+  """Makes the training batches on the mesh, from `start_step` on, endless.
 
   Raises:
-    DataError: if the data are not there; and where a batch is taken, if too
-      many images are unreadable.
+    DataError: if the data are missing; and when a batch is taken, if too many
+      images are unreadable.
   """
   source = sources.open_source(data.source, data.train, data.dir)
   dataset = make_train_dataset(
@@ -315,7 +318,7 @@ def make_train_batches(
     channels,
     source,
     batch_size=batch_size,
-    rows=get_rows(mesh, batch_size),
+    rows=find_rows(mesh, batch_size),
     seed=seed,
     start_step=start_step,
   )
@@ -327,13 +330,16 @@ def make_train_batches(
 def make_eval_batches(
   data: Data, mesh: Mesh, channels: int, *, split: str, batch_size: int
 ) -> tuple[Iterator[Batch], int]:
-  """Batches that hold every example of a split once, and their number.
+  """Makes batches on the mesh that hold each example of a split once.
+
+  Returns:
+    The batches, and the number of examples.
 
   Raises:
     DataError: as `make_train_batches`.
   """
   source = sources.open_source(data.source, split, data.dir)
-  rows = get_rows(mesh, batch_size)
+  rows = find_rows(mesh, batch_size)
   dataset = make_eval_dataset(
     data, channels, source, batch_size=batch_size, rows=rows
   )

@@ -2,19 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """RandAugment (Cubuk et al., 2020) on the device: uint8 in, uint8 out.
 
-The sixteen operations, and what a magnitude makes of each, are those of the
-authors' released code (the RandAugment of big_vision, from that of EfficientNet
-in tensorflow/tpu), on whose scale AugReg's 10, 15 and 20 lie; level 10 was once
-the largest. There too 0 is not weak: all colours of Color, Contrast, Brightness
-and Sharpness but a tenth are gone. Where that code differs from Pillow in what
-an operation is, we are with Pillow: Contrast is about the mean of the image,
-not about a constant of its size, and averages are rounded. Lengths in pixels
-are for images of 224 px there, and a share of the side here.
+The sixteen operations, and the effect of a magnitude on each, are those of the
+released code of the AugReg authors (the RandAugment of big_vision, from that of
+EfficientNet in tensorflow/tpu). AugReg's magnitudes 10, 15 and 20 are on its
+scale, whose maximum was once 10. Magnitude 0 is not weak: Color, Contrast,
+Brightness and Sharpness then keep a tenth of the image. Where that code and
+Pillow define an operation differently, we follow Pillow: Contrast is about the
+mean of the image, not about a constant of its size, and averages are rounded.
+Lengths in pixels are for images of 224 px there, and a share of the side here.
 
 Under vmap every branch of a switch is computed. So there is none: each image
 passes through one gather, one map of 256 values, one blend and one box, which
-are the identity where the chosen operation has no use for them. All is done in
-integers, so that every device and every program agree to the bit.
+are the identity if the chosen operation does not need them. All arithmetic is
+in integers, so that all devices and programs agree to the bit.
 """
 
 from collections.abc import Callable
@@ -32,10 +32,10 @@ OPS = (
 )
 NUMBER = {name: i for i, name in enumerate(OPS)}
 
-FILL = 128  # Of what comes from outside of the image, and of Cutout.
-SIDE = 224  # Of the images that the released code's pixels are meant for.
-UNIT = 10_000  # Blending weights are whole numbers of its inverse.
-FRACTION = 16  # Bits of a coordinate after the point.
+FILL = 128  # Value of pixels from outside of the image, and of Cutout.
+SIDE = 224  # Side in px of the images that the released code's lengths are for.
+UNIT = 10_000  # Blending weights are multiples of 1 / UNIT.
+FRACTION = 16  # Fractional bits of a coordinate.
 
 Image = UInt8[Array, "H W c"]
 Values = Int[Array, "H W c"]
@@ -43,11 +43,11 @@ Maps = Int[Array, "c 256"]
 
 
 class Choice(NamedTuple):
-  """What chance decides of one layer for one image.
+  """The random choices of one layer for one image.
 
   Attributes:
-    op: its place in OPS.
-    negative: whether to rotate, shear or shift the other way.
+    op: index of the operation in OPS.
+    negative: whether to rotate, shear or translate the other way.
     centre: (y, x) of Cutout's box.
   """
 
@@ -57,24 +57,24 @@ class Choice(NamedTuple):
 
 
 def choose(key: jax.Array, height: int, width: int) -> Choice:
-  """Draws a layer's operation, uniformly."""
+  """Samples the choices of a layer, uniformly."""
   draws = jax.random.uniform(key, (4,))
   sides = jnp.asarray([len(OPS), height, width])
   op, y, x = jnp.floor(draws[:3] * sides).astype(jnp.int32)
   return Choice(op=op, negative=draws[3] < 0.5, centre=jnp.stack([y, x]))
 
 
-def get_factor(magnitude: float) -> int:
-  """The weight of the image in a blend, in units; above one is more of it."""
+def compute_factor(magnitude: float) -> int:
+  """Computes the weight of the image in a blend, in 1 / UNIT."""
   return round((0.18 * magnitude + 0.1) * UNIT)
 
 
-def get_matrices(
+def make_matrices(
   magnitude: float, height: int, width: int
 ) -> Int[np.ndarray, "2 16 2 3"]:
-  """(y, x, 1) of a pixel -> where it comes from, by sign and operation.
+  """Makes (y, x, 1) of a pixel -> its origin, by sign and operation.
 
-  In fixed point, of FRACTION bits.
+  Fixed point, with FRACTION fractional bits.
   """
   shear = 0.03 * magnitude
   shift = 10 * magnitude / SIDE
@@ -93,12 +93,12 @@ def get_matrices(
   return np.rint(matrices * 2**FRACTION).astype(np.int32)
 
 
-def get_fixed_maps(magnitude: float) -> Int[np.ndarray, "16 256"]:
-  """Value -> value of what does not look at the image, by operation."""
+def make_fixed_maps(magnitude: float) -> Int[np.ndarray, "16 256"]:
+  """Makes value -> value by operation, for those independent of the image."""
   value = np.arange(256)
   maps = np.tile(value, (len(OPS), 1))
-  # What TensorFlow makes of the released code: the threshold is taken modulo
-  # 256, so that magnitudes 10 and 20 solarize all; and one bit always stays.
+  # As the released code behaves in TensorFlow: the threshold is modulo 256, so
+  # that magnitudes 10 and 20 solarize all values; and at least one bit is kept.
   threshold = int(25.6 * magnitude) % 256
   bits = min(max(int(0.4 * magnitude), 1), 8)
   added = np.minimum(value + int(11 * magnitude), 255)
@@ -106,7 +106,7 @@ def get_fixed_maps(magnitude: float) -> Int[np.ndarray, "16 256"]:
   maps[NUMBER["Posterize"]] = value >> (8 - bits) << (8 - bits)
   maps[NUMBER["Solarize"]] = np.where(value < threshold, value, 255 - value)
   maps[NUMBER["SolarizeAdd"]] = np.where(value < 128, added, value)
-  bright = value * get_factor(magnitude) // UNIT
+  bright = value * compute_factor(magnitude) // UNIT
   maps[NUMBER["Brightness"]] = np.minimum(bright, 255)
   return maps.astype(np.int32)
 
@@ -114,13 +114,13 @@ def get_fixed_maps(magnitude: float) -> Int[np.ndarray, "16 256"]:
 def blend(
   away: Int[Array, "*s"], image: Int[Array, "*s"], factor: int
 ) -> Int[Array, "*s"]:
-  """From `away` (0) through `image` (1) and on, cut off to [0, 255]."""
+  """Interpolates from `away` (0) to `image` (UNIT) and beyond, in [0, 255]."""
   units = UNIT * away + factor * (image - away)
   return jnp.clip(units, 0, 255 * UNIT) // UNIT
 
 
-def get_grey(image: Values) -> Int[Array, "H W 1"]:
-  """Luma of ITU-R 601, rounded as Pillow does."""
+def compute_grey(image: Values) -> Int[Array, "H W 1"]:
+  """Computes the luma of ITU-R 601, rounded as Pillow does."""
   if image.shape[-1] == 1:
     return image
   weights = jnp.asarray([19595, 38470, 7471])[None, None]
@@ -129,7 +129,7 @@ def get_grey(image: Values) -> Int[Array, "H W 1"]:
 
 
 def smooth(image: Values) -> Values:
-  """The mean of nine pixels, the middle counted five times; not at the rim."""
+  """Averages 3x3 pixels, the middle one with weight 5; keeps the border."""
   height, width, _ = image.shape
   padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
   rows = padded[:-2] + padded[1:-1] + padded[2:]
@@ -141,7 +141,7 @@ def smooth(image: Values) -> Values:
 
 
 def warp(image: Values, matrix: Int[Array, "2 3"]) -> Values:
-  """Each pixel from the nearest to where the matrix says it comes from."""
+  """Transforms an image: pixel (y, x) is the nearest to matrix @ (y, x, 1)."""
   height, width, channels = image.shape
   y, x = jnp.arange(height)[:, None], jnp.arange(width)[None]
   half = 1 << (FRACTION - 1)
@@ -150,7 +150,7 @@ def warp(image: Values, matrix: Int[Array, "2 3"]) -> Values:
   )
   inside = (0 <= row) & (row < height) & (0 <= column) & (column < width)
   place = jnp.where(inside, row * width + column, 0)
-  # A pixel is one number: a gather costs by how many it fetches.
+  # Channels are packed into one number: a gather costs by its number of items.
   shifts = 8 * jnp.arange(channels)
   packed = jnp.sum(image << shifts[None, None], axis=-1)
   found = jnp.take(packed.reshape(-1), place, mode="clip")
@@ -159,14 +159,14 @@ def warp(image: Values, matrix: Int[Array, "2 3"]) -> Values:
 
 
 def split_value(image: Values) -> tuple[Array, Array]:
-  """One-hot float32 [H W c 16] of the upper and of the lower four bits."""
+  """Makes one-hot float32 [H W c 16] of the upper and the lower four bits."""
   return jax.nn.one_hot(image >> 4, 16), jax.nn.one_hot(image & 15, 16)
 
 
 def count_by_product(image: Values) -> Maps:
-  """`count_values` as a matrix product, for a TPU, which scatters slowly.
+  """Computes `count_values` as a matrix product: TPUs scatter slowly.
 
-  Factors are 0 or 1 and sums float32: exact up to 16 million pixels.
+  Factors are 0 or 1 and sums are float32, so it is exact to 16 million pixels.
   """
   high, low = split_value(image)
   counts = jnp.einsum("HWci,HWcj->cij", high, low)
@@ -174,23 +174,23 @@ def count_by_product(image: Values) -> Maps:
 
 
 def count_by_scatter(image: Values) -> Maps:
-  """`count_values` where memory can be added to."""
+  """Computes `count_values` as a scatter-add, for CPUs and GPUs."""
   channel = jnp.arange(image.shape[-1])[None, None]
   counts = jnp.zeros((image.shape[-1], 256), jnp.int32)
   return counts.at[channel, image].add(1)
 
 
 def count_values(image: Values) -> Maps:
-  """The histogram of each channel."""
+  """Computes the histogram of each channel."""
   return jax.lax.platform_dependent(
     image, tpu=count_by_product, default=count_by_scatter
   )
 
 
 def map_by_product(image: Values, maps: Maps) -> Values:
-  """`apply_maps` as a matrix product, for a TPU, which gathers slowly.
+  """Computes `apply_maps` as a matrix product: TPUs gather slowly.
 
-  Values to 255 are exact in bfloat16, which is what it multiplies.
+  They multiply in bfloat16, in which values to 255 are exact.
   """
   high, low = split_value(image)
   table = maps.reshape(-1, 16, 16).astype(jnp.float32)
@@ -199,20 +199,20 @@ def map_by_product(image: Values, maps: Maps) -> Values:
 
 
 def map_by_gather(image: Values, maps: Maps) -> Values:
-  """`apply_maps` where memory can be looked up."""
+  """Computes `apply_maps` as a gather, for CPUs and GPUs."""
   channel = jnp.arange(image.shape[-1])[None, None]
   return jnp.take(maps.reshape(-1), image + 256 * channel, mode="clip")
 
 
 def apply_maps(image: Values, maps: Maps) -> Values:
-  """maps[c, image[H, W, c]]."""
+  """Maps the values of each channel: maps[c, image[H, W, c]]."""
   return jax.lax.platform_dependent(
     image, maps, tpu=map_by_product, default=map_by_gather
   )
 
 
-def get_autocontrast_maps(counts: Maps) -> Maps:
-  """Stretches what occurs to [0, 255], a channel."""
+def compute_autocontrast_maps(counts: Maps) -> Maps:
+  """Computes maps that stretch the values of each channel to [0, 255]."""
   low = jnp.argmax(counts > 0, axis=-1)[:, None]
   high = 255 - jnp.argmax(counts[:, ::-1] > 0, axis=-1)[:, None]
   value = jnp.arange(256)[None]
@@ -220,8 +220,8 @@ def get_autocontrast_maps(counts: Maps) -> Maps:
   return jnp.where(high > low, jnp.clip(stretched, 0, 255), value)
 
 
-def get_equalize_maps(counts: Maps) -> Maps:
-  """Makes the histogram of each channel as flat as a map can."""
+def compute_equalize_maps(counts: Maps) -> Maps:
+  """Computes maps that flatten the histogram of each channel."""
   high = 255 - jnp.argmax(counts[:, ::-1] > 0, axis=-1)[:, None]
   last = jnp.take_along_axis(counts, high, axis=-1)
   step = (jnp.sum(counts, axis=-1, keepdims=True) - last) // 255
@@ -231,35 +231,35 @@ def get_equalize_maps(counts: Maps) -> Maps:
   return jnp.where(step > 0, jnp.minimum(flat, 255), value)
 
 
-def get_contrast_map(grey: Int[Array, "H W 1"], factor: int) -> Maps:
-  """Away from, or towards, the mean of the grey image."""
+def compute_contrast_map(grey: Int[Array, "H W 1"], factor: int) -> Maps:
+  """Computes a map that scales values about the mean of the grey image."""
   mean = (2 * jnp.sum(grey) + grey.size) // (2 * grey.size)
   return blend(jnp.broadcast_to(mean, (256,)), jnp.arange(256), factor)[None]
 
 
 def distort(image: Image, choice: Choice, magnitude: float) -> Image:
-  """One layer of one image.
+  """Applies one layer to one image.
 
   Args:
-    image: of 1 or 3 channels.
-    choice: from `choose`.
-    magnitude: of any operation, in [0, 30].
+    image: image of 1 or 3 channels.
+    choice: choices of `choose`.
+    magnitude: magnitude of any operation, in [0, 30].
   """
   height, width, channels = image.shape
-  op, factor = choice.op, get_factor(magnitude)
+  op, factor = choice.op, compute_factor(magnitude)
   values = image.astype(jnp.int32)
 
-  matrices = jnp.asarray(get_matrices(magnitude, height, width))
+  matrices = jnp.asarray(make_matrices(magnitude, height, width))
   values = warp(values, matrices[choice.negative.astype(jnp.int32), op])
 
-  counts, grey = count_values(values), get_grey(values)
+  counts, grey = count_values(values), compute_grey(values)
   shape = (channels, 256)
-  fixed = jnp.asarray(get_fixed_maps(magnitude))[op]
+  fixed = jnp.asarray(make_fixed_maps(magnitude))[op]
   maps = jnp.broadcast_to(fixed[None], shape)
   for name, found in (
-    ("AutoContrast", get_autocontrast_maps(counts)),
-    ("Equalize", get_equalize_maps(counts)),
-    ("Contrast", get_contrast_map(grey, factor)),
+    ("AutoContrast", compute_autocontrast_maps(counts)),
+    ("Equalize", compute_equalize_maps(counts)),
+    ("Contrast", compute_contrast_map(grey, factor)),
   ):
     maps = jnp.where(op == NUMBER[name], jnp.broadcast_to(found, shape), maps)
   values = apply_maps(values, maps)
@@ -286,11 +286,11 @@ def distort(image: Image, choice: Choice, magnitude: float) -> Image:
 def make_randaugment(
   layers: int, magnitude: float
 ) -> Callable[[Image, jax.Array], Image]:
-  """A pure function (image, key) -> image for one example.
+  """Makes a pure function (image, key) -> image for one example.
 
   Args:
-    layers: how many operations, one after another.
-    magnitude: of each, in [0, 30].
+    layers: number of operations, applied one after another.
+    magnitude: magnitude of each, in [0, 30].
   """
 
   def randaugment(image: Image, key: jax.Array) -> Image:

@@ -3,8 +3,8 @@
 """Examples in ArrayRecord files, by index, in bounded memory.
 
 The library's own source keeps every file open once it was read, with an index
-of its records in memory: 13 bytes a record and a file handle a file, which for
-300 million images are 4 GB and more files than a system lets a process open.
+of its records in memory: 13 bytes a record and a handle a file. For 300 million
+images these are 4 GB, and more files than a process may open.
 """
 
 import bisect
@@ -20,25 +20,26 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
+from vit_jax.data.examples import Examples
 from vit_jax.data.info import DataError, make_read_error
 
-# Open at a time. A file of 4,000 records takes 50 KiB; opening one again takes
-# about a millisecond, a fraction of what decoding an image does.
+# Files open at a time. One of 4,000 records takes 50 KiB; reopening one takes a
+# millisecond, a fraction of the time to decode an image.
 MAX_OPEN = 500
 
-# Reading ahead is of no use when the next record is anywhere.
+# Reading ahead is useless, for records are read in random order.
 OPTIONS = "readahead_buffer_size:0"
 BUFFER_BYTES = 32_768
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """Neighbouring records of a file.
+  """Consecutive records of a file.
 
   Attributes:
-    path: of the file.
-    skip: records before the first.
-    take: how many.
+    path: path of the file.
+    skip: number of records before the first.
+    take: number of records.
   """
 
   path: str
@@ -46,19 +47,18 @@ class Part:
   take: int
 
 
-class Records(Sequence[bytes]):
-  """Records of many files, by index; for any number of threads.
+class Records:
+  """Records of many files, by index; safe for any number of threads.
 
-  Raises, where a record is taken:
-    DataError: if its file is gone, or damaged there.
+  Taking a record raises DataError if its file is missing, or damaged there.
   """
 
   def __init__(self, parts: Sequence[Part], max_open: int = MAX_OPEN):
-    """Nothing is opened yet.
+    """Opens no file yet.
 
     Args:
-      parts: in order.
-      max_open: files at a time.
+      parts: records in order.
+      max_open: number of files that are open at a time.
     """
     self._parts = list(parts)
     self._max_open = max_open
@@ -67,7 +67,7 @@ class Records(Sequence[bytes]):
 
   def _forget(self) -> None:
     # Least recently used first. A reader that is dropped while another thread
-    # reads from it is closed when that is done.
+    # reads from it is closed when that thread is done.
     self._readers: collections.OrderedDict[str, ArrayRecordReader] = (
       collections.OrderedDict()
     )
@@ -92,21 +92,21 @@ class Records(Sequence[bytes]):
     path, place = self._find(index)
     try:
       record = self._open(path).read([place])[0]
-    except (RuntimeError, IndexError) as error:  # As the library says it.
+    except (RuntimeError, IndexError) as error:  # Errors of the library.
       raise make_read_error(path, f"record {place:,}: {error}") from error
-    # How the library reads past the end of a file that was cut while it was
-    # open: no example is empty.
+    # The library returns an empty record past the end of a file that was cut
+    # while it was open; no example is empty.
     if not record:
-      raise make_read_error(path, f"record {place:,} is not there")
+      raise make_read_error(path, f"record {place:,} is missing")
     return record
 
-  def get_place(self, index: int) -> str:
-    """Where a record lies, for reports."""
+  def locate(self, index: int) -> str:
+    """Describes the place of a record, for reports."""
     path, place = self._find(index)
     return f"record {place:,} of {path}"
 
   def _find(self, index: int) -> tuple[str, int]:
-    """The file of a record, and its number in it."""
+    """Finds the file of a record, and its number there."""
     number = bisect.bisect_right(self._stops, index)
     part = self._parts[number]
     return part.path, part.skip + index - (self._stops[number] - part.take)
@@ -116,7 +116,7 @@ class Records(Sequence[bytes]):
       if path in self._readers:
         self._readers.move_to_end(path)
         return self._readers[path]
-    # Outside of the lock: on a slow disk others go on.
+    # Outside of the lock, so that other threads go on while a disk is slow.
     reader = ArrayRecordReader(
       path, options=OPTIONS, file_reader_buffer_size=BUFFER_BYTES
     )
@@ -128,57 +128,69 @@ class Records(Sequence[bytes]):
     return reader
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples(Sequence[dict[str, Any]]):
-  """Examples that TFDS wrote, by index; images stay encoded.
+def parse_example(
+  records: Records, features: tfds.features.FeaturesDict, index: int
+) -> dict[str, Any]:
+  """Parses an example that TFDS wrote; its image stays encoded.
 
-  Attributes:
-    records: of the files.
-    features: TFDS's, which know how an example is written: an image and its
-      label or labels, and perhaps more.
+  Args:
+    records: where the example is stored.
+    features: those to parse; others are skipped.
+    index: index of the record.
+
+  Raises:
+    DataError: if the record cannot be read, or holds no such example.
   """
+  record = records[index]
+  try:
+    return features.deserialize_example_np(
+      record, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+  except Exception as error:  # Untrusted bytes can cause any.
+    raise DataError(
+      f"{records.locate(index)} is not an example of its set ({error}): copy "
+      f"the file again, or prepare the set again"
+    ) from error
 
-  records: Records
-  features: Any
 
-  def __len__(self) -> int:
-    return len(self.records)
+def _parse_labelled(
+  records: Records, features: tfds.features.FeaturesDict, index: int
+) -> dict[str, Any]:
+  """Parses an example, and checks its label or labels; raises DataError."""
+  example = parse_example(records, features, index)
+  label = np.asarray(example["label"])
+  feature = features["label"]
+  num_classes = getattr(feature, "feature", feature).num_classes
+  least = -1 if label.ndim else 0  # Several labels are padded with -1.
+  wrong = label[(label < least) | (label >= num_classes)]
+  if wrong.size:
+    raise DataError(
+      f"{records.locate(index)} has the label {wrong[0]}, where there are "
+      f"{num_classes:,} classes: prepare the set again"
+    )
+  return example
 
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    """An example.
 
-    Raises:
-      DataError: if the record holds none, or one of a class that is none.
-    """
-    record = self.records[index]
-    try:
-      example = self.features.deserialize_example_np(
-        record, decoders={"image": tfds.decode.SkipDecoding()}
-      )
-    except Exception as error:  # A stranger's bytes can cause any.
-      raise DataError(
-        f"{self.records.get_place(index)} holds no example of its set "
-        f"({error}): copy the file again or prepare the set anew"
-      ) from error
-    label = np.asarray(example["label"])
-    least = -1 if label.ndim else 0  # Several labels are padded with -1.
-    wrong = label[(label < least) | (label >= self.num_classes)]
-    if wrong.size:
-      raise DataError(
-        f"{self.records.get_place(index)} is of class {wrong[0]} where there "
-        f"are {self.num_classes:,}: prepare the set anew"
-      )
-    return example
+def make_examples(
+  records: Records, features: tfds.features.FeaturesDict
+) -> Examples:
+  """Makes labelled examples of records that TFDS wrote.
 
-  @functools.cached_property
-  def num_classes(self) -> int:
-    """Y."""
-    label = self.features["label"]
-    return getattr(label, "feature", label).num_classes
+  Args:
+    records: one an example.
+    features: "image", "label", and perhaps "file_name".
+  """
+  read = functools.partial(_parse_labelled, records, features)
+  return Examples(range(len(records)), read)
 
 
 def open_records(info: Any, split: str) -> Records:
-  """The records of a split, as "train[:90%]", of TFDS's `DatasetInfo`."""
+  """Opens the records of a split, as "train[:90%]".
+
+  Args:
+    info: TFDS's DatasetInfo of the set.
+    split: slices of its splits.
+  """
   return Records(
     [
       Part(str(file.filename), file.skip, file.take)

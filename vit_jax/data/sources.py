@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sources: `len(source)` and `source[i] -> {"image": bytes, "label": int}`.
+"""Opens the source of data that a config names, as examples by index.
 
-A set lies on disk as TFDS writes it, in ArrayRecord, so that every example can
-be reached by its index without TensorFlow; or it is a folder of images, or
-made up; or several of these, mixed.
+`len(source)`, and `source[i] -> {"image": bytes, "label": int}`. A source is a
+set on disk as TFDS writes it, in ArrayRecord, which needs no TensorFlow to read
+an example by its index; a folder of images; synthetic; or a mixture of these.
 """
 
 import contextlib
@@ -19,59 +19,66 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from vit_jax.config import nearest
-from vit_jax.data import folder, mixture, records, stored, synthetic, vtab
+from vit_jax.data import (
+  folder,
+  mixture,
+  records,
+  synthetic,
+  tfds_builders,
+  vtab,
+)
+from vit_jax.data.catalogue import CATALOGUE, get_instructions
 from vit_jax.data.fingerprint import describe_set, make_digest
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
-from vit_jax.data.known import KNOWN, get_remedy
 
-# Sets whose builders are ours; `prepare` writes ImageNet, folders and manifests
-# without one, and TFDS builds all others.
+# Our own builders. `prepare` writes ImageNet, folders and image lists without
+# one, and TFDS has the builders of all other sets.
 BUILDERS = {
   "digits": "vit_jax.data.digits.digits_dataset_builder",
 }
 
 KINDS = ("tfds", "folder", "synthetic", "vtab", "mix")
 
-DIGEST = re.compile("[0-9a-f]{16}")  # As `make_digest` makes them.
+DIGEST = re.compile("[0-9a-f]{16}")  # Digests of `make_digest`.
 
-# Sets that the package brings along.
+# Sets that need no download.
 EMBEDDED = ("digits",)
 
 
 def parse_source(source: str) -> tuple[str, str]:
-  """The kind and the name in "tfds:NAME", "folder:DIR" and so on."""
+  """Splits "tfds:NAME", "folder:DIR" and so on into the kind and the name."""
   kind, _, name = source.partition(":")
   if kind not in KINDS or not name:
     raise DataError(
-      f"data.source={source!r} is none of tfds:NAME, as 'tfds:digits', "
-      f"folder:DIR, as 'folder:photos', vtab:TASK, synthetic:CLASSES and "
+      f"data.source={source!r} is invalid: write tfds:NAME, as 'tfds:digits', "
+      f"folder:DIR, as 'folder:photos', vtab:TASK, synthetic:CLASSES or "
       f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE"
     )
   return kind, name
 
 
-def get_dataset(source: str) -> str:
-  """TFDS's name of the set that tfds:NAME or vtab:TASK reads."""
+def find_dataset(source: str) -> str:
+  """Finds TFDS's name of the set that tfds:NAME or vtab:TASK reads."""
   kind, name = parse_source(source)
   return vtab.get_task(name).dataset if kind == "vtab" else name
 
 
-def get_data_dir(data_dir: str | None) -> epath.Path:
-  """Where prepared sets lie: as given, or where TFDS puts them."""
+def resolve_data_dir(data_dir: str | None) -> epath.Path:
+  """Returns where prepared sets are stored: as given, or TFDS's default."""
   return epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
 
 
 def find_directory(name: str, data_dir: str | None) -> epath.Path | None:
-  """The directory of the newest prepared version of a set, or None.
+  """Finds the directory of the newest prepared version of a set, or None.
 
   Args:
-    name: of the set, as cifar10, or with its configuration, as
+    name: name of the set, as cifar10, with its configuration if it has any, as
       imagenet_v2/matched-frequency.
-    data_dir: where prepared sets lie.
+    data_dir: where prepared sets are stored.
   """
-  root = get_data_dir(data_dir) / name
+  root = resolve_data_dir(data_dir) / name
   versions = {}
-  # TFDS writes into 1.0.0.incompleteXYZ until a version is complete.
+  # TFDS writes to 1.0.0.incompleteXYZ until a version is complete.
   for path in root.iterdir() if root.exists() else ():
     is_version = re.fullmatch(r"\d+\.\d+\.\d+", path.name)
     if is_version and (path / "dataset_info.json").exists():
@@ -79,13 +86,13 @@ def find_directory(name: str, data_dir: str | None) -> epath.Path | None:
   return versions[max(versions)] if versions else None
 
 
-def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-  """What prepares the set `name`, ours or TFDS's, as ArrayRecord.
+def make_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+  """Makes the builder of a set, ours or TFDS's, that writes ArrayRecord.
 
   Raises:
-    DataError: if nobody knows such a set.
+    DataError: if there is no such set.
   """
-  where = get_data_dir(data_dir)
+  where = resolve_data_dir(data_dir)
   if name in BUILDERS:
     module = importlib.import_module(BUILDERS[name])
     return module.Builder(data_dir=where, file_format="array_record")
@@ -93,19 +100,19 @@ def get_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     return tfds.builder(name, data_dir=where, file_format="array_record")
   except (tfds.core.registered.DatasetNotFoundError, AssertionError) as error:
     choices = tfds.list_builders(with_community_datasets=False)
-    hint = nearest(name, [*KNOWN, *choices])
+    hint = nearest(name, [*CATALOGUE, *choices])
     raise DataError(
-      f"neither this package nor TFDS has a data set {name!r}: "
-      f"{get_remedy(name) if name in KNOWN else hint}"
+      f"unknown data set {name!r}: "
+      f"{get_instructions(name) if name in CATALOGUE else hint}"
     ) from error
 
 
 def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
-  """Facts of a source: from its files, else from the table of known sets.
+  """Loads the facts of a source: from its files, else from the catalogue.
 
   Raises:
-    DataError: if it is neither prepared nor known, or has no images with
-      labels.
+    DataError: if it is neither prepared nor in the catalogue, or has no images
+      with labels.
   """
   kind, name = parse_source(source)
   if kind == "folder":
@@ -114,18 +121,18 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
     return synthetic.load_info(name)
   if kind == "mix":
     return mixture.load_info(name, lambda part: load_info(part, data_dir))
-  directory = find_directory(get_dataset(source), data_dir)
+  directory = find_directory(find_dataset(source), data_dir)
   if kind == "vtab":
     return vtab.load_info(name, directory)
   if directory is None:
-    if name not in KNOWN:
-      raise missing(source, data_dir)
-    known = KNOWN[name]
-    splits = make_splits(known.splits)
+    if name not in CATALOGUE:
+      raise make_missing_error(source, data_dir)
+    entry = CATALOGUE[name]
+    splits = make_splits(entry.splits)
     return DatasetInfo(
-      name, None, known.num_classes, (), known.channels, splits
+      name, None, entry.num_classes, (), entry.channels, splits
     )
-  info = stored.open_builder(directory).info
+  info = tfds_builders.open_builder(directory).info
   features = dict(info.features)
   image, label = features.get("image"), features.get("label")
   images = isinstance(image, tfds.features.Image)
@@ -134,8 +141,9 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
   label = label.feature if several else label
   if not images or not isinstance(label, tfds.features.ClassLabel):
     raise DataError(
-      f"{source} has the features {features}, where an Image named 'image' and "
-      f"a ClassLabel, or a Sequence of them, named 'label' are needed"
+      f"{source} cannot be used: it has the features {features}, and must have "
+      f"an Image named 'image' and a ClassLabel, or a Sequence of them, named "
+      f"'label'"
     )
   return DatasetInfo(
     name=name,
@@ -149,7 +157,7 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
 
 
 def describe_source(source: str) -> str | None:
-  """What is worth knowing of a source before it is trained on, or None."""
+  """Describes a source before training on it; None if there is nothing new."""
   kind, name = parse_source(source)
   if kind == "mix":
     found = map(describe_source, mixture.parse_mixture(name))
@@ -157,62 +165,62 @@ def describe_source(source: str) -> str | None:
   return folder.load_folder(name).describe() if kind == "folder" else None
 
 
-def get_fingerprint(
+def compute_fingerprint(
   source: str, splits: Sequence[str], data_dir: str | None
 ) -> dict[str, Any]:
-  """What tells a source from another of its name, wherever the two lie.
+  """Computes the fingerprint of a source: equal for copies of the same data.
 
-  Cheap: of folders, names and sizes, which `folder` has read already; of
-  prepared sets, what `fingerprint` says.
+  It is cheap: of folders it covers names and sizes, which `folder` has read
+  already; for prepared sets see `fingerprint`.
 
   Args:
-    source: as a config has it.
-    splits: that are used; of "train[:90%]" it is all of "train" that is told.
-    data_dir: where prepared sets lie.
+    source: source as in a config.
+    splits: splits that are used; "train[:90%]" covers all of "train".
+    data_dir: where prepared sets are stored.
 
   Returns:
-    What a fact is called -> a number, a text, or a digest.
+    Name of a fact -> a number, a text, or a digest.
   """
   kind, name = parse_source(source)
   if kind == "mix":
     return {
       f"{part}: {key}": value
       for part in mixture.parse_mixture(name)
-      for key, value in get_fingerprint(part, splits, data_dir).items()
+      for key, value in compute_fingerprint(part, splits, data_dir).items()
     }
   info = load_info(source, data_dir)
-  names = {found[0] for x in splits for found in info.get_ranges(x)}
+  names = {found[0] for x in splits for found in info.find_ranges(x)}
   facts = {
     "classes": info.num_classes,
     "class names": make_digest(info.class_names),
   }
   if kind == "folder":
-    stored = folder.load_folder(name).facts
+    by_split = folder.load_folder(name).facts
     return facts | {
       f"{split} {key}": value
       for split in sorted(names)
-      for key, value in stored[split].items()
+      for key, value in by_split[split].items()
     }
   if kind == "synthetic":
     sizes = {f"{x} examples": info.splits[x].num_examples for x in names}
     return facts | sizes
-  directory = find_directory(get_dataset(source), data_dir)
+  directory = find_directory(find_dataset(source), data_dir)
   if directory is None:
-    raise missing(source, data_dir)
-  # A split of VTAB may be cut out of any of its set's.
+    raise make_missing_error(source, data_dir)
+  # A split of VTAB may be cut out of any split of its set.
   return facts | describe_set(directory, names if kind == "tfds" else None)
 
 
 def describe_changes(
   before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> list[str]:
-  """What of a source changed, a line each; nothing if it is the same.
+  """Lists the changes between two fingerprints; empty if there are none.
 
-  What only one of them knows is no change: an evaluation of another split came
-  or went, or another version of this package looked.
+  Facts that only one of them has are ignored: they come from an evaluation of
+  another split, or from another version of this package.
 
   Args:
-    before, now: from `get_fingerprint`.
+    before, now: fingerprints of `compute_fingerprint`.
   """
   lines = []
   for key in [
@@ -230,12 +238,12 @@ def describe_changes(
 def prepare_embedded(
   source: str, data_dir: str | None, say: Callable[[str], None]
 ) -> None:
-  """Writes the sets of a source that need no download, where they are missing.
+  """Writes those sets of a source that need no download and are missing.
 
   Args:
-    source: as a config has it.
-    data_dir: where prepared sets lie.
-    say: told of what is written.
+    source: source as in a config.
+    data_dir: where prepared sets are stored.
+    say: called with a message for each set.
   """
   for name in list_embedded(source):
     if find_directory(name, data_dir) is None:
@@ -243,7 +251,7 @@ def prepare_embedded(
 
 
 def list_embedded(source: str) -> list[str]:
-  """Names of the sets of a source that need no download."""
+  """Lists the names of those sets of a source that need no download."""
   kind, name = parse_source(source)
   if kind == "mix":
     parts = map(list_embedded, mixture.parse_mixture(name))
@@ -255,32 +263,36 @@ def write_embedded(
   name: str, data_dir: str | None, say: Callable[[str], None]
 ) -> None:
   """Writes a set that needs no download."""
-  say(f"writing the embedded set {name} to {get_data_dir(data_dir) / name}")
+  say(f"writing the embedded set {name} to {resolve_data_dir(data_dir) / name}")
   tfds.disable_progress_bar()
   try:
     with contextlib.redirect_stdout(io.StringIO()):
-      get_builder(name, data_dir).download_and_prepare()
+      make_builder(name, data_dir).download_and_prepare()
   except OSError as error:
     raise DataError(
-      f"{name} can not be written to {get_data_dir(data_dir)}: {error}\n"
-      f"  say where with: --config.data.dir=DIR"
+      f"{name} cannot be written to {resolve_data_dir(data_dir)}: {error}\n"
+      f"  choose another directory with: --config.data.dir=DIR"
     ) from error
   finally:
     tfds.enable_progress_bar()
 
 
-def missing(source: str, data_dir: str | None) -> DataError:
-  """The error for a set that is not on disk, with its remedy."""
-  name = get_dataset(source)
-  choices = tfds.list_builders(with_community_datasets=False)
+def make_missing_error(source: str, data_dir: str | None) -> DataError:
+  """Makes the error for a set that is not on disk, with how to prepare it."""
+  name = find_dataset(source)
+  choices = {
+    *BUILDERS,
+    *CATALOGUE,
+    *tfds.list_builders(with_community_datasets=False),
+  }
   hint = ""
-  if name.partition("/")[0] not in (*KNOWN, *choices):
-    hint = f"\n  no set of that name is known: {nearest(name, choices)}"
+  if name.partition("/")[0] not in choices:
+    hint = f"\n  unknown data set {name!r}: {nearest(name, choices)}"
   return DataError(
     f"data.source={source!r} is not prepared: there is no "
-    f"{get_data_dir(data_dir) / name}/VERSION/dataset_info.json\n"
-    f"  {get_remedy(name)}\n"
-    f"  or say where it lies with: --config.data.dir=DIR{hint}"
+    f"{resolve_data_dir(data_dir) / name}/VERSION/dataset_info.json\n"
+    f"  {get_instructions(name)}\n"
+    f"  if it is elsewhere, give: --config.data.dir=DIR{hint}"
   )
 
 
@@ -303,21 +315,21 @@ def open_source(
       lambda part: load_info(part, data_dir),
       lambda part: open_source(part, split, data_dir),
     )
-  dataset = get_dataset(source)
+  dataset = find_dataset(source)
   directory = find_directory(dataset, data_dir)
   if directory is None:
-    raise missing(source, data_dir)
-  builder = stored.open_builder(directory)
+    raise make_missing_error(source, data_dir)
+  builder = tfds_builders.open_builder(directory)
   file_format = builder.info.file_format
   if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
     raise DataError(
-      f"{directory} is stored as {file_format.value}, which can not be read by "
-      f"index; delete it and {get_remedy(dataset)}"
+      f"{directory} has the format {file_format.value}, which cannot be read "
+      f"by index: delete it and {get_instructions(dataset)}"
     )
-  load_info(source, data_dir).count(split)  # Raises if there is none such.
+  load_info(source, data_dir).count(split)  # Raises if there is no such split.
   if kind == "vtab":
     return vtab.open_source(name, split, builder)
-  # Nobody looks at what else there is, so nothing of it is decoded.
+  # Other features are not used, so they are not decoded.
   features = tfds.features.FeaturesDict(
     {
       name: feature
@@ -326,4 +338,5 @@ def open_source(
       or (name == "file_name" and isinstance(feature, tfds.features.Text))
     }
   )
-  return records.Examples(records.open_records(builder.info, split), features)
+  found = records.open_records(builder.info, split)
+  return records.make_examples(found, features)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the host does to an image: decode, crop, resize; uint8 in, uint8 out."""
+"""Image processing on the host: decode, crop, resize; uint8 in, uint8 out."""
 
 import io
 import math
@@ -9,57 +9,57 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-# Grain reads with many threads; OpenCV's own would only fight them.
+# We decode in many threads; OpenCV's own would compete with them.
 cv2.setNumThreads(0)
 
-# The most that an image file may have: no more than one that is not compressed.
+# Largest image file: about MAX_PIXELS of 16-bit RGB without compression.
 MAX_BYTES = 1 << 30
 
-# The most that a file may claim to hold: Pillow's limit. Decoding takes 6 bytes
-# a pixel of a JPEG or PNG, up to 20 of other kinds: 1 to 3.5 GB at the limit.
+# Largest image: Pillow's limit. Decoding takes 6 bytes a pixel of JPEG and PNG,
+# up to 20 of other formats: 1 to 3.5 GB at the limit.
 MAX_PIXELS = 178_956_970
 
-ROWS = 256  # Of 16 bits that are scaled at a time.
+ROWS = 256  # Rows of 16 bits that are scaled to 8 at a time.
 
-# Pillow has more, and runs programs of others for some.
+# Pillow reads more formats, some of them by running other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000")
 
 
 def decode(data: bytes, channels: int) -> np.ndarray:
-  """Encoded image -> uint8 [H W c], upright, colours in the order RGB.
+  """Decodes an image to uint8 [H W c], upright, with colours in RGB order.
 
-  Grey files become colour and colour files grey, as asked. Transparency is
-  dropped, which uncovers the colours that the file has beneath it. 16 bits are
-  scaled to 8. The first frame of an animation is taken, and the orientation
-  that EXIF gives is applied. CMYK is converted without a colour profile; that
-  of a JPEG is inverted if, and only if, it has Adobe's marker.
+  Grey and colour are converted to one another as needed. Transparency is
+  dropped, which uncovers the colours beneath it. 16 bits are scaled to 8. The
+  first frame of an animation is used, and the orientation in EXIF is applied.
+  CMYK is converted without a colour profile; that of a JPEG is inverted if, and
+  only if, it has Adobe's marker.
 
   Args:
     data: a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or JPEG 2000.
-    channels: 1 for grey, 3 for colour.
+    channels: 1 for grey, 3 for colour (c).
 
   Raises:
-    ValueError: for what is no image, or a truncated or broken one, or larger
-      than MAX_PIXELS, before memory is taken for it.
+    ValueError: if it is not an image, truncated or damaged, or larger than
+      MAX_PIXELS (before memory is allocated).
   """
   size = f"({len(data)} bytes)"
   try:
-    # Reads the header alone.
+    # Reads the header only.
     image = Image.open(io.BytesIO(data), formats=FORMATS)
   except Image.DecompressionBombError as error:
     raise ValueError(f"the image is too large: {error}") from error
-  except Exception as error:  # A stranger's bytes can cause any.
+  except Exception as error:  # Untrusted bytes can cause any.
     raise ValueError(f"not a readable image {size}") from error
   if image.width * image.height > MAX_PIXELS:
     raise ValueError(
-      f"the image is too large: {image.height} x {image.width} px, and "
-      f"{MAX_PIXELS:,} pixels are the limit"
+      f"the image is too large: {image.height} x {image.width} px exceed the "
+      f"limit of {MAX_PIXELS:,} pixels"
     )
   if image.mode == "F":
-    raise ValueError("not a readable image: it holds floating point numbers")
+    raise ValueError("not a readable image: its pixels are floating-point")
   fast = image.format in ("JPEG", "MPO", "PNG") and image.mode != "CMYK"
   try:
-    # More than 8 bits are beyond Pillow, and CMYK is beyond OpenCV.
+    # Pillow cannot convert more than 8 bits, nor OpenCV CMYK.
     deep = _is_deep(image)
     if fast or deep:
       decoded = _decode_opencv(data, channels, deep)
@@ -67,81 +67,81 @@ def decode(data: bytes, channels: int) -> np.ndarray:
       decoded = _decode_pillow(image, channels)
   except Exception as error:
     raise ValueError(
-      f"not a readable image, but a truncated or broken {image.format} {size}: "
+      f"not a readable image: truncated or broken {image.format} {size}: "
       f"{error}"
     ) from error
   return decoded.reshape(*decoded.shape[:2], channels)
 
 
 def _is_deep(image: Image.Image) -> bool:
-  """Whether an image may have more than 8 bits a channel."""
+  """Returns whether an image may have more than 8 bits a channel."""
   if image.format == "TIFF":
     return max(image.tag_v2.get(258, (1,))) > 8  # Bits per sample.
   return image.mode[0] in "IF"
 
 
 def _decode_opencv(data: bytes, channels: int, deep: bool) -> np.ndarray:
-  """uint8 [H W] or [H W 3]; fast, and right to 16 bits.
+  """Decodes to uint8 [H W] or [H W 3]; fast, and exact for 16 bits.
 
-  OpenCV gives nothing, where other libraries give grey, for a cut off file.
+  OpenCV refuses a truncated file, which other libraries fill with grey.
   """
   flag = cv2.IMREAD_GRAYSCALE
   if channels == 3:
-    # OpenCV does not put deep TIFFs into the order RGB itself.
+    # OpenCV cannot return deep TIFFs in RGB order.
     flag = cv2.IMREAD_COLOR if deep else cv2.IMREAD_COLOR_RGB
   image = cv2.imdecode(
     np.frombuffer(data, np.uint8), flag | cv2.IMREAD_ANYDEPTH
   )
   if image is None:
-    raise ValueError("OpenCV can not read it")
+    raise ValueError("OpenCV cannot read it")
   if channels == 3 and deep:
     image = image[..., ::-1]
   if image.dtype == np.uint16:
     scaled = np.empty(image.shape, np.uint8)
-    for i in range(0, len(image), ROWS):  # A copy of 32 bits would be large.
+    for i in range(0, len(image), ROWS):  # A whole copy of 32 bits is large.
       rows = image[i : i + ROWS].astype(np.uint32)
       scaled[i : i + ROWS] = (rows + 128) // 257
     image = scaled
   if image.dtype != np.uint8:
-    raise ValueError(f"what {image.dtype} means is not known")
+    raise ValueError(f"unknown range of {image.dtype} pixels")
   return image
 
 
 def _decode_pillow(image: Image.Image, channels: int) -> np.ndarray:
-  """uint8 [H W] or [H W 3], of what OpenCV does not read, or not right."""
-  # Pillow takes all of these for inverted, as Adobe's are.
+  """Decodes formats that OpenCV cannot, to uint8 [H W] or [H W 3]."""
+  # Pillow takes every CMYK JPEG for inverted, as Adobe's are.
   if image.format in ("JPEG", "MPO") and "adobe" not in image.info:
     image = image.point([255 - i for i in range(256)] * 4)
   ImageOps.exif_transpose(image, in_place=True)
   mode = "L" if channels == 1 else "RGB"
-  if image.mode != mode:  # Or Pillow would copy it.
+  if image.mode != mode:  # Pillow would copy it even if it is the same.
     image = image.convert(mode)
   return np.asarray(image)
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[H W c] -> [h w c], not keeping the aspect.
+  """Resizes to [h w c], without keeping the aspect ratio.
 
-  Averages areas where neither side grows, and is bilinear otherwise.
+  Averages areas if neither side grows, and interpolates bilinearly otherwise.
 
   Args:
     image: uint8 [H W c].
-    size: (h, w).
+    size: height and width (h, w).
   """
   if image.shape[:2] == size:
     return image
   h, w = size
   shrinks = image.shape[0] >= h and image.shape[1] >= w
   kernel = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-  # Unlike everything here, OpenCV names the width first.
+  # OpenCV has the width first.
   resized = cv2.resize(image, (w, h), interpolation=kernel)
   return resized.reshape(h, w, image.shape[2])
 
 
 def resize_small_side(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[H W c] -> the smallest of its aspect that covers `size`, (h, w).
+  """Resizes to the smallest size that covers (h, w), keeping the aspect ratio.
 
-  For a square that is: its small side becomes that of the square.
+  For a square (s, s): the small side becomes s.
   """
   height, width = image.shape[:2]
   scale = max(size[0] / height, size[1] / width)
@@ -149,7 +149,7 @@ def resize_small_side(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def cut_middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[H W c] -> the middle [h w c], or less where there is no more."""
+  """Cuts out the middle [h w c], or less if the image is smaller."""
   h, w = (min(pair) for pair in zip(size, image.shape[:2], strict=True))
   top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
   return image[top : top + h, left : left + w]
@@ -158,15 +158,16 @@ def cut_middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def central_crop(
   image: np.ndarray, size: tuple[int, int], share: float
 ) -> np.ndarray:
-  """The small side resized, then the middle [h w c] cut out.
+  """Resizes the small side, then cuts out the middle [h w c].
 
   Args:
     image: uint8 [H W c].
-    size: (h, w).
-    share: of the small side; 224 px of it at 0.875 are cut from 256 px.
+    size: height and width (h, w).
+    share: the crop's share of the small side: at 0.875, a crop of 224 px is cut
+      from 256 px.
   """
   covered = tuple(round(side / share) for side in size)
-  # Of a panorama only what is near the middle: all might fill the memory.
+  # Of a panorama only the middle is resized: all of it may not fit in memory.
   scale = max(
     c / side for c, side in zip(covered, image.shape[:2], strict=True)
   )
@@ -177,12 +178,12 @@ def central_crop(
 def fit(
   image: np.ndarray, size: tuple[int, int], crop: float | None
 ) -> np.ndarray:
-  """What a model is shown of an image where chance has no part: [h w c].
+  """Fits an image for evaluation, without randomness: [h w c].
 
   Args:
     image: uint8 [H W c].
-    size: (h, w).
-    crop: the share of a central crop; None is all of it, whatever its aspect.
+    size: height and width (h, w).
+    crop: share of a central crop; None resizes the whole image.
   """
   if crop is None:
     return resize(image, size)
@@ -196,17 +197,17 @@ def sample_crop(
   area: tuple[float, float],
   aspect: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tuple[int, int, int, int]:
-  """A random box (top, left, height, width) as of Szegedy et al., 2015.
+  """Samples a random box of an image (Szegedy et al., 2015).
 
   Args:
-    height: H of the image.
-    width: W of the image.
-    rng: where chance comes from.
-    area: range of the box's share of the image.
-    aspect: range of its width over its height, log-uniform.
+    height: height of the image (H).
+    width: width of the image (W).
+    rng: random generator.
+    area: range of the box's share of the image's area.
+    aspect: range of the box's width over its height, log-uniform.
 
   Returns:
-    A box inside the image; the whole image if ten draws do not fit.
+    (top, left, height, width); the whole image if ten draws do not fit.
   """
   for _ in range(10):
     pixels = height * width * rng.uniform(*area)
@@ -226,6 +227,6 @@ def inception_crop(
   rng: np.random.Generator,
   area: tuple[float, float],
 ) -> np.ndarray:
-  """A random box of the image, resized to [h w c]; `size` is (h, w)."""
+  """Cuts out a random box, and resizes it to `size` (h, w): [h w c]."""
   top, left, h, w = sample_crop(*image.shape[:2], rng, area)
   return resize(image[top : top + h, left : left + w], size)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of images that can not be read in the middle of a run."""
+"""Counting unreadable images during a run, up to data.max_unreadable."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from vit_jax.data import transforms
-from vit_jax.data.examples import get_name
+from vit_jax.data.examples import describe_example
 from vit_jax.data.info import DataError
 
 log = logging.getLogger(__name__)
 
 
 class Unreadable:
-  """Counts unreadable images, logs each once, and stops above a share of all.
+  """Counts unreadable images, logs each once, and fails above a share of all.
 
   Attributes:
-    found: indices of those that were met so far.
+    found: indices of the unreadable images so far.
   """
 
   def __init__(
@@ -28,12 +28,12 @@ class Unreadable:
     share: float,
     instead: str = "the next takes its place",
   ):
-    """Nothing is read yet.
+    """Starts without unreadable images.
 
     Args:
-      source: what the indices are of.
-      share: of it that may be unreadable.
-      instead: what happens to one.
+      source: the examples.
+      share: largest share of them that may be unreadable.
+      instead: replacement of an unreadable image, for the log.
     """
     self.found: set[int] = set()
     self._source = source
@@ -41,27 +41,30 @@ class Unreadable:
     self._instead = instead
 
   def add(self, indices: np.ndarray) -> None:
-    """Takes the indices of a batch's unreadable images, -1 for none.
+    """Adds the indices of a batch's unreadable images.
+
+    Args:
+      indices: int64 [B]; -1 is a readable image.
 
     Raises:
-      DataError: if there are more by now than are allowed.
+      DataError: if there are now more than allowed.
     """
     for index in sorted({int(x) for x in indices if x >= 0} - self.found):
       self.found.add(index)
-      # Read again, for workers can not send words along with arrays.
+      # Read again for the reason: workers can send nothing but arrays.
       example = self._source[index]
       try:
         transforms.decode(example["image"], 3)
-        reason = "it could not be decoded, and now it can"
+        reason = "it could not be decoded before, and now can"
       except ValueError as error:
         reason = str(error)
-      name = get_name(example, index)
+      name = describe_example(example, index)
       if len(self.found) > self._allowed:
         raise DataError(
           f"{name} is unreadable: {reason}\n"
-          f"  that makes {len(self.found):,} of {len(self._source):,} images "
-          f"since this process started, and data.max_unreadable allows "
-          f"{self._allowed:,}: mend or remove them, or raise "
+          f"  {len(self.found):,} of {len(self._source):,} images are "
+          f"unreadable since this process started, and data.max_unreadable "
+          f"allows {self._allowed:,}: repair or remove them, or raise "
           f"--config.data.max_unreadable"
         )
       log.warning(
@@ -76,7 +79,7 @@ class Unreadable:
   def watch(
     self, batches: Iterator[dict[str, np.ndarray]]
   ) -> Iterator[dict[str, np.ndarray]]:
-    """The batches, without what was for this class alone."""
+    """Yields the batches without "unreadable", which is counted here."""
     for batch in batches:
       self.add(batch["unreadable"])
       yield {name: x for name, x in batch.items() if name != "unreadable"}

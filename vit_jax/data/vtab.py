@@ -7,13 +7,13 @@ of the authors' code, google-research/task_adaptation; the sizes of sets are
 those of TFDS's catalogue. The splits have the names of that code:
 
   train800         the first 800 examples of TFDS's train
-  val200           200 others, which hyper-parameters may be chosen on
-  train800val200   both, which a score is trained on
-  test             all test images, which it is measured on; where TFDS has
-                   none with labels, another split or the end of one
+  val200           200 others, to choose hyper-parameters on
+  train800val200   both, to train on for a score
+  test             all test images, to measure the score on; where TFDS has none
+                   with labels, another split or the end of one
 
 TFDS orders examples by a hash of their keys, in any file format, so these are
-the paper's images as long as TFDS keeps the keys of a set. Of Caltech101 it
+the paper's images as long as TFDS keeps the keys of a set. For Caltech101 it
 draws the training images itself, by the order of the files on a disk.
 """
 
@@ -31,14 +31,15 @@ from etils import epath
 
 from vit_jax.config import nearest
 from vit_jax.data import transforms
+from vit_jax.data.catalogue import CATALOGUE
+from vit_jax.data.examples import Examples
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
-from vit_jax.data.known import KNOWN
-from vit_jax.data.records import open_records
-from vit_jax.data.stored import open_builder
+from vit_jax.data.records import Records, open_records, parse_example
+from vit_jax.data.tfds_builders import open_builder
 
-TRAIN, VAL = 800, 200  # Examples.
+TRAIN, VAL = 800, 200  # Numbers of examples.
 
-# Of the sets that have no feature `label`; KNOWN has the others.
+# Splits of the sets without a feature `label`; CATALOGUE has the others.
 SIZES = {
   "clevr": {"train": 70_000, "validation": 15_000, "test": 15_000},
   "dsprites": {"train": 737_280},
@@ -46,46 +47,46 @@ SIZES = {
   "smallnorb": {"train": 24_300, "test": 24_300},
 }
 
-# Fields of objects, each a list with a value an object.
+# Field -> its value for each object.
 Objects = Mapping[str, Sequence[Any]]
 
 
 def count(objects: Objects) -> int:
-  """The number of objects, of which CLEVR has 3 to 10."""
+  """Counts the objects of CLEVR, from 3: label 0 is 3, label 7 is 10."""
   return len(objects["size"]) - 3
 
 
 def find_nearest(objects: Objects) -> int:
-  """The bin of the depth of CLEVR's nearest object."""
+  """Finds the bin of the depth of CLEVR's nearest object."""
   depth = min(z for _, _, z in objects["pixel_coords"])
   return bisect.bisect_left((8.0, 8.5, 9.0, 9.5, 10.0), depth)
 
 
 def find_vehicle(objects: Objects) -> int:
-  """The bin of the distance of KITTI's nearest car, van or truck, in m."""
+  """Finds the bin of the distance of KITTI's nearest car, van or truck."""
   pairs = zip(objects["type"], objects["location"], strict=True)
   depths = (z for kind, (_, _, z) in pairs if kind < 3)
   return bisect.bisect_left((8.0, 20.0, 999.0), min(depths, default=1000.0))
 
 
 def merge(value: int, values: int) -> int:
-  """The bin, of 16, of one of so many values of dSprites."""
+  """Maps one of `values` values of dSprites to one of 16 bins."""
   return value * 16 // values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-  """How a task is made of a set of TFDS.
+  """A task of VTAB, made of a set of TFDS.
 
   Attributes:
     dataset: TFDS's name of the set, with its configuration.
-    val: where val200 begins: a split, and the percentage of it that is before.
-    test: where test begins, which goes on to the end of that split.
-    feature: what the label is made of.
-    fields: which fields of the feature, if it has fields.
+    val: start of val200: (split, percentage of it).
+    test: start of test, which extends to the end of that split.
+    feature: feature that the label is made of.
+    fields: fields of the feature that are used, if it has any.
     label: feature -> label.
-    names: of the classes; None is what the feature has.
-    binary: whether pixels are stored as 0 and 1, and mean 0 and 255.
+    names: names of the classes; None is those of the feature.
+    binary: whether pixels are stored as 0 and 1 in place of 0 and 255.
   """
 
   dataset: str
@@ -98,7 +99,7 @@ class Task:
   binary: bool = False
 
 
-# What the two tasks of a set share. The test images of CLEVR have no labels.
+# Shared by the two tasks of a set. The test images of CLEVR have no labels.
 CLEVR = dict(
   dataset="clevr",
   val=("train", 90),
@@ -174,25 +175,28 @@ TASKS = {
 
 
 def get_task(name: str) -> Task:
-  """The task of a name; raises DataError, with the nearest, if it is none."""
+  """Looks up a task; raises DataError, with the nearest, if it is unknown."""
   if name not in TASKS:
     raise DataError(
-      f"data.source=vtab:{name} is no task of VTAB: {nearest(name, TASKS)}"
+      f"data.source=vtab:{name}: unknown task of VTAB: {nearest(name, TASKS)}"
     )
   return TASKS[name]
 
 
-def get_parts(
+def compute_parts(
   name: str, sizes: Mapping[str, int]
 ) -> dict[str, list[tuple[str, int, int]]]:
-  """The splits of a task, as parts of its set's: (split, start, stop).
+  """Computes the splits of a task, as parts of the splits of its set.
 
   Args:
-    name: of the task.
-    sizes: how many examples each split of the set has.
+    name: name of the task.
+    sizes: split of the set -> number of examples.
+
+  Returns:
+    split of the task -> (split of the set, start, stop) of each part.
 
   Raises:
-    DataError: if they are too few.
+    DataError: if there are too few examples.
   """
   task = get_task(name)
   (val, before), (test, rest) = task.val, task.test
@@ -210,8 +214,8 @@ def get_parts(
   if not fit or not apart:
     found = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
     raise DataError(
-      f"vtab:{name} can not take {TRAIN} images to train and {VAL} for "
-      f"validation from {task.dataset}, which has {found}: prepare all of it"
+      f"vtab:{name} cannot take {TRAIN} training and {VAL} validation images "
+      f"from {task.dataset}, which has {found}: prepare the complete set"
     )
   return {
     "train800": [train],
@@ -221,13 +225,13 @@ def get_parts(
   }
 
 
-def get_features(
+def select_features(
   task: Task, info: tfds.core.DatasetInfo
 ) -> tfds.features.FeaturesDict:
-  """What a task needs of the features of its set; the rest is not parsed.
+  """Selects the features of a set that a task needs; others are not parsed.
 
   Raises:
-    DataError: if the set has none such.
+    DataError: if the set does not have them.
   """
   try:
     image, feature = info.features["image"], info.features[task.feature]
@@ -237,34 +241,35 @@ def get_features(
       )
   except (AttributeError, KeyError) as error:
     raise DataError(
-      f"{info.data_dir} is not {task.dataset} as TFDS prepares it: it has the "
-      f"features {info.features}"
+      f"{info.data_dir} is not {task.dataset} of TFDS: it has the features "
+      f"{info.features}"
     ) from error
   return tfds.features.FeaturesDict({"image": image, task.feature: feature})
 
 
 def load_info(name: str, directory: epath.Path | None) -> DatasetInfo:
-  """Facts of a task: from the files of its set, else from the tables.
+  """Loads the facts of a task: from the files of its set, else from tables.
 
   Args:
-    name: of the task.
-    directory: where its set is prepared, or None if it is not.
+    name: name of the task.
+    directory: where its set is prepared; None if it is not.
 
   Raises:
-    DataError: if there is no such task, or its set is too small or another.
+    DataError: if there is no such task, or its set is too small or has other
+      features.
   """
   task = get_task(name)
   names = task.names or ()
   if directory is None:
-    known = KNOWN.get(task.dataset)
-    sizes = known.splits if known else SIZES[task.dataset]
-    num_classes = len(names) or known.num_classes
+    entry = CATALOGUE.get(task.dataset)
+    sizes = entry.splits if entry else SIZES[task.dataset]
+    num_classes = len(names) or entry.num_classes
   else:
     info = open_builder(directory).info
     sizes = {split: x.num_examples for split, x in info.splits.items()}
-    names = names or tuple(get_features(task, info)[task.feature].names)
+    names = names or tuple(select_features(task, info)[task.feature].names)
     num_classes = len(names)
-  parts = get_parts(name, sizes)
+  parts = compute_parts(name, sizes)
   return DatasetInfo(
     name=f"vtab:{name}",
     directory=directory,
@@ -281,46 +286,33 @@ def load_info(name: str, directory: epath.Path | None) -> DatasetInfo:
 
 
 def whiten(png: bytes) -> bytes:
-  """A PNG of zeros and ones -> one of zeros and 255."""
+  """Turns a PNG of zeros and ones into one of zeros and 255."""
   try:
     image = transforms.decode(png, 1)
   except ValueError:
-    return png  # Which whoever decodes it will say.
+    return png  # Decoding it later reports the error.
   return cv2.imencode(".png", np.uint8(255) * (image > 0))[1].tobytes()
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples(Sequence[dict[str, Any]]):
-  """Examples of a task by index; images stay encoded.
-
-  Attributes:
-    records: of the set, as stored.
-    features: those of them that the task needs.
-    task: how it is made of them.
-  """
-
-  records: Sequence[bytes]
-  features: tfds.features.FeaturesDict
-  task: Task
-
-  def __len__(self) -> int:
-    return len(self.records)
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    example = self.features.deserialize_example_np(
-      self.records[index], decoders={"image": tfds.decode.SkipDecoding()}
-    )
-    image = example["image"]
-    return {
-      "image": whiten(image) if self.task.binary else image,
-      "label": self.task.label(example[self.task.feature]),
-    }
+def _make_example(
+  task: Task,
+  records: Records,
+  features: tfds.features.FeaturesDict,
+  index: int,
+) -> dict[str, Any]:
+  """Reads an example of the set, and makes one of the task from it."""
+  example = parse_example(records, features, index)
+  image = example["image"]
+  return {
+    "image": whiten(image) if task.binary else image,
+    "label": task.label(example[task.feature]),
+  }
 
 
 def cut(
   parts: Sequence[tuple[str, int, int]], start: int, stop: int
 ) -> Iterator[tuple[str, int, int]]:
-  """What lies from `start` to `stop` in parts that are laid end to end."""
+  """Yields the pieces from `start` to `stop` of parts laid end to end."""
   for split, first, last in parts:
     begin, end = max(first, first + start), min(last, first + stop)
     if begin < end:
@@ -331,22 +323,29 @@ def cut(
 def open_source(
   name: str, split: str, builder: tfds.core.DatasetBuilder
 ) -> Examples:
-  """The examples of a split of a task.
+  """Opens the examples of a split of a task.
 
   Args:
-    name: of the task.
+    name: name of the task.
     split: as "train800val200" or "test[:50%]".
-    builder: of its set, prepared as ArrayRecord.
+    builder: TFDS's builder of its set, prepared as ArrayRecord.
 
   Raises:
-    DataError: if there is no such split, or the set is too small or another.
+    DataError: if there is no such split, or the set is too small or has other
+      features.
   """
   task, info = get_task(name), builder.info
-  parts = get_parts(name, {s: x.num_examples for s, x in info.splits.items()})
+  parts = compute_parts(
+    name, {s: x.num_examples for s, x in info.splits.items()}
+  )
   wanted = [
     f"{original}[{begin}:{end}]"
-    for key, start, stop in load_info(name, builder.data_path).get_ranges(split)
+    for key, start, stop in load_info(name, builder.data_path).find_ranges(
+      split
+    )
     for original, begin, end in cut(parts[key], start, stop)
   ]
   records = open_records(info, "+".join(wanted))
-  return Examples(records, get_features(task, info), task)
+  features = select_features(task, info)
+  read = functools.partial(_make_example, task, records, features)
+  return Examples(range(len(records)), read)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that read and decode: how they end, and what is said of it."""
+"""Worker processes that read and decode: their start, and their failures."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ from typing import Any
 
 from vit_jax.data.info import DataError
 
-# What usually lies behind a signal.
+# The usual cause of a signal.
 CAUSES = {
   signal.SIGKILL: "the machine may be out of memory",
   signal.SIGBUS: "/dev/shm may be full: a container needs more of it, as "
@@ -23,10 +23,10 @@ CAUSES = {
 
 
 def start_worker(*_: int) -> None:
-  """Called in every worker before it reads."""
-  # Ctrl-C in a terminal reaches them too, and the run may still want batches.
+  """Sets up a worker process before it reads."""
+  # Ctrl-C reaches workers too, but the run may still need batches.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # A run that is killed can not end them, and Grain's wait for it for ever.
+  # A killed run cannot end its workers, and Grain's would wait for ever.
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -36,17 +36,16 @@ def _end_with_parent() -> None:
 
 
 def watch(batches: Iterator[Any], workers: int) -> Iterator[Any]:
-  """The same batches; one clear error where a worker is lost.
+  """Yields the same batches, and raises one clear error if a worker dies.
 
   Args:
-    batches: from Grain, which takes one of each worker in turn.
-    workers: how many there are.
+    batches: batches of Grain, which takes one from each worker in turn.
+    workers: number of workers.
 
   Raises:
-    DataError: within seconds of the end of a worker, once what the others have
-      ready before its turn is taken.
+    DataError: if a worker has died, within seconds, at its next turn.
   """
-  with contextlib.closing(batches):  # Or shared memory is left behind.
+  with contextlib.closing(batches):  # Frees shared memory.
     for number in itertools.count():
       try:
         batch = next(batches)
@@ -57,22 +56,22 @@ def watch(batches: Iterator[Any], workers: int) -> Iterator[Any]:
         if found is None:
           raise
         raise DataError(
-          f"worker {number % workers} of data.workers={workers}, a process "
-          f"that reads images, {describe_end(int(found[1]))}\n"
-          f"  fewer take less memory: --config.data.workers=N, where 0 is "
-          f"threads of the run itself, and --config.data.threads=N in each"
+          f"worker process {number % workers} of data.workers={workers} "
+          f"{describe_end(int(found[1]))}\n"
+          f"  to save memory, use fewer workers, --config.data.workers=N (0 "
+          f"reads in threads of the run), or threads, --config.data.threads=N"
         ) from error
       yield batch
 
 
 def describe_end(code: int) -> str:
-  """How a process ended.
+  """Describes the end of a process.
 
   Args:
-    code: its exit status, or a signal's number below zero.
+    code: exit status; minus the number of a signal.
   """
   if code >= 0:
-    return f"ended with status {code}: what it said stands above"
+    return f"ended with status {code}: see its output above"
   number = signal.Signals(-code)
   cause = CAUSES.get(number, "see the system's log")
-  return f"was ended by signal {-code} ({number.name}): {cause}"
+  return f"was killed by signal {-code} ({number.name}): {cause}"

@@ -1,7 +1,34 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluators: `run(state) -> iterator of (name, value)`."""
+"""Evaluators: what a config's evals section measures. One file is one kind.
 
+An evaluator is built as `Evaluator(objective, data, mesh, channels,
+default_batch_size, **keys)`, where its keyword-only arguments are the keys that
+a config sets. `run(state, mark) -> iterator of (metric, value)` evaluates a
+state, and METRICS are those of its metrics that checkpoint.best may name.
+"""
+
+import dataclasses
+
+from vit_jax.config import Count
+from vit_jax.evaluators.attention_logits import AttentionLogits
 from vit_jax.evaluators.classification import Classification
 
-EVALUATORS = {"classification": Classification}
+EVALUATORS = {
+  "classification": Classification,
+  "attention_logits": AttentionLogits,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+  """The keys of every section under evals, beside those of its evaluator.
+
+  Attributes:
+    kind: a key of EVALUATORS.
+    every: number of steps between two evaluations, with one at the end of the
+      run; None is at the end only.
+  """
+
+  kind: str = "classification"
+  every: Count | None = None

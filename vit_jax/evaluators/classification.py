@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy and loss over every example of a split, each counted once."""
+"""Accuracy and loss over a split, every example counted once."""
 
 import dataclasses
 import functools
@@ -11,31 +11,34 @@ import jax
 from jax.sharding import Mesh
 
 from vit_jax.config import Count
-from vit_jax.data import pipeline
 from vit_jax.data.augment import normalize
-from vit_jax.metrics import merge
+from vit_jax.data.pipeline import Data
+from vit_jax.evaluators.split import check_count, map_split
+from vit_jax.metrics.folding import merge
 from vit_jax.train_state import TrainState, get_evaluated_params
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-  """Top-1 accuracy.
+  """Top-1 accuracy and loss.
 
   Attributes:
-    objective: gives the metrics of a batch.
-    data: the config's section.
-    mesh: where to run.
+    objective: computes the metrics of a batch.
+    data: the data section.
+    mesh: devices to run on.
     channels: c.
-    default_batch_size: that of training.
-    split: what to evaluate on.
-    batch_size: B; None is the default. It need not divide the split.
-    params: "average" where one is kept (optim.ema), as in exports; or "raw".
+    default_batch_size: training's batch size (B).
+    split: split to evaluate on.
+    batch_size: global batch size (B); None is training's. It need not divide
+      the split.
+    params: "average" evaluates the moving average of the parameters where there
+      is one (optim.ema), as exports hold it; "raw" the parameters themselves.
   """
 
   METRICS = ("accuracy", "correct", "total", "loss")
 
   objective: Any
-  data: pipeline.Data
+  data: Data
   mesh: Mesh
   channels: int
   default_batch_size: int
@@ -46,7 +49,7 @@ class Classification:
 
   @functools.cached_property
   def step(self) -> Any:
-    """The jitted pure function (params, batch) -> sums and counts."""
+    """The jitted function (params, batch) -> name -> (sum, count)."""
     evaluate = self.objective.evaluate
     return jax.jit(lambda params, batch: evaluate(params, normalize(batch)))
 
@@ -56,33 +59,28 @@ class Classification:
     """Yields accuracy (a fraction), correct, total and loss.
 
     Args:
-      state: what to evaluate.
-      mark: called after each batch, of which two may still be under way.
+      state: its parameters are evaluated.
+      mark: called after each batch.
 
     Raises:
-      RuntimeError: if some example was not counted exactly once.
+      RuntimeError: unless every example was counted exactly once.
     """
     params = state.params
     if self.params == "average":
       params = get_evaluated_params(state)
-    batches, expected = pipeline.make_eval_batches(
+    results, size = map_split(
+      self.step,
+      params,
       self.data,
       self.mesh,
       self.channels,
       split=self.split,
       batch_size=self.batch_size or self.default_batch_size,
+      mark=mark,
     )
-    results = []
-    with jax.set_mesh(self.mesh):
-      for batch in batches:
-        results.append(self.step(params, batch))
-        # The device is two batches behind at most, so a mark is its progress.
-        jax.block_until_ready(results[-3:-2])
-        mark()
-    metrics = merge(jax.device_get(results))
+    metrics = merge(results)
     correct, total = metrics["accuracy"].total, metrics["accuracy"].count
-    if total != expected:
-      raise RuntimeError(f"counted {total} of the {expected} of {self.split!r}")
+    check_count(int(total), size, self.split)
     yield "accuracy", float(correct / total)
     yield "correct", int(correct)
     yield "total", int(total)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Models: one table of named variants, and how to get one of them."""
+"""Models by name: tables of variants, and `make_model`."""
 
 import inspect
 import re
@@ -18,7 +18,7 @@ from vit_jax.models.vit import ViT
 # ViT paper, table 1; Ti and S from DeiT (Touvron et al., 2021), g and G from
 # "Scaling Vision Transformers" (Zhai et al., 2022), So400m from "Getting ViT in
 # Shape" (Alabdulmohsin et al., 2023), e from PaLI (Chen et al., 2023). mu is
-# for tests. Any of them takes any patch size, as NAME/P.
+# for tests. Each can have any patch size: a model's name is NAME/P.
 VITS = {
   "mu": dict(width=32, depth=1, mlp_dim=128, num_heads=2),
   "Ti": dict(width=192, depth=12, mlp_dim=768, num_heads=3),
@@ -32,14 +32,14 @@ VITS = {
   "e": dict(width=1792, depth=56, mlp_dim=15360, num_heads=16),
 }
 
-# MLP-Mixer, table 1; these too take any patch size.
+# MLP-Mixer, table 1, likewise with any patch size.
 MIXERS = {
   "Mixer-B": dict(width=768, depth=12, token_mlp_dim=384, mlp_dim=3072),
   "Mixer-L": dict(width=1024, depth=24, token_mlp_dim=512, mlp_dim=4096),
 }
 
 # ViT paper, table 3, and AugReg (Steiner et al., 2022). The number in a name is
-# the stride in pixels, but for R+Ti/16, whose stride is 32.
+# the stride in pixels, except in R+Ti/16, whose stride is 32.
 HYBRIDS = {
   "R+Ti/16": dict(VITS["Ti"], stem=(), patch_size=8),
   "R26+S/32": dict(VITS["S"], stem=(2, 2, 2, 2), patch_size=1),
@@ -61,7 +61,7 @@ RESNETS = {
   "R200x3": dict(stages=(3, 24, 36, 3), width_factor=3),
 }
 
-# What is listed where nobody names a model: every one that has a name in the
+# The models that `python -m vit_jax.models` lists: all that have a name in the
 # literature.
 NAMES = (
   *("Ti/16", "S/32", "S/16", "B/32", "B/16", "B/8", "L/32", "L/16"),
@@ -73,10 +73,10 @@ NAMES = (
 
 
 def get_row(variant: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
-  """The constructor and the fields that a model's name stands for.
+  """Looks up the constructor and the fields of a model by its name.
 
   Raises:
-    ConfigError: for a name that is not in the tables; names the nearest.
+    ConfigError: for a name that is not in the tables; suggests the nearest.
   """
   if variant in HYBRIDS:
     return ViT, dict(HYBRIDS[variant])
@@ -87,29 +87,35 @@ def get_row(variant: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     if match and match[1] in table:
       return constructor, dict(table[match[1]], patch_size=int(match[2]))
   raise ConfigError(
-    f"model.variant={variant!r} is no model: {nearest(variant, NAMES)} "
-    f"(ViTs and Mixers take any patch size, as B/20)"
+    f"model.variant={variant!r} is not a known model; "
+    f"{nearest(variant, NAMES)} "
+    f"(ViTs and Mixers can have any patch size, as B/20)"
   )
 
 
-def get_model(num_classes: int, *, variant: str, **fields: Any) -> nn.Module:
-  """A model by its name, single fields replaced.
+def make_model(num_classes: int, *, variant: str, **fields: Any) -> nn.Module:
+  """Makes a model by its name.
+
+  Args:
+    num_classes: Y.
+    variant: name, as "B/16".
+    **fields: fields of the model that replace those of the table.
 
   Raises:
-    ConfigError: as `get_row`.
+    ConfigError: for an unknown name, as `get_row`.
   """
   constructor, row = get_row(variant)
   return constructor(num_classes=num_classes, **row | fields)
 
 
 def parameters(variant: Any) -> dict[str, inspect.Parameter]:
-  """What a config's model section may set, defaults those of its variant.
+  """The keys of a config's model section, with the defaults of its variant.
 
   Args:
-    variant: what the section has for it, or None.
+    variant: the section's `variant`, or None.
 
   Raises:
-    ConfigError: as `get_row`.
+    ConfigError: for an unknown variant, as `get_row`.
   """
   constructor, row = get_row(str(variant))
   keyword = inspect.Parameter.KEYWORD_ONLY

@@ -1,17 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Lists models, or the published checkpoints that can be read.
+"""Lists models or published checkpoints, or downloads a checkpoint.
 
-  python -m vit_jax.models                      every model
-  python -m vit_jax.models B/16 R50x1           some
-  python -m vit_jax.models --checkpoints        every checkpoint
-  python -m vit_jax.models --checkpoints B/16   those of some models
+  python -m vit_jax.models                      all models
+  python -m vit_jax.models B/16 R50x1           the named models
+  python -m vit_jax.models --checkpoints        all published checkpoints
+  python -m vit_jax.models --checkpoints B/16   those of the named models
   python -m vit_jax.models --checkpoints --download=augreg-b16-i21k --to=DIR
 
-Of models it lists parameters with 1,000 classes, and what one 224 px image
-costs: GFLOPs are those of the forward pass, two a multiply-add; tokens are what
-the encoder sees, the class token included. Of checkpoints, px are those of the
-images last trained on. Nothing is downloaded unless --download says so.
+For models it lists the number of parameters with 1,000 classes, GFLOPs of the
+forward pass of one 224 px image (a multiply-add counts two), and tokens of the
+encoder (including the class token). For checkpoints, px is the side of the
+images that each was trained on last. Only --download uses the network.
 """
 
 import dataclasses
@@ -24,11 +24,12 @@ import jax
 import jax.numpy as jnp
 
 from vit_jax import models
-from vit_jax.accelerators import start_backend
-from vit_jax.command_line import make_parser, reported
 from vit_jax.config import INTERRUPTED, ConfigError, nearest, raise_all
-from vit_jax.flops import count_flops
-from vit_jax.models import public
+from vit_jax.config.command_line import make_parser, reported
+from vit_jax.convert.download import download
+from vit_jax.convert.published import FILES, PublishedFile
+from vit_jax.devices.detection import start_backend
+from vit_jax.models.flops import count_flops
 
 SIZE, CLASSES = 224, 1000
 
@@ -36,13 +37,13 @@ MIB = 1 << 20
 
 
 def describe(name: str) -> dict[str, Any]:
-  """A row of the list; nothing is computed but shapes.
+  """Describes a model, from shapes alone.
 
   Raises:
-    ConfigError: for an unknown name, or a patch that does not divide 224.
+    ConfigError: for an unknown name, or a patch size that does not divide 224.
   """
-  model = models.get_model(CLASSES, variant=name)
-  raise_all(model.get_errors(SIZE, SIZE))
+  model = models.make_model(CLASSES, variant=name)
+  raise_all(model.find_errors(SIZE, SIZE))
   image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), image)
   leaves = jax.tree.leaves(variables)
@@ -63,7 +64,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
-  """The list for people."""
+  """Formats models as a table."""
   lines = [f"{'model':12}{'parameters':>16}{'GFLOPs':>10}{'tokens':>8}"]
   for row in rows:
     tokens = "-" if row["tokens"] is None else row["tokens"]
@@ -74,17 +75,17 @@ def format_table(rows: list[dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
-def find_checkpoints(variants: list[str]) -> list[public.Checkpoint]:
-  """The published checkpoints of some models, or of all for none.
+def find_checkpoints(variants: list[str]) -> list[PublishedFile]:
+  """Finds the published checkpoints of some models; of all if none is named.
 
   Raises:
-    ConfigError: for a model of which there is none; names the nearest.
+    ConfigError: for a model that has none; names the nearest that has one.
   """
-  rows = list(public.CHECKPOINTS.values())
+  rows = list(FILES.values())
   known = {row.variant for row in rows}
   raise_all(
     [
-      f"no published checkpoint of {variant!r}: {nearest(variant, known)}"
+      f"no published checkpoint of {variant!r}; {nearest(variant, known)}"
       for variant in variants
       if variant not in known
     ]
@@ -92,8 +93,8 @@ def find_checkpoints(variants: list[str]) -> list[public.Checkpoint]:
   return [row for row in rows if row.variant in (variants or known)]
 
 
-def format_checkpoints(rows: list[public.Checkpoint]) -> str:
-  """The list of checkpoints for people, those of a source under its name."""
+def format_checkpoints(rows: list[PublishedFile]) -> str:
+  """Formats checkpoints as a table, grouped by source."""
   columns = ("name", "format", "variant", "resolution", "classes", "trained_on")
   titles = ("name", "format", "model", "px", "classes", "trained on")
   cells = [titles]
@@ -102,7 +103,7 @@ def format_checkpoints(rows: list[public.Checkpoint]) -> str:
     values = dataclasses.asdict(row) | {"classes": classes}
     cells.append([str(values[column]) for column in columns])
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-  signs = "<<<>><"  # Numbers to the right.
+  signs = "<<<>><"  # Numbers are aligned to the right.
   titles, *lines = (
     "  ".join(map("{:{}{}}".format, line, signs, widths)).rstrip()
     for line in cells
@@ -115,10 +116,10 @@ def format_checkpoints(rows: list[public.Checkpoint]) -> str:
 
 
 def fetch(name: str, directory: str) -> None:
-  """Downloads a checkpoint; a line of progress if standard error is a terminal.
+  """Downloads a checkpoint, showing progress if standard error is a terminal.
 
   Raises:
-    ConfigError: as `public.download`.
+    ConfigError: as `download`.
   """
 
   def show(line):
@@ -134,42 +135,47 @@ def fetch(name: str, directory: str) -> None:
     show(f"{done / MIB:,.1f}{share}")
 
   try:
-    public.download(name, directory, say, progress)
+    download(name, directory, say, progress)
   except KeyboardInterrupt:
     show("")
-    print("interrupted: nothing of it is left", file=sys.stderr)
+    print("interrupted: the partial file is removed", file=sys.stderr)
     sys.exit(INTERRUPTED)
   finally:
-    show("")  # No message continues the line.
+    show("")  # Clears the line for what is printed next.
 
 
 def main(argv: list[str] | None = None) -> None:
-  """The command line."""
-  parser = make_parser("vit_jax.models", __doc__)
+  """Runs the command."""
+  parser = make_parser("models", __doc__)
   parser.add_argument(
-    "names", nargs="*", metavar="NAME", help="of models, as B/16; or all"
+    "names",
+    nargs="*",
+    metavar="NAME",
+    help="models to list, e.g. B/16 (default: all)",
   )
   parser.add_argument(
-    "--checkpoints", action="store_true", help="list checkpoints, not models"
+    "--checkpoints", action="store_true", help="list published checkpoints"
   )
   parser.add_argument(
-    "--download", metavar="NAME", help="fetch this one of the checkpoints"
+    "--download", metavar="NAME", help="download this checkpoint"
   )
   parser.add_argument(
-    "--to", metavar="DIR", help="where to (the current directory)"
+    "--to", metavar="DIR", help="directory for --download (default: .)"
   )
   parser.add_argument(
-    "--json", action="store_true", help="for programs; has every url"
+    "--json",
+    action="store_true",
+    help="print JSON, with the url of each checkpoint",
   )
   arguments = parser.parse_args(argv)
   with reported():
     if arguments.download is not None:
       if arguments.names or arguments.json:
-        raise ConfigError("--download goes with --checkpoints and --to alone")
+        raise ConfigError("--download goes with --checkpoints and --to only")
       fetch(arguments.download, arguments.to or ".")
       return
     if arguments.to:
-      raise ConfigError("--to says where to, but there is no --download=NAME")
+      raise ConfigError("--to=DIR needs --download=NAME")
     if arguments.checkpoints:
       rows = find_checkpoints(arguments.names)
       text = format_checkpoints(rows)

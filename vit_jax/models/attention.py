@@ -10,16 +10,16 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from vit_jax.models.kernels import KERNELS
+from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.models.position import RelativePositionBias, rotate
 from vit_jax.sharding import constrain
 
-# The collection in which every layer leaves the largest of its logits, for
-# whoever asks for it; nobody else pays for it.
+# The collection into which every layer writes the largest logit of each example
+# [B], if `apply` is called with it mutable; otherwise it costs nothing.
 LOGITS = "attention_logits"
 
 
-def get_logits(
+def compute_logits(
   query: Float[Array, "B N K C"],
   key: Float[Array, "B S K C"],
   bias: Float[Array, "B K N S"] | None = None,
@@ -42,9 +42,9 @@ def dot_product_attention(
 
   Returns:
     The mixed values in the dtype of `value`, and the attention weights in
-    float32; the compiler drops the weights when nobody uses them.
+    float32; the compiler drops the weights if they are not used.
   """
-  weights = jax.nn.softmax(get_logits(query, key, bias), axis=-1)
+  weights = jax.nn.softmax(compute_logits(query, key, bias), axis=-1)
   mixed = jnp.einsum("BKNS,BSKC->BNKC", weights.astype(value.dtype), value)
   return mixed, weights
 
@@ -57,11 +57,11 @@ class MultiHeadDotProductAttention(nn.Module):
 
   Attributes:
     num_heads: K.
-    dtype: of activations.
+    dtype: dtype of activations.
     qk_norm_eps: epsilon of a LayerNorm over C of queries and keys (Dehghani et
-      al., 2023, arXiv 2302.05442, section 2); None is without.
-    attention: a key of KERNELS, which take no `places` and return no weights;
-      anything else is XLA.
+      al., 2023, arXiv 2302.05442, section 2); None for no norm.
+    attention: a key of KERNELS, which take no position ids and return no
+      weights, or "xla".
   """
 
   num_heads: int
@@ -76,20 +76,20 @@ class MultiHeadDotProductAttention(nn.Module):
     memory: Float[Array, "B S D"] | None = None,
     *,
     angles: Float[Array, "_ N C2"] | None = None,
-    places: Int[Array, "_ N"] | None = None,
-    num_places: int = 0,
+    position_ids: Int[Array, "_ N"] | None = None,
+    num_positions: int = 0,
   ) -> tuple[Float[Array, "B N D"], Float[Array, "B K N S"] | None]:
     """Attends from x to memory.
 
     Args:
-      x: gives the queries.
-      memory: gives keys and values; None is x itself.
-      angles: turn queries and keys (axial RoPE).
-      places: of the tokens in the 1-D order, for relative embeddings.
-      num_places: how many places there are.
+      x: tokens that queries are projected from.
+      memory: tokens that keys and values are projected from; None is x.
+      angles: rotation angles of queries and keys (axial RoPE), in radians.
+      position_ids: positions in the 1-D order, for the relative embedding.
+      num_positions: number of positions, for the relative embedding.
 
     Returns:
-      The output, and the attention weights in float32; None from a kernel.
+      The output and the float32 attention weights, None from a kernel.
     """
     width = x.shape[-1]
     memory = x if memory is None else memory
@@ -112,11 +112,12 @@ class MultiHeadDotProductAttention(nn.Module):
     if angles is not None:
       query, key = rotate(query, angles), rotate(key, angles)
     weights = bias = None
-    if places is not None:
-      relative = RelativePositionBias(num_places, name="relative")
-      bias = relative(query, places)
+    if position_ids is not None:
+      relative = RelativePositionBias(num_positions, name="relative")
+      bias = relative(query, position_ids)
     if self.is_mutable_collection(LOGITS) and not self.is_initializing():
-      self.sow(LOGITS, "max", get_logits(query, key, bias).max())
+      logits = compute_logits(query, key, bias)
+      self.sow(LOGITS, "max", logits.max(axis=(1, 2, 3)))
     if self.attention in KERNELS:
       mixed = KERNELS[self.attention](query, key, value)
     else:

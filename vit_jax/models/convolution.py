@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution on a mesh."""
+"""Convolutions with sharded kernels."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ def convolve(
 ) -> Float[Array, "B H W D"]:
   """`jax.lax.conv_general_dilated` with the kernel gathered first.
 
-  Left to itself XLA moves a sharded kernel over to the devices of the tensor
-  axis before it gathers it there, and its gradient back.
+  Otherwise XLA first moves a sharded kernel to the devices of the tensor axis
+  and gathers it there, and moves its gradient back.
   """
   kernel = constrain(kernel, "_ _ _ _")
   return jax.lax.conv_general_dilated(x, kernel, *args, **kw)

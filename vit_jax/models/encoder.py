@@ -18,24 +18,28 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from vit_jax.models.attention import LOGITS, MultiHeadDotProductAttention
-from vit_jax.models.mlp import MlpBlock
 from vit_jax.models.position import (
   ADDED,
   Layout,
   PositionEmbedding,
-  get_places,
-  get_rotation,
+  make_position_ids,
+  make_rotation_angles,
   sample_tokens,
   take_tokens,
 )
 from vit_jax.sharding import constrain
 
+GELU = {
+  "tanh": functools.partial(nn.gelu, approximate=True),
+  "exact": functools.partial(nn.gelu, approximate=False),
+}
+# The name by which REMAT knows the input of every block.
 BLOCK_INPUT = "block_input"
 REMAT = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "full": jax.checkpoint_policies.nothing_saveable,
-  # A block's input, which is what "full" keeps: its matrix products would be
-  # nine times as many bytes to move.
+  # Only a block's input, which "full" keeps too: the results of its matrix
+  # products would be nine times as many bytes to move.
   "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
     names_which_can_be_saved=[],
     names_which_can_be_offloaded=[BLOCK_INPUT],
@@ -46,23 +50,23 @@ REMAT = {
 
 
 class Positions(NamedTuple):
-  """What every block is told of positions; None for what is not in use.
+  """Position inputs of every block; None for those not in use.
 
   Attributes:
-    added: a vector for every token, the same in all blocks [_ N D].
-    angles: of the axial rotary embedding [_ N C/2].
-    places: in the 1-D order, for relative embeddings [_ N].
-    index: which tokens of the sequence are left [B N]; None is all.
+    added: vectors added to the tokens in every block [_ N D].
+    angles: rotation angles of the axial rotary embedding [_ N C/2].
+    position_ids: positions in the 1-D order, for relative embeddings [_ N].
+    index: tokens of the sequence that are kept [B N]; None is all.
   """
 
   added: Float[Array, "_ N D"] | None = None
   angles: Float[Array, "_ N C2"] | None = None
-  places: Int[Array, "_ N"] | None = None
+  position_ids: Int[Array, "_ N"] | None = None
   index: Int[Array, "B N"] | None = None
 
 
 class LayerScale(nn.Module):
-  """A learned factor a channel (Touvron et al., 2021, arXiv 2103.17239)."""
+  """A learned factor per channel (Touvron et al., 2021, arXiv 2103.17239)."""
 
   init: float
 
@@ -71,6 +75,56 @@ class LayerScale(nn.Module):
     start = nn.initializers.constant(self.init)
     scale = self.param("scale", start, x.shape[-1:])
     return x * scale.astype(x.dtype)[None, None]
+
+
+class MlpBlock(nn.Module):
+  """Two dense layers with a GELU or SwiGLU in between.
+
+  Attributes:
+    mlp_dim: M.
+    gelu: "tanh" or "exact", a key of GELU.
+    dropout: rate after each of the two layers.
+    dtype: dtype of activations.
+    swiglu: silu(x G) * (x V) in place of GELU(x V) (Shazeer, 2020, arXiv
+      2002.05202); the third matrix, G, is named `gate`.
+  """
+
+  mlp_dim: int
+  gelu: str
+  dropout: float
+  dtype: DTypeLike
+  swiglu: bool = False
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "B N D"], train: bool
+  ) -> Float[Array, "B N D"]:
+    dense = functools.partial(
+      nn.Dense,
+      kernel_init=nn.initializers.xavier_uniform(),
+      bias_init=nn.initializers.normal(1e-6),
+      dtype=self.dtype,
+    )
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    width = x.shape[-1]
+    y = constrain(dense(self.mlp_dim, name="Dense_0")(x), "B N M")
+    if self.swiglu:
+      gate = constrain(dense(self.mlp_dim, name="gate")(x), "B N M")
+      y = nn.silu(gate) * y
+    else:
+      y = GELU[self.gelu](y)
+    return drop(dense(width, name="Dense_1")(drop(y)))
+
+
+def drop_branch(
+  key: jax.Array, x: Float[Array, "B N D"], rate: Float[Array, ""]
+) -> Float[Array, "B N D"]:
+  """Stochastic depth: drops a branch for some examples, scales up the others.
+
+  (Huang et al., 2016, arXiv 1603.09382.)
+  """
+  keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0], 1, 1))
+  return jnp.where(keep, x / (1 - rate).astype(x.dtype), 0)
 
 
 class EncoderBlock(nn.Module):
@@ -104,7 +158,7 @@ class EncoderBlock(nn.Module):
     drop = nn.Dropout(self.dropout, deterministic=not train)
 
     def branch(name, y):
-      """What is added to the residual stream."""
+      """Applies LayerScale and stochastic depth to a branch."""
       if self.layer_scale is not None:
         y = LayerScale(self.layer_scale, name=name)(y)
       if drop_rate is not None:
@@ -130,8 +184,8 @@ class EncoderBlock(nn.Module):
     )(
       y,
       angles=positions.angles,
-      places=positions.places,
-      num_places=self.layout.places,
+      position_ids=positions.position_ids,
+      num_positions=self.layout.num_positions,
     )
     x = constrain(x + branch("LayerScale_0", drop(y)), "B N D")
     y = norm(name="LayerNorm_1")(x)
@@ -149,18 +203,11 @@ class EncoderBlock(nn.Module):
     return x, None
 
 
-def drop_branch(
-  key: jax.Array, x: Float[Array, "B N D"], rate: Float[Array, ""]
-) -> Float[Array, "B N D"]:
-  """Leaves a branch out for some examples, and scales it up for the others."""
-  keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0], 1, 1))
-  return jnp.where(keep, x / (1 - rate).astype(x.dtype), 0)
-
-
 class Encoder(nn.Module, kw_only=True):
   """Position embedding, L stacked blocks and the final LayerNorm.
 
-  Attributes are those of ViT.
+  The attributes are those of `ViT`; `block` has the fields of `EncoderBlock`
+  that it does not set itself, and `final_norm` turns the LayerNorm on.
   """
 
   depth: int
@@ -209,7 +256,7 @@ class Encoder(nn.Module, kw_only=True):
     )
     drop_rates = None
     if train and self.stochastic_depth:
-      # From zero in the first block (Huang et al., 2016, arXiv 1603.09382).
+      # From zero in the first block, as Huang et al. have it.
       first = 0.0 if self.depth > 1 else self.stochastic_depth
       drop_rates = jnp.linspace(first, self.stochastic_depth, self.depth)
     own = self.position if self.position_at == "every_layer" else None
@@ -234,8 +281,13 @@ class Encoder(nn.Module, kw_only=True):
   def _add_positions(
     self, x: Float[Array, "B N D"], layout: Layout, train: bool
   ) -> tuple[Float[Array, "B n D"], Positions]:
-    """Adds what is added once, drops patches, collects what blocks need."""
-    width, added, angles, places, index = x.shape[-1], None, None, None, None
+    """Adds the position embedding of the input, and drops patches.
+
+    Returns:
+      The tokens, and the position inputs of the blocks.
+    """
+    width = x.shape[-1]
+    added = angles = position_ids = index = None
     if self.position in ADDED and self.position_at != "every_layer":
       added = PositionEmbedding(
         self.position, layout, width, name="posembed_input"
@@ -243,15 +295,15 @@ class Encoder(nn.Module, kw_only=True):
       if self.position_at == "input":
         x, added = x + added.astype(x.dtype), None
     elif self.position == "rope":
-      angles = get_rotation(layout, width // self.block["num_heads"])
+      angles = make_rotation_angles(layout, width // self.block["num_heads"])
     elif self.position == "relative":
-      places = get_places(layout)
+      position_ids = make_position_ids(layout)
     if train and self.patch_dropout:
       key = self.make_rng("dropout")
       index = sample_tokens(key, x.shape[0], layout, self.patch_dropout)
       x = constrain(take_tokens(x, index), "B N D")
-      added, angles, places = (
+      added, angles, position_ids = (
         None if table is None else take_tokens(table, index)
-        for table in (added, angles, places)
+        for table in (added, angles, position_ids)
       )
-    return x, Positions(added, angles, places, index)
+    return x, Positions(added, angles, position_ids, index)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""From tokens to a representation, and from that to logits."""
+"""Heads: attention pooling of tokens, and the linear layer to logits."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vit_jax.models.attention import MultiHeadDotProductAttention
-from vit_jax.models.mlp import MlpBlock
+from vit_jax.models.encoder import MlpBlock
 
 
 class MAPHead(nn.Module):
@@ -24,7 +24,7 @@ class MAPHead(nn.Module):
     num_heads: K.
     gelu: "tanh" or "exact".
     layer_norm_eps: epsilon of the LayerNorm.
-    dtype: of activations.
+    dtype: dtype of activations.
   """
 
   mlp_dim: int
@@ -49,14 +49,14 @@ class MAPHead(nn.Module):
 
 
 def make_head(num_classes: int, bias: float) -> Callable:
-  """The linear layer [B R] -> [B Y] that every model ends in, in float32.
+  """Makes the float32 linear layer [B R] -> [B Y] at the end of every model.
 
-  Its kernel starts at zero (ViT paper, section 3.2), so a new head says the
-  same of every image: its bias.
+  Its kernel starts at zero (ViT paper, section 3.2), so the first logits are
+  the bias.
 
   Args:
-    num_classes: Y; for 0 the representation itself comes out.
-    bias: initial value of every logit.
+    num_classes: Y; 0 makes a function that returns the representation.
+    bias: initial value of every bias.
   """
   if not num_classes:
     return lambda x: x.astype(jnp.float32)

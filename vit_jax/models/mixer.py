@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from vit_jax.config import Count, Positive, check_image_size, raise_all
 from vit_jax.models.convolution import convolve
+from vit_jax.models.encoder import MlpBlock
 from vit_jax.models.heads import make_head
-from vit_jax.models.mlp import MlpBlock
 from vit_jax.sharding import constrain
 
 
@@ -46,10 +46,10 @@ class MixerBlock(nn.Module):
 
 
 class MlpMixer(nn.Module, kw_only=True):
-  """Images in, logits out.
+  """An MLP-Mixer: images -> logits.
 
   Attributes:
-    num_classes: Y; 0 is without a head, the representation comes out.
+    num_classes: Y; 0 leaves out the head and returns the representation.
     patch_size: P, in pixels.
     width: D.
     depth: L.
@@ -58,8 +58,8 @@ class MlpMixer(nn.Module, kw_only=True):
     gelu: "tanh" as in the authors' JAX code, "exact" (erf) as in PyTorch.
     layer_norm_eps: epsilon of every LayerNorm.
     head_bias: initial bias of the head.
-    unroll: how many blocks an iteration of the scan holds.
-    dtype: of activations; parameters, statistics and logits are float32.
+    unroll: number of blocks per iteration of the scan over blocks.
+    dtype: dtype of activations; parameters, statistics and logits are float32.
   """
 
   num_classes: int
@@ -102,8 +102,8 @@ class MlpMixer(nn.Module, kw_only=True):
     )
     self.head = make_head(self.num_classes, self.head_bias)
 
-  def get_errors(self, height: int, width: int) -> list[str]:
-    """What is wrong with this model for images of `height` by `width` px."""
+  def find_errors(self, height: int, width: int) -> list[str]:
+    """Problems of this model with images of `height` by `width` pixels."""
     return check_image_size(height, width, self.patch_size)
 
   def __call__(
@@ -116,15 +116,15 @@ class MlpMixer(nn.Module, kw_only=True):
     """Images of values in [-1, 1] -> float32 logits.
 
     Args:
-      image: H and W must be those of `init`, for an MLP runs over the tokens.
-      train: changes nothing.
-      intermediates: whether to return, beside the logits, a dictionary of
-        `residual` [L B N D], every block's output, and `pre_logits` [B R].
+      image: H and W must be those of `init`, as an MLP runs over the tokens.
+      train: has no effect.
+      intermediates: also return a dictionary of `residual` [L B N D], every
+        block's output, and `pre_logits` [B R].
 
     Raises:
-      ConfigError: as `get_errors`.
+      ConfigError: for the problems that `find_errors` finds.
     """
-    raise_all(self.get_errors(*image.shape[1:3]))
+    raise_all(self.find_errors(*image.shape[1:3]))
     x = self.stem(image)  # [B h w D]
     batch, rows, columns, width = x.shape
     x = constrain(x.reshape(batch, rows * columns, width), "B N D")

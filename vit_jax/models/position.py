@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# Kinds that are vectors added to tokens; the others act within attention.
+# Embeddings that are added to the tokens; the others act within attention.
 ADDED = ("learned_1d", "learned_2d", "sincos_2d")
 
 SINCOS_PERIOD = 10_000.0
@@ -24,12 +24,12 @@ ROPE_PERIOD = 100.0
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """Where the tokens of a sequence come from.
+  """The tokens of a sequence: class token, registers, patches, in this order.
 
   Attributes:
-    grid: (h, w) of the patches.
+    grid: (h, w), rows and columns of patches.
     class_tokens: 0 or 1.
-    registers: how many.
+    registers: number of registers.
   """
 
   grid: tuple[int, int]
@@ -38,29 +38,29 @@ class Layout:
 
   @property
   def prefix(self) -> int:
-    """How many tokens come before the patches."""
+    """Number of tokens before the patches."""
     return self.class_tokens + self.registers
 
   @property
-  def places(self) -> int:
-    """How many tokens have a place in the 1-D order: all but registers."""
+  def num_positions(self) -> int:
+    """Number of positions in the 1-D order: of all tokens but registers."""
     return self.class_tokens + math.prod(self.grid)
 
   @property
   def tokens(self) -> int:
-    """N."""
+    """N, the number of tokens."""
     return self.prefix + math.prod(self.grid)
 
 
 class PositionEmbedding(nn.Module):
-  """A vector for every token, to be added to it.
+  """Position vectors that are added to the tokens, zero for registers.
 
   Attributes:
-    kind: "learned_1d", one vector a token in raster order, that of the class
-      token first; "learned_2d", one of D/2 a column beside one of D/2 a row;
-      "sincos_2d", fixed sines and cosines of column and row (Beyer et al.,
-      2022, arXiv 2205.01580). In two dimensions the class token's is zero.
-    layout: of the tokens.
+    kind: "learned_1d" has a vector for the class token and each patch in raster
+      order; "learned_2d" concatenates one of D/2 for the column and one of D/2
+      for the row; "sincos_2d" does so with fixed sines and cosines (Beyer et
+      al., 2022, arXiv 2205.01580). In 2-D the class token's vector is zero.
+    layout: the tokens of the sequence.
     width: D.
   """
 
@@ -73,9 +73,9 @@ class PositionEmbedding(nn.Module):
     rows, columns = self.layout.grid
     normal = nn.initializers.normal(0.02)
     if self.kind == "learned_1d":
-      shape = (1, self.layout.places, self.width)
-      placed = self.param("pos_embedding", normal, shape)
-      cls, patches = jnp.split(placed, [self.layout.class_tokens], axis=1)
+      shape = (1, self.layout.num_positions, self.width)
+      embedding = self.param("pos_embedding", normal, shape)
+      cls, patches = jnp.split(embedding, [self.layout.class_tokens], axis=1)
     else:
       cls = jnp.zeros((1, self.layout.class_tokens, self.width))
       if self.kind == "learned_2d":
@@ -83,8 +83,8 @@ class PositionEmbedding(nn.Module):
         x = self.param("x_embedding", normal, (columns, half))
         y = self.param("y_embedding", normal, (rows, half))
       else:
-        x = get_sincos(columns, self.width // 2)
-        y = get_sincos(rows, self.width // 2)
+        x = make_sincos(columns, self.width // 2)
+        y = make_sincos(rows, self.width // 2)
       patches = join_axes(x, y)[None]
     registers = jnp.zeros((1, self.layout.registers, self.width))
     return jnp.concatenate([cls, registers, patches], axis=1)
@@ -93,14 +93,14 @@ class PositionEmbedding(nn.Module):
 def join_axes(
   x: Float[Array, "w E"], y: Float[Array, "h E"]
 ) -> Float[Array, "N D"]:
-  """A vector a column beside a vector a row, for every cell in raster order."""
+  """Concatenates column and row vectors for every cell in raster order."""
   shape = (y.shape[0], x.shape[0], x.shape[1])
   x, y = jnp.broadcast_to(x[None], shape), jnp.broadcast_to(y[:, None], shape)
   return jnp.concatenate([x, y], axis=-1).reshape(-1, 2 * shape[-1])
 
 
-def get_sincos(length: int, features: int) -> Float[Array, "N E"]:
-  """Sines, then cosines, of places 0 to N - 1 at E/2 frequencies.
+def make_sincos(length: int, features: int) -> Float[Array, "N E"]:
+  """Sines, then cosines, of positions 0 to N - 1 at E/2 frequencies.
 
   The longest period is 2 pi times 10,000, the shortest 2 pi.
   """
@@ -111,12 +111,14 @@ def get_sincos(length: int, features: int) -> Float[Array, "N E"]:
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def get_rotation(layout: Layout, head_size: int) -> Float[Array, "1 N C2"]:
-  """Angles of the axial rotary embedding, in radians; C2 is C/2.
+def make_rotation_angles(
+  layout: Layout, head_size: int
+) -> Float[Array, "1 N C2"]:
+  """Angles of the axial rotary embedding (RoPE), in radians; C2 is C/2.
 
-  The first half of the pairs of features turns with the column, the second
-  with the row, in patches (Heo et al., 2024, arXiv 2403.13298, section 3.1).
-  The class token and registers are not turned.
+  The first half of the feature pairs rotates with the column, the second with
+  the row, both counted in patches (Heo et al., 2024, arXiv 2403.13298, section
+  3.1). The class token and registers are not rotated.
   """
   rows, columns = layout.grid
   count = head_size // 4
@@ -132,38 +134,39 @@ def get_rotation(layout: Layout, head_size: int) -> Float[Array, "1 N C2"]:
 def rotate(
   x: Float[Array, "B N K C"], angles: Float[Array, "_ N C2"]
 ) -> Float[Array, "B N K C"]:
-  """Turns the pairs (feature i, feature i + C/2) by their token's angles."""
+  """Rotates the pairs (feature i, feature i + C/2) by their token's angles."""
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
-  turned = [first * cos - second * sin, second * cos + first * sin]
-  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+  rotated = [first * cos - second * sin, second * cos + first * sin]
+  return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
 
 
-def get_places(layout: Layout) -> Int[Array, "1 N"]:
-  """Each token's place in the 1-D order; -1 for registers."""
-  cls, patches = jnp.split(jnp.arange(layout.places), [layout.class_tokens])
+def make_position_ids(layout: Layout) -> Int[Array, "1 N"]:
+  """Each token's position in the 1-D order; -1 for registers."""
+  ids = jnp.arange(layout.num_positions)
+  cls, patches = jnp.split(ids, [layout.class_tokens])
   registers = jnp.full((layout.registers,), -1, cls.dtype)
   return jnp.concatenate([cls, registers, patches])[None]
 
 
 class RelativePositionBias(nn.Module):
-  """Logits of every query for the offset of every key (appendix D.4).
+  """Relative position embedding as a bias on attention logits (appendix D.4).
 
   An embedding of each offset p_q - p_k in the 1-D order acts as one more key;
-  its logits are added to those of the content before the softmax. A pair with
-  a register in it gets zero.
+  its logits are added to those of the content before the softmax. The bias of
+  pairs with a register is zero.
 
   Attributes:
-    places: how many places the 1-D order has.
+    num_positions: number of positions in the 1-D order.
   """
 
-  places: int
+  num_positions: int
 
   @nn.compact
   def __call__(
-    self, query: Float[Array, "B N K C"], places: Int[Array, "_ N"]
+    self, query: Float[Array, "B N K C"], position_ids: Int[Array, "_ N"]
   ) -> Float[Array, "B K N N"]:
-    offsets = 2 * self.places - 1
+    offsets = 2 * self.num_positions - 1
     embedding = self.param(
       "embedding", nn.initializers.normal(0.02), (offsets, *query.shape[2:])
     )
@@ -174,15 +177,17 @@ class RelativePositionBias(nn.Module):
       embedding.astype(query.dtype),
       preferred_element_type=jnp.float32,
     )
-    q, k = places[:, :, None], places[:, None, :]
-    # One offset more, whose logit is zero, for pairs without an offset.
+    q, k = position_ids[:, :, None], position_ids[:, None, :]
+    # One more offset, whose logit is zero, for pairs with a register.
     logits = jnp.pad(logits, ((0, 0), (0, 0), (0, 0), (0, 1)))
-    offset = jnp.where((q < 0) | (k < 0), offsets, q - k + self.places - 1)
+    offset = jnp.where(
+      (q < 0) | (k < 0), offsets, q - k + self.num_positions - 1
+    )
     return jnp.take_along_axis(logits, offset[:, None], axis=-1)
 
 
 def take_tokens(x: Array, index: Int[Array, "B n"] | None) -> Array:
-  """Some tokens of an array [B N ...] or [1 N ...]; all if `index` is None."""
+  """Takes tokens of an array [B N ...] or [1 N ...]; all if `index` is None."""
   if index is None:
     return x
   index = index.reshape(*index.shape, *(1,) * (x.ndim - 2))
@@ -192,10 +197,16 @@ def take_tokens(x: Array, index: Int[Array, "B n"] | None) -> Array:
 def sample_tokens(
   key: jax.Array, batch: int, layout: Layout, rate: float
 ) -> Int[Array, "B n"]:
-  """Which tokens each example keeps, in order, when patches are dropped.
+  """Samples the tokens that each example keeps under patch dropout.
 
-  Every example keeps the same number of patches, at least one, and all tokens
-  before them (Liu et al., 2023, arXiv 2208.07220).
+  Every example keeps the same number of patches, at least one, in order, and
+  all tokens before them (Liu et al., 2023, arXiv 2208.07220).
+
+  Args:
+    key: random key.
+    batch: B.
+    layout: the tokens of the sequence.
+    rate: share of patches that is dropped.
   """
   patches = math.prod(layout.grid)
   kept = max(1, round(patches * (1 - rate)))

@@ -25,19 +25,19 @@ GROUPS = 32
 
 
 class StdConv(nn.Module):
-  """A convolution whose kernel is standardised over H, W and input channels.
+  """A convolution with weight standardisation over H, W and input channels.
 
   (Qiao et al., 2019, arXiv 1903.10520.)
 
   Attributes:
-    features: output channels.
-    size: of the square kernel.
-    stride: of both axes.
-    padding: "SAME" as in the hybrids, or "FIXED": as much on all sides whatever
-      the stride, as in BiT.
-    eps: added to the standard deviation, or to the variance.
-    eps_in: which of them, "std" or "variance".
-    dtype: of the computation; the kernel is standardised in float32.
+    features: number of output channels.
+    size: side of the square kernel.
+    stride: stride along both axes.
+    padding: "SAME" as in the hybrids, or "FIXED", which does not depend on the
+      stride, as in BiT.
+    eps: epsilon of the standardisation.
+    eps_in: what it is added to, the "std" or the "variance".
+    dtype: dtype of the convolution; the kernel is standardised in float32.
   """
 
   features: int
@@ -74,11 +74,10 @@ class Unit(nn.Module):
 
   Attributes:
     width: channels of the middle; four times as many come out.
-    stride: of the 3x3 convolution.
-    group_norm_eps: of the normalisations.
-    std_conv_eps: of the convolutions.
-    std_conv_eps_in: where it is added.
-    dtype: of activations.
+    stride: stride of the 3x3 convolution.
+    group_norm_eps: epsilon of the normalisations.
+    std_conv_eps, std_conv_eps_in: `eps` and `eps_in` of the convolutions.
+    dtype: dtype of activations.
   """
 
   width: int
@@ -124,10 +123,10 @@ class Stage(nn.Module):
   """Units at one resolution; the first may halve it.
 
   Attributes:
-    units: how many.
-    width: channels of their middles.
-    stride: of the first unit.
-    unit_fields: what every unit has besides.
+    units: number of units.
+    width: `width` of every unit.
+    stride: stride of the first unit; the others have 1.
+    unit_fields: the remaining fields of every unit.
   """
 
   units: int
@@ -147,15 +146,14 @@ class PreNormConv(nn.Module):
   """A third of a BiT unit: norm, activation, convolution, in this order.
 
   Attributes:
-    features: output channels.
-    size: of the kernel.
-    stride: of the convolution.
-    projection: channels that a second, 1x1, convolution maps the activations
-      to; None if there is none.
-    group_norm_eps: of the normalisation.
-    std_conv_eps: of the convolutions.
-    std_conv_eps_in: where it is added.
-    dtype: of activations.
+    features: number of output channels.
+    size: side of the square kernel.
+    stride: stride of the convolution.
+    projection: (channels, stride) of a second, 1x1, convolution of the same
+      activations; None for no second one.
+    group_norm_eps: epsilon of the normalisation.
+    std_conv_eps, std_conv_eps_in: `eps` and `eps_in` of the convolutions.
+    dtype: dtype of activations.
   """
 
   features: int
@@ -195,7 +193,7 @@ class PreNormConv(nn.Module):
 
 
 class Projection(nn.Module):
-  """The 1x1 convolution on the short cut of a BiT unit."""
+  """The 1x1 convolution on the shortcut of a BiT unit."""
 
   features: int
   stride: int
@@ -209,7 +207,7 @@ class Projection(nn.Module):
 
 
 class PreNormUnit(nn.Module):
-  """A bottleneck of BiT (arXiv 1912.11370, section 3.1)."""
+  """A bottleneck unit of BiT (arXiv 1912.11370, section 3.1)."""
 
   width: int
   stride: int
@@ -231,7 +229,7 @@ class PreNormUnit(nn.Module):
 
 
 class PreNormStage(nn.Module):
-  """Units of BiT at one resolution."""
+  """BiT units at one resolution."""
 
   units: int
   width: int
@@ -261,17 +259,17 @@ class RootBlock(nn.Module):
 
 
 class ResNet(nn.Module, kw_only=True):
-  """A BiT ResNet: images in, logits out.
+  """A BiT ResNet: images -> logits.
 
   Attributes:
-    num_classes: Y; 0 is without a head, the representation comes out.
-    stages: units of each of the four stages.
-    width_factor: widens every layer, the x3 of R50x3.
+    num_classes: Y; 0 leaves out the head and returns the representation.
+    stages: number of units in each of the four stages.
+    width_factor: factor on the width of every layer, 3 in R50x3.
     head_bias: initial bias of the head.
     group_norm_eps: epsilon of every GroupNorm.
-    std_conv_eps: added to the standard deviation of every kernel.
-    std_conv_eps_in: "std", or "variance": added to the variance instead.
-    dtype: of activations; parameters, statistics and logits are float32.
+    std_conv_eps: epsilon of the standardisation of every kernel.
+    std_conv_eps_in: what it is added to, the "std" or the "variance".
+    dtype: dtype of activations; parameters, statistics and logits are float32.
   """
 
   num_classes: int
@@ -307,8 +305,8 @@ class ResNet(nn.Module, kw_only=True):
     )
     self.head = make_head(self.num_classes, self.head_bias)
 
-  def get_errors(self, height: int, width: int) -> list[str]:
-    """What is wrong with this model for images of `height` by `width` px."""
+  def find_errors(self, height: int, width: int) -> list[str]:
+    """Problems of this model with images of this size: none."""
     del height, width
     return []
 
@@ -322,17 +320,16 @@ class ResNet(nn.Module, kw_only=True):
     """Images of values in [-1, 1] -> float32 logits.
 
     Args:
-      image: of any height and width.
-      train: changes nothing.
-      intermediates: whether to return, beside the logits, a dictionary of
-        `block1` and so on [B h w D], the output of every stage, and
-        `pre_logits` [B R].
+      image: images of any height and width.
+      train: has no effect.
+      intermediates: also return a dictionary of `block1` and so on [B h w D],
+        the output of every stage, and `pre_logits` [B R].
     """
     del train
     found = {}
     x = self.root_block(image)
     border = ((0, 0), (1, 1), (1, 1), (0, 0))
-    # The border of zeros counts: what is pooled is not yet rectified.
+    # The border of zeros matters: the pooled values may be negative.
     x = nn.max_pool(jnp.pad(x, border), (3, 3), strides=(2, 2))
     for name in (f"block{i + 1}" for i in range(len(self.stages))):
       x = found[name] = getattr(self, name)(x)
@@ -345,10 +342,11 @@ class ResNet(nn.Module, kw_only=True):
 def make_stem(
   stages: Sequence[int], **unit_fields: Any
 ) -> dict[str, nn.Module]:
-  """The hybrids' stem as modules by the authors' names, in order.
+  """Makes the stem of the hybrids, as modules by the authors' names, in order.
 
   Args:
-    stages: units of each stage; () is the first convolution and pooling alone.
+    stages: number of units in each stage; () is the first convolution and
+      pooling only.
     **unit_fields: group_norm_eps, std_conv_eps, std_conv_eps_in and dtype.
   """
   eps, dtype = unit_fields["group_norm_eps"], unit_fields["dtype"]
@@ -372,7 +370,7 @@ def make_stem(
 def apply_stem(
   modules: Sequence[nn.Module], image: Float[Array, "B H W c"]
 ) -> Float[Array, "B h w D"]:
-  """Images -> the feature map that a hybrid's patches are cut from."""
+  """Images -> the feature map of which a hybrid's patches are made."""
   conv_root, gn_root, *blocks = modules
   x = nn.relu(gn_root(conv_root(image)))
   x = nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")

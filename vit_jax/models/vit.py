@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Vision Transformer (Dosovitskiy et al., 2021, arXiv 2010.11929).
 
-Parameter paths are those of the authors' checkpoints, except that the blocks
-are stacked under `Transformer/encoderblock` with a leading L.
+Parameter paths are those of the authors' checkpoints, except that blocks are
+stacked under `Transformer/encoderblock` with a leading L.
 """
 
 from typing import Literal
@@ -21,63 +21,66 @@ from vit_jax.config import (
   check_multiple,
   raise_all,
 )
+from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.models.convolution import convolve
 from vit_jax.models.encoder import Encoder
 from vit_jax.models.heads import MAPHead, make_head
-from vit_jax.models.kernels import KERNELS
 from vit_jax.models.position import Layout
 from vit_jax.models.resnet import apply_stem, make_stem
 from vit_jax.sharding import constrain
 
 
 class ViT(nn.Module, kw_only=True):
-  """Images in, logits out.
+  """A Vision Transformer: images -> logits.
 
   Attributes:
-    num_classes: Y; 0 is without a head, the representation comes out.
+    num_classes: Y; 0 leaves out the head and returns the representation.
     patch_size: P, in pixels; with a stem, in cells of its feature map.
-    stem: None, or the units of each stage of a hybrid's ResNet; () is its first
-      convolution and pooling alone.
+    stem: for a hybrid, the number of units in each stage of its ResNet; () is
+      the first convolution and pooling only. None for no stem.
     width: D.
     depth: L.
     mlp_dim: M.
     num_heads: K.
-    pool: "token" reads the class token, "gap" the mean of the patch tokens,
-      "map" an attention pooling of them; the latter two have no class token.
+    pool: representation that the head reads: "token" is the class token, "gap"
+      the mean of the patch tokens, "map" attention pooling of them. The latter
+      two have no class token.
     representation_size: R, the width of the pre-training head's tanh layer
       (section 3.2); None for the linear head of fine-tuning.
-    position: "learned_1d" as in the paper, or another of appendix D.4: "none",
-      "learned_2d", "relative"; or "sincos_2d" or "rope", which are fixed.
-    position_at: where a learned position is added (table 8): "input" once,
-      "every_layer" to the input of every block, "shared" the same.
-    registers: learned tokens beside the patches, read by nobody (Darcet et
+    position: position embedding: "learned_1d" as in the paper; "none",
+      "learned_2d" or "relative" of its appendix D.4; or "sincos_2d" or "rope",
+      which are fixed.
+    position_at: where a learned embedding is added (table 8): "input" to the
+      first block's input, "every_layer" one of its own to each block's input,
+      "shared" the same one to each.
+    registers: number of learned tokens that the head does not read (Darcet et
       al., 2024, arXiv 2309.16588).
-    dropout: rate after every dense layer but query, key and value, and after
+    dropout: rate after every dense layer except query, key and value, and after
       the position embedding (appendix B.1).
-    stochastic_depth: rate at which the last block's branches are left out for
-      an example in training; rises linearly from 0 in the first.
-    patch_dropout: share of the patches that is left out in training.
-    layer_scale: initial factor on every branch, learned a channel; None is
-      without.
-    qk_norm: a LayerNorm over C of queries and keys.
-    swiglu: SwiGLU in the MLPs, with a third matrix; take 2/3 of M for the same
-      size.
-    fc_norm: the final LayerNorm after pooling instead of before it.
+    stochastic_depth: rate at which the branches of the last block are dropped
+      for an example in training; rises linearly from 0 in the first block.
+    patch_dropout: share of the patches that is dropped in training.
+    layer_scale: initial value of a learned factor per channel on every branch;
+      None for no factor.
+    qk_norm: applies a LayerNorm over C to queries and keys.
+    swiglu: SwiGLU in the MLPs, with a third matrix; with 2/3 of M an MLP has as
+      many parameters as without.
+    fc_norm: applies the final LayerNorm after pooling instead of before it.
     gelu: "tanh" as in the authors' JAX code, "exact" (erf) as in PyTorch.
     layer_norm_eps: epsilon of every LayerNorm.
     group_norm_eps: epsilon of every GroupNorm of the stem.
-    std_conv_eps: added to the standard deviation of the stem's kernels.
-    std_conv_eps_in: "std", or "variance": added to the variance instead.
+    std_conv_eps: epsilon of the standardisation of the stem's kernels.
+    std_conv_eps_in: what it is added to, the "std" or the "variance".
     head_bias: initial bias of the head; -10 with the sigmoid loss.
-    remat: what the backward pass recomputes: "none", all but matrix products
-      ("dots"), or "full" blocks; "offload" is "full" with what is kept, every
-      block's input, in the memory of the host.
-    unroll: how many blocks an iteration of the scan holds; `depth` is a fully
-      unrolled encoder, faster to run and slower to compile.
-    attention: "xla"; "flash", a TPU's kernel, or "cudnn", a GPU's, which need
-      no memory for the weights; "auto" is what `choose_attention` says, and
-      XLA where nobody asks it. Intermediates are always of XLA.
-    dtype: of activations; parameters, softmax, statistics and logits are
+    remat: what the backward pass recomputes: "none"; "dots", everything except
+      matrix products; "full", whole blocks, so that only their inputs are kept;
+      "offload", the same with these inputs in the memory of the host.
+    unroll: number of blocks per iteration of the scan over blocks; `depth`
+      unrolls all, which is faster to run and slower to compile.
+    attention: "xla"; "flash" for TPUs or "cudnn" for GPUs, kernels that need no
+      memory for the attention weights; or "auto", for which a run chooses one
+      (`choose_attention`), and "xla" elsewhere. Intermediates always use "xla".
+    dtype: dtype of activations; parameters, softmax, statistics and logits are
       float32.
   """
 
@@ -180,13 +183,13 @@ class ViT(nn.Module, kw_only=True):
 
   @property
   def stride(self) -> int:
-    """Pixels from a patch to the next."""
+    """Pixels from one patch to the next."""
     if self.stem is None:
       return self.patch_size
     return self.patch_size * 4 * 2 ** max(0, len(self.stem) - 1)
 
-  def get_errors(self, height: int, width: int) -> list[str]:
-    """What is wrong with this model for images of `height` by `width` px."""
+  def find_errors(self, height: int, width: int) -> list[str]:
+    """Problems of this model with images of `height` by `width` pixels."""
     heads = self.num_heads
     errors = check_image_size(height, width, self.stride) + check_multiple(
       "model.width", self.width, heads, "model.num_heads"
@@ -197,38 +200,39 @@ class ViT(nn.Module, kw_only=True):
       "rope": ("width / num_heads", self.width // heads, 4),
     }
     if self.position in needs:
-      what, value, divisor = needs[self.position]
+      name, value, divisor = needs[self.position]
       errors += check_multiple(
-        f"model.{what}", value, divisor, f"for model.position={self.position!r}"
+        f"model.{name}", value, divisor, f"for model.position={self.position!r}"
       )
     learned = self.position in ("learned_1d", "learned_2d")
     if self.position_at != "input" and not learned:
       errors.append(
-        f"model.position_at={self.position_at!r} is for learned positions: "
-        f"model.position={self.position!r} takes 'input'"
+        f"model.position_at={self.position_at!r} needs model.position="
+        f"'learned_1d' or 'learned_2d', not {self.position!r}: set it to "
+        f"'input'"
       )
     if self.attention in KERNELS and self.position == "relative":
       errors.append(
-        f"model.attention={self.attention!r} adds no bias, and "
-        f"model.position='relative' is one: take 'xla'"
+        f"model.attention={self.attention!r} cannot add the bias of "
+        f"model.position='relative': set it to 'xla'"
       )
     size = self.width // heads
     small = self.dtype == "bfloat16" and size % 8 == 0 and size <= 128
     if self.attention == "cudnn" and not small:
       errors.append(
-        f"model.attention='cudnn' takes model.dtype='bfloat16' and heads of a "
-        f"multiple of 8 up to 128, and these are {self.dtype} of {size}: take "
-        f"'xla'"
+        f"model.attention='cudnn' needs model.dtype='bfloat16' and a head size "
+        f"(model.width / model.num_heads) that is a multiple of 8 up to 128, "
+        f"not {self.dtype} and {size}: set it to 'xla'"
       )
     return errors
 
-  def get_layout(self, height: int, width: int) -> Layout:
-    """Where the tokens of an image of so many pixels come from."""
+  def make_layout(self, height: int, width: int) -> Layout:
+    """The tokens of an image of `height` by `width` pixels."""
     grid = (height // self.stride, width // self.stride)
     return Layout(grid, int(self.pool == "token"), self.registers)
 
   def embed(self, image: Float[Array, "B H W c"]) -> Float[Array, "B N D"]:
-    """Class token if there is one, registers, and patches in raster order."""
+    """Embeds an image: class token, registers, patches in raster order."""
     x = image
     if self.stem is not None:
       blocks = [f"block{i + 1}" for i in range(len(self.stem))]
@@ -244,31 +248,8 @@ class ViT(nn.Module, kw_only=True):
     ]
     return constrain(jnp.concatenate([*tokens, x], axis=1), "B N D")
 
-  def encode(
-    self,
-    x: Float[Array, "B N D"],
-    layout: Layout,
-    *,
-    train: bool = False,
-    intermediates: bool = False,
-  ) -> tuple[Float[Array, "B n D"], dict[str, Array]]:
-    """The encoder's output tokens, in training those that are not dropped.
-
-    Args:
-      x: from `embed`.
-      layout: of its tokens, from `get_layout`.
-      train: turns everything random on; needs the "dropout" key.
-      intermediates: whether to return what the blocks computed.
-
-    Returns:
-      The tokens, and if asked `embedded` [B N D], which enters the first block,
-      and of every block `residual` [L B N D], its output, and `attention`
-      [L B K N N], its weights.
-    """
-    return self.Transformer(x, layout, train, intermediates)
-
   def represent(self, x: Float[Array, "B N D"]) -> Float[Array, "B R"]:
-    """Encoder output -> the representation that the head reads."""
+    """Pools the encoder's output to the representation that the head reads."""
     patches = x[:, int(self.pool == "token") + self.registers :]
     if self.pool == "token":
       x = x[:, 0]
@@ -292,24 +273,28 @@ class ViT(nn.Module, kw_only=True):
     """Images of values in [-1, 1] -> float32 logits.
 
     Args:
-      image: H and W must be multiples of the patch size.
-      train: turns dropout and the like on; needs the "dropout" key.
-      intermediates: whether to return what lies between as well.
+      image: H and W must be multiples of `stride`.
+      train: turns on dropout, stochastic depth and patch dropout; needs the
+        random key "dropout".
+      intermediates: also return the arrays in between.
 
     Returns:
-      The logits; if intermediates are asked for, beside a dictionary of those
-      of `encode`, `encoded` [B N D] and `pre_logits` [B R].
+      The logits. With intermediates (logits, found), where `found` has
+      `embedded` [B N D], the first block's input; `residual` [L B N D] and
+      `attention` [L B K N N], every block's output and attention weights;
+      `encoded` [B n D], the encoder's output, and `pre_logits` [B R], the
+      head's input. In training with patch dropout, N is the n tokens kept.
 
     Raises:
-      ConfigError: as `get_errors`.
+      ConfigError: for the problems that `find_errors` finds.
     """
-    raise_all(self.get_errors(*image.shape[1:3]))
-    layout = self.get_layout(*image.shape[1:3])
-    encoded, found = self.encode(
-      self.embed(image), layout, train=train, intermediates=intermediates
+    raise_all(self.find_errors(*image.shape[1:3]))
+    layout = self.make_layout(*image.shape[1:3])
+    tokens, found = self.Transformer(
+      self.embed(image), layout, train, intermediates
     )
-    representation = self.represent(encoded)
+    representation = self.represent(tokens)
     logits = constrain(self.head(representation), "B Y")
     if not intermediates:
       return logits
-    return logits, found | {"encoded": encoded, "pre_logits": representation}
+    return logits, found | {"encoded": tokens, "pre_logits": representation}

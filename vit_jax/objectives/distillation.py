@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Distillation: a student learns what a trained teacher says of its images.
+"""Distillation: a student learns to predict what a trained teacher predicts.
 
 "Soft" is the function matching of "Knowledge distillation: A good teacher is
 patient and consistent" (Beyer et al., 2022, arXiv 2106.05237), "hard" that of
@@ -21,20 +21,20 @@ from vit_jax.config import Positive, Rate, Share, raise_all
 from vit_jax.objectives.supervised import Supervised
 from vit_jax.sharding import constrain
 
-# The teacher's share of the loss where a config does not say: the first paper
-# uses no labels (section 2), DeiT both alike (equation 3).
+# The default weight of the teacher's loss: Beyer et al. use no labels (section
+# 2), DeiT weighs both alike (equation 3).
 ALPHA = {"soft": 1.0, "hard": 0.5}
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-  """A trained model, and how the images of a student become its own.
+  """A trained model, and how it pre-processes the images of a student.
 
   Attributes:
     model: images -> logits.
-    size: (H, W) that it was trained at.
-    mean: of its input, for values in [0, 1], a channel.
-    std: likewise.
+    size: (H, W) of the images that it was trained on, in pixels.
+    mean, std: statistics that normalise its input, one value per channel, of
+      pixel values in [0, 1].
   """
 
   model: nn.Module
@@ -42,23 +42,24 @@ class Teacher:
   mean: tuple[float, ...]
   std: tuple[float, ...]
 
-  def get_logits(
+  def compute_logits(
     self, variables: Any, image: Float[Array, "B H W c"]
   ) -> Float[Array, "B Y"]:
-    """What it says of the student's images, with dropout off.
+    """The teacher's logits for the student's images, with dropout off.
 
-    Of the same size and value range it sees the student's very pixels; else
-    they are resized, bilinearly, and normalised for it.
+    Images of another size are resized bilinearly, those of another value range
+    normalised; otherwise the teacher sees the student's pixels unchanged.
 
     Args:
-      variables: {"params": its parameters}; no gradient reaches them.
-      image: values in [-1, 1], augmented and mixed.
+      variables: {"params": the teacher's parameters}; they get no gradient.
+      image: augmented and mixed images, values in [-1, 1].
     """
     batch, *size, channels = image.shape
     if tuple(size) != self.size:
       shape = (batch, *self.size, channels)
       image = constrain(jax.image.resize(image, shape, "bilinear"), "B H W c")
-    # (x + 1) / 2 is in [0, 1]. Of a mean and std of 0.5, x is left to the bit.
+    # (x + 1) / 2 is in [0, 1]. A mean and std of 0.5 leave x as it is, bit by
+    # bit.
     mean, std = (
       np.asarray(values, np.float32).reshape(1, 1, 1, channels)
       for values in (self.mean, self.std)
@@ -74,8 +75,8 @@ def soft_loss(
 ) -> Float[Array, "B"]:
   """T^2 KL(teacher || student) between softmaxes at temperature T.
 
-  T^2 keeps the size of the gradient whatever T is (Hinton et al., 2015, arXiv
-  1503.02531, section 2), as in the code of Beyer et al.
+  T^2 keeps the size of the gradient independent of T (Hinton et al., 2015,
+  arXiv 1503.02531, section 2), as in the code of Beyer et al.
   """
   ours, theirs = (
     jax.nn.log_softmax(x / temperature, axis=-1) for x in (logits, teacher)
@@ -95,26 +96,26 @@ def hard_loss(
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-  """A student's distance to a frozen teacher, and to the labels if asked.
+  """Loss of a student against a frozen teacher and, with alpha < 1, the labels.
 
-  Both see the same pixels, after augmentation and mixing: the consistent
-  teacher of Beyer et al. (section 3.1). Evaluations are of the student alone,
-  on the labels.
+  Both models see the same pixels, after augmentation and mixing: the consistent
+  teacher of Beyer et al. (section 3.1). Evaluations measure the student alone,
+  against the labels.
 
   Attributes:
     model: the student, images -> logits.
-    reader: the teacher's model.
-    teacher: where the teacher is: a run, or any file of weights that is read
-      (`vit_jax.load`). Model, classes and input are what it says.
-    teacher_sha256: digest that the teacher's parameters must have (`get_digest`
-      of what it evaluates); None is any. A run records it, and goes on with no
-      other teacher.
+    reader: the teacher's model and pre-processing.
+    teacher: path of the teacher: a run's workdir, or weights in any format that
+      `vit_jax.load` reads, which also say its model, classes and input.
+    teacher_sha256: digest that the teacher's parameters must have
+      (`get_digest`); None for any. A run records it, and resumes only with the
+      same teacher.
     mode: "soft" for T^2 KL(teacher || student), "hard" for the cross-entropy
       against the teacher's most likely class.
     temperature: T of "soft"; 1 in the code of Beyer et al.
-    alpha: weight of that loss; 1 - alpha is the labels'. None is 1 for "soft"
-      (Beyer et al., section 2) and 0.5 for "hard" (DeiT, equation 3). DeiT's
-      soft distillation is alpha=0.1, temperature=3.
+    alpha: weight of the teacher's loss; that of the labels' is 1 - alpha. None
+      is 1 for "soft" (Beyer et al., section 2) and 0.5 for "hard" (DeiT,
+      equation 3). DeiT's soft distillation is alpha=0.1, temperature=3.
     label_smoothing: mass of the labels that is spread evenly over all classes.
   """
 
@@ -134,24 +135,25 @@ class Distillation:
     errors = []
     if self.mode == "hard" and self.temperature != 1:
       errors.append(
-        f"objective.temperature={self.temperature:g} changes nothing: the "
-        f"teacher's most likely class is the same at any; it is for "
-        f"objective.mode='soft'"
+        f"objective.temperature={self.temperature:g} has no effect with "
+        f"objective.mode='hard', which reads only the teacher's most likely "
+        f"class: leave it out, or set objective.mode='soft'"
       )
     if self.alpha == 1 and self.label_smoothing:
       errors.append(
-        f"objective.label_smoothing={self.label_smoothing:g} changes nothing: "
-        f"with objective.alpha=1 no label counts"
+        f"objective.label_smoothing={self.label_smoothing:g} has no effect "
+        f"with objective.alpha=1, which ignores the labels: leave it out, or "
+        f"set a smaller objective.alpha"
       )
     raise_all(errors)
 
   @property
   def labels(self) -> Supervised:
-    """The loss and the metrics on the labels."""
+    """The objective that gives loss and metrics against the labels."""
     return Supervised(self.model, label_smoothing=self.label_smoothing)
 
   def init_aux(self, params: Any, key: jax.Array) -> Any:
-    """The teacher is no part of the state, for no step changes it."""
+    """Nothing: the teacher is a frozen input, no part of the state."""
     del params, key
     return {}
 
@@ -166,43 +168,46 @@ class Distillation:
     """Mean loss of a batch, with its metrics.
 
     Args:
-      params: of the student.
-      aux: from `init_aux`, returned as it came.
-      batch: image float [B H W c], label, mask bool [B].
-      key: for the student's dropout.
-      teacher: variables of the teacher.
+      params: the student's parameters.
+      aux: from `init_aux`, returned unchanged.
+      batch: image float [B H W c], label (any form that `Supervised` takes),
+        mask bool [B].
+      key: random key of the student's dropout.
+      teacher: the frozen input, {"params": the teacher's parameters}.
 
     Returns:
-      The loss, and as metrics, beside it and the student's accuracy, the share
-      of images on which both find the same class most likely (agreement) and
-      the teacher's accuracy.
+      The loss and (metrics, aux). The metrics are (sum, count) pairs: loss; the
+      student's accuracy; agreement, the share of images whose most likely class
+      is the same for both models; and teacher_accuracy.
     """
     image, label, mask = (batch[name] for name in ("image", "label", "mask"))
     logits = self.model.apply(
       {"params": params}, image, train=True, rngs={"dropout": key}
     )
-    said = self.reader.get_logits(teacher, image)
+    teacher_logits = self.reader.compute_logits(teacher, image)
     if self.mode == "soft":
-      losses = soft_loss(logits, said, self.temperature)
+      losses = soft_loss(logits, teacher_logits, self.temperature)
     else:
-      losses = hard_loss(logits, said)
-    found = self.labels.get_metrics(logits, label, mask, self.label_smoothing)
-    teachers = self.labels.get_metrics(said, label, mask)
-    labelled, count = found["loss"]
+      losses = hard_loss(logits, teacher_logits)
+    on_labels = self.labels.compute_metrics(
+      logits, label, mask, self.label_smoothing
+    )
+    of_teacher = self.labels.compute_metrics(teacher_logits, label, mask)
+    label_loss, count = on_labels["loss"]
     total = self.alpha * jnp.where(mask, losses, 0).sum()
     if self.alpha < 1:
-      total += (1 - self.alpha) * labelled
-    same = jnp.argmax(logits, axis=-1) == jnp.argmax(said, axis=-1)
+      total += (1 - self.alpha) * label_loss
+    same = jnp.argmax(logits, axis=-1) == jnp.argmax(teacher_logits, axis=-1)
     metrics = {
       "loss": (total, count),
-      "accuracy": found["accuracy"],
+      "accuracy": on_labels["accuracy"],
       "agreement": ((same & mask).sum(dtype=jnp.float32), count),
-      "teacher_accuracy": teachers["accuracy"],
+      "teacher_accuracy": of_teacher["accuracy"],
     }
     return total / jnp.maximum(count, 1), (metrics, aux)
 
   def evaluate(
     self, params: Any, batch: dict[str, jax.Array]
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """The student's metrics on a batch, as of a supervised one."""
+    """The student's metrics of a batch against its labels, dropout off."""
     return self.labels.evaluate(params, batch)

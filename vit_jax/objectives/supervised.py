@@ -15,21 +15,24 @@ from vit_jax.config import Rate
 from vit_jax.sharding import constrain
 
 
-def get_targets(
+def make_targets(
   label: Int[Array, "B"] | Int[Array, "B s"] | Float[Array, "B Y"],
   num_classes: int,
 ) -> Float[Array, "B Y"]:
-  """Any form of label as one row of targets an example.
+  """Converts labels of any form to a row of targets per example.
 
-  An id is a one-hot row, several ids a many-hot one, in which an id that is
-  there twice counts once; -1 is no label.
+  Args:
+    label: a class id per example [B], which becomes a one-hot row; s ids per
+      example [B s], padded with -1, which become a many-hot row; or targets
+      [B Y], returned as they are.
+    num_classes: Y.
   """
   if jnp.issubdtype(label.dtype, jnp.floating):
     return label
   if label.ndim == 1:
     return jax.nn.one_hot(label, num_classes)
-  # Scattered, for a one-hot row a slot would be [B s Y]. What is no class goes
-  # beyond the last and is dropped; a negative index would count from the end.
+  # Scattered, because one-hot rows of all ids would be [B s Y]. An id that is
+  # no class goes beyond the last and is dropped: -1 would index the last class.
   ids = jnp.where((label >= 0) & (label < num_classes), label, num_classes)
 
   def scatter(ids):
@@ -41,7 +44,7 @@ def get_targets(
 def softmax_loss(
   logits: Float[Array, "B Y"], targets: Float[Array, "B Y"]
 ) -> Float[Array, "B"]:
-  """Cross-entropy of one distribution over the classes."""
+  """Cross-entropy of a distribution over the classes."""
   return optax.losses.softmax_cross_entropy(logits, targets)
 
 
@@ -50,7 +53,7 @@ def sigmoid_loss(
 ) -> Float[Array, "B"]:
   """Binary cross-entropies, summed over the classes.
 
-  Used for ImageNet-21k and JFT, whose images may show several classes.
+  For images that may show several classes, as those of ImageNet-21k and JFT.
   """
   return optax.losses.sigmoid_binary_cross_entropy(logits, targets).sum(axis=-1)
 
@@ -65,8 +68,8 @@ class Supervised:
   Attributes:
     model: images -> logits.
     cross_entropy: "softmax" or "sigmoid".
-    label_smoothing: mass that is spread evenly over all classes, in training;
-      the loss of an evaluation is that of the labels themselves.
+    label_smoothing: mass of the labels that is spread evenly over all classes,
+      in training only; evaluations measure the loss on the labels themselves.
   """
 
   model: nn.Module
@@ -79,7 +82,7 @@ class Supervised:
     del params, key
     return {}
 
-  def get_metrics(
+  def compute_metrics(
     self,
     logits: Float[Array, "B Y"],
     label: Int[Array, "B"] | Int[Array, "B s"] | Float[Array, "B Y"],
@@ -88,10 +91,16 @@ class Supervised:
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Loss and accuracy as (sum, count) over the examples that `mask` keeps.
 
-    With mixed labels the heaviest class is the right one; with several labels
-    any of them is.
+    A prediction is correct if it is the class of the largest target, as of
+    images mixed by mixup, or any of several labels.
+
+    Args:
+      logits: model output.
+      label: as of `make_targets`.
+      mask: examples that count.
+      smoothing: mass of the labels that is spread evenly over all classes.
     """
-    targets = get_targets(label, logits.shape[-1])
+    targets = make_targets(label, logits.shape[-1])
     smoothed = targets * (1 - smoothing) + smoothing / logits.shape[-1]
     losses = LOSSES[self.cross_entropy](logits, smoothed)
     top = jnp.argmax(logits, axis=-1)
@@ -109,15 +118,18 @@ class Supervised:
     """Mean loss of a batch, with its metrics.
 
     Args:
-      params: of the model.
-      aux: from `init_aux`, returned as it came.
-      batch: image float [B H W c], label, mask bool [B].
-      key: for dropout.
+      params: parameters of the model.
+      aux: from `init_aux`, returned unchanged.
+      batch: image float [B H W c], label as of `make_targets`, mask bool [B].
+      key: random key of dropout.
+
+    Returns:
+      The loss and (metrics, aux), with metrics as of `compute_metrics`.
     """
     logits = self.model.apply(
       {"params": params}, batch["image"], train=True, rngs={"dropout": key}
     )
-    metrics = self.get_metrics(
+    metrics = self.compute_metrics(
       logits, batch["label"], batch["mask"], self.label_smoothing
     )
     total, count = metrics["loss"]
@@ -126,6 +138,6 @@ class Supervised:
   def evaluate(
     self, params: Any, batch: dict[str, jax.Array]
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Metrics of a batch, with dropout off; arguments as for `loss`."""
+    """Metrics of a batch, with dropout off; arguments as of `loss`."""
     logits = self.model.apply({"params": params}, batch["image"])
-    return self.get_metrics(logits, batch["label"], batch["mask"])
+    return self.compute_metrics(logits, batch["label"], batch["mask"])

@@ -1,10 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizers, learning-rate schedules and averaging, from the optim section."""
+"""Optimizers, learning-rate schedules and parameter averaging.
 
-from vit_jax.optim.optimizer import get_kernels, make_optimizer, update_ema
-from vit_jax.optim.options import Optim, get_parameters
-from vit_jax.optim.rates import check_rates, stop_frozen
+All of it is set by a config's optim section, `Optim`.
+"""
+
+from vit_jax.optim.multipliers import check_multipliers, stop_frozen
+from vit_jax.optim.optimizer import make_decay_mask, make_optimizer, update_ema
+from vit_jax.optim.options import Optim, list_parameters
 from vit_jax.optim.schedules import (
   LENGTHS,
   Schedule,
@@ -17,10 +20,10 @@ __all__ = [
   "LENGTHS",
   "Optim",
   "Schedule",
-  "check_rates",
+  "check_multipliers",
   "count_steps",
-  "get_kernels",
-  "get_parameters",
+  "make_decay_mask",
+  "list_parameters",
   "make_optimizer",
   "make_schedule",
   "set_phases",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizers (ViT paper, appendix B.1) and the average of the parameters."""
+"""Optimizers (ViT paper, appendix B.1) and the moving average of parameters."""
 
 import functools
 from typing import Any
@@ -9,18 +9,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vit_jax.optim.options import Optim
-from vit_jax.optim.preconditioners import (
-  keep_in,
-  scale_by_factored_rms,
-  scale_by_muon,
+from vit_jax.optim.adafactor import scale_by_factored_rms
+from vit_jax.optim.moments import store_moment
+from vit_jax.optim.multipliers import (
+  is_plain,
+  make_trained_mask,
+  scale_by_multipliers,
 )
-from vit_jax.optim.rates import get_moving, is_plain, scale_by_rates
+from vit_jax.optim.muon import scale_by_muon
+from vit_jax.optim.options import Optim
 from vit_jax.optim.schedules import Schedule
 from vit_jax.sharding import get_path
 
 
-def get_kernels(params: Any) -> Any:
+def make_decay_mask(params: Any) -> Any:
   """True for the arrays that weight decay applies to."""
   return jax.tree_util.tree_map_with_path(
     lambda keys, _: get_path(keys).endswith("kernel"), params
@@ -28,31 +30,31 @@ def get_kernels(params: Any) -> Any:
 
 
 def make_preconditioner(optim: Optim) -> optax.GradientTransformation:
-  """Gradients to updates, by the optimizer's name."""
+  """The transformation of gradients that gives an optimizer its name."""
   dtype = optim.momentum_dtype
   if optim.name == "adam":
-    return keep_in(dtype, "mu", optax.scale_by_adam(b1=optim.b1, b2=optim.b2))
+    return store_moment("mu", dtype, optax.scale_by_adam(optim.b1, optim.b2))
   if optim.name == "sgd":
-    return keep_in(dtype, "trace", optax.trace(decay=optim.b1))
+    return store_moment("trace", dtype, optax.trace(decay=optim.b1))
   if optim.name == "lion":
-    return keep_in(dtype, "mu", optax.scale_by_lion(b1=optim.b1, b2=optim.b2))
+    return store_moment("mu", dtype, optax.scale_by_lion(optim.b1, optim.b2))
   if optim.name == "muon":
     return scale_by_muon(optim)
   # No step relative to the parameters' size, and a first moment in half
   # precision ("Scaling Vision Transformers", arXiv 2106.04560, section 3.4).
   return optax.chain(
     scale_by_factored_rms(optim.b2),
-    keep_in(dtype, "ema", optax.ema(optim.b1, debias=False)),
+    store_moment("ema", dtype, optax.ema(optim.b1, debias=False)),
   )
 
 
 def scale_by_learning_rate(
   schedule: Schedule,
 ) -> optax.GradientTransformationExtraArgs:
-  """Scales by minus the learning rate of the step that `update` is told.
+  """Multiplies updates by minus the learning rate of `update`'s `step=`.
 
-  Optax's own counts the updates that were made, of which there are fewer than
-  steps once a step was passed.
+  Optax's own counts the updates made, which are fewer than the steps once a
+  step with non-finite values was skipped.
   """
 
   def update(updates, state, params=None, *, step, **_):
@@ -71,26 +73,33 @@ def make_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
   """Clip, precondition, decay and scale by the learning rate, in this order.
 
-  Its `update` takes `step=`, how many steps are done.
+  Its `update` takes `step=`, the number of steps done before it.
   """
   chain = []
   if optim.clip_norm is not None:
     chain.append(optax.clip_by_global_norm(optim.clip_norm))
   preconditioner = make_preconditioner(optim)
   if not is_plain(optim):
-    # What is frozen has no moments.
-    moving = functools.partial(get_moving, optim)
-    preconditioner = optax.masked(preconditioner, moving)
+    # Frozen parameters have no moments.
+    trained = functools.partial(make_trained_mask, optim)
+    preconditioner = optax.masked(preconditioner, trained)
   chain.append(preconditioner)
   if optim.weight_decay:
-    chain.append(optax.add_decayed_weights(optim.weight_decay, get_kernels))
+    chain.append(optax.add_decayed_weights(optim.weight_decay, make_decay_mask))
   chain.append(scale_by_learning_rate(schedule))
   if not is_plain(optim):
-    chain.append(scale_by_rates(optim))
+    chain.append(scale_by_multipliers(optim))
   return optax.chain(*chain)
 
 
 def update_ema(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
-  """The average after one more step; `step` counts those before it."""
+  """The moving average after one more step (see `Optim.ema`).
+
+  Args:
+    ema: average so far.
+    params: parameters after the step.
+    step: number of steps before it.
+    decay: largest decay; it grows as (1 + step) / (10 + step) up to this.
+  """
   decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
   return jax.tree.map(lambda a, p: a + (1.0 - decay) * (p - a), ema, params)

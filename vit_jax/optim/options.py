@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the optim section of a config sets."""
+"""The optim section of a config."""
 
 import dataclasses
 import inspect
@@ -17,8 +17,8 @@ from vit_jax.config import (
   parameters,
 )
 
-# What only some optimizers and schedules read, and what it is for each of them
-# unless a config says otherwise; the values are their papers'.
+# Keys that only some optimizers and schedules read, with the defaults of each;
+# the values are those of their papers.
 OPTIMIZERS = {
   "adam": dict(b1=0.9, b2=0.999, momentum_dtype="float32"),
   "sgd": dict(b1=0.9, momentum_dtype="float32"),
@@ -37,47 +37,47 @@ SCHEDULES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optim:
-  """What the optim section of a config sets.
+  """The optim section of a config.
 
   Attributes:
     name: "adam" with decoupled weight decay (AdamW); "sgd" with momentum;
       "adafactor" of "Scaling Vision Transformers"; "lion"; "muon" for hidden
       matrices with Adam for the rest.
     lr: the peak learning rate, reached after the warm-up.
-    schedule: what follows the linear warm-up from zero. "rsqrt" is
-      lr sqrt(timescale / max(step, timescale)).
-    warmup_steps, warmup_epochs, warmup_examples: the warm-up's length, in one
+    schedule: shape of the learning rate after the linear warm-up from zero.
+      "rsqrt" is lr sqrt(timescale / max(step, timescale)).
+    warmup_steps, warmup_epochs, warmup_examples: length of the warm-up, in one
       of the three units.
-    cooldown_steps, cooldown_epochs, cooldown_examples: the length of a linear
-      way down to end_lr at the end of the run, in one of the three units;
-      "rsqrt" and "constant" alone, the others get there by themselves.
-    end_lr: the learning rate that the update after the last would have
-      ("rsqrt" and "constant": if they are cooled down).
-    timescale: of "rsqrt", in steps; not less than the warm-up, or the peak
-      stays below lr.
-    b1: decay of the first moment: SGD's momentum, what Lion mixes a gradient
-      with, and for Muon that of its Adam.
-    b2: decay of the second moment (Adafactor: what its growing decay stops at;
-      Lion: of its only moment; Muon: of its Adam).
-    momentum: Muon's own, for matrices.
-    momentum_dtype: of the first moment; the paper's fine-tuning code and
-      "Scaling Vision Transformers" keep it in bfloat16. What is added to the
-      parameters is float32.
-    weight_decay: times the learning rate (AdamW). Decays kernels only, as the
-      authors' released code does; the paper does not say.
-    clip_norm: the global norm that gradients are clipped to, or None.
+    cooldown_steps, cooldown_epochs, cooldown_examples: length of a linear
+      decay to end_lr at the end of the run, in one of the three units; for
+      "rsqrt" and "constant" only, as the others reach end_lr by themselves.
+    end_lr: learning rate that one more update after the last would have
+      ("rsqrt" and "constant": only with a cool-down).
+    timescale: timescale of "rsqrt", in steps; at least the warm-up, or the
+      peak stays below lr.
+    b1: decay of the first moment: SGD's momentum; Lion's weight of the moment
+      in its update; for Muon that of its Adam.
+    b2: decay of the second moment (Adafactor: the limit of its growing decay;
+      Lion: decay of its only moment; Muon: that of its Adam).
+    momentum: decay of Muon's own moment, for matrices.
+    momentum_dtype: dtype in which the first moment is stored; bfloat16 in the
+      paper's fine-tuning code and in "Scaling Vision Transformers". Updates of
+      the parameters are float32.
+    weight_decay: multiplied by the learning rate (AdamW). Decays kernels only,
+      as the authors' released code does; the paper does not say.
+    clip_norm: global norm to which gradients are clipped, or None.
     layer_decay: factor on the learning rate from one layer to the one below it
-      (BEiT, arXiv 2106.08254): head and final norm have 1, the last of L blocks
-      layer_decay, all below the first layer_decay ** (L + 1).
-    multipliers: (pattern, factor) pairs on the learning rate, weight decay
-      included. The first pattern that is found in a parameter's path wins,
-      where block i is "encoderblock_i" or "MixerBlock_i" as in the authors'
-      checkpoints; no factor is 1, and 0 freezes: nothing moves it.
-    ema: decay of the parameter average that is evaluated, or None; of the
-      paper's Polyak averaging 0.9999. How it begins the paper does not say:
-      ours has the decay (1 + step) / (10 + step) while that is smaller, for
-      9 / (1 - ema) steps, 90,000 of 0.9999. What is averaged is then a tenth of
-      the steps done old, and where the run started is forgotten.
+      (BEiT, arXiv 2106.08254): 1 for head and final norm, layer_decay for the
+      last of L blocks, layer_decay ** (L + 1) for all below the first.
+    multipliers: (pattern, multiplier) pairs for the learning rate, weight decay
+      included. The first pattern that matches a parameter's path wins, where
+      block i is "encoderblock_i" or "MixerBlock_i" as in the authors'
+      checkpoints. Parameters that match none have 1; 0 freezes them.
+    ema: decay of the average of the parameters that is evaluated, or None;
+      0.9999 is the paper's Polyak averaging. The paper does not say how it
+      begins: here the decay is (1 + step) / (10 + step) while that is smaller,
+      for 9 / (1 - ema) steps, 90,000 with 0.9999. Until then the average
+      reaches back over a tenth of the steps done, and forgets the start.
   """
 
   name: Literal["adam", "sgd", "adafactor", "lion", "muon"] = "adam"
@@ -107,20 +107,20 @@ class Optim:
         object.__setattr__(self, key, value)
 
 
-def get_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   """The keys that an optim section may have, with their defaults.
 
-  Those of another optimizer or schedule are none of them, so nothing is set
-  that does nothing.
+  Keys of other optimizers and schedules are left out: setting one, which would
+  have no effect, is an error.
 
   Args:
-    given: the section; its name and schedule decide.
+    given: the section, whose name and schedule decide.
   """
   found = parameters(Optim)
   for key, table in (("name", OPTIMIZERS), ("schedule", SCHEDULES)):
     name = given.get(key, found[key].default)
     if not isinstance(name, str) or name not in table:
-      continue  # Whoever checks the key's type says so.
+      continue  # The check of the key's type reports it.
     for own in {own for row in table.values() for own in row}:
       if own in table[name]:
         found[own] = found[own].replace(default=table[name][own])

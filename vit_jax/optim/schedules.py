@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long, and how fast: durations in steps, and the learning rate at each."""
+"""Durations in steps, and the learning rate at each step."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ from vit_jax.optim.options import Optim
 
 Schedule = Callable[[Any], jax.Array]
 
-# The units of a duration; where several may be given, the first wins.
+# The units of a duration; the first that is given wins.
 LENGTHS = ("steps", "epochs", "examples")
 
 
@@ -26,9 +26,9 @@ def count_steps(
   """A duration in steps, rounded to the nearest; None if none is given.
 
   Args:
-    lengths: of LENGTHS, what is given; the first wins.
-    examples: of an epoch.
-    batch_size: examples a step.
+    lengths: unit of LENGTHS -> length or None; the first that is given wins.
+    examples: number of examples in an epoch.
+    batch_size: number of examples in a step (B).
   """
   in_examples = {"steps": batch_size, "epochs": examples, "examples": 1}
   for unit in LENGTHS:
@@ -38,17 +38,17 @@ def count_steps(
 
 
 def set_phases(optim: Optim, examples: int, batch_size: int) -> Optim:
-  """The same with the lengths of warm-up and cool-down in steps.
+  """Converts the lengths of warm-up and cool-down to steps.
 
   Raises:
-    ConfigError: if one is given in more than one unit.
+    ConfigError: if a length is given in more than one unit.
   """
   errors, steps = [], {}
   for phase in ("warmup", "cooldown"):
     lengths = {unit: getattr(optim, f"{phase}_{unit}") for unit in LENGTHS}
     given = [f"optim.{phase}_{unit}={x}" for unit, x in lengths.items() if x]
     if len(given) > 1:
-      errors.append(f"{' and '.join(given)}: give one of them")
+      errors.append(f"{' and '.join(given)}: set only one of them")
     steps |= {f"{phase}_{unit}": None for unit in LENGTHS}
     steps[f"{phase}_steps"] = count_steps(lengths, examples, batch_size) or 0
   raise_all(errors)
@@ -56,14 +56,14 @@ def set_phases(optim: Optim, examples: int, batch_size: int) -> Optim:
 
 
 def make_schedule(optim: Optim, steps: int) -> Schedule:
-  """The learning rate at each of `steps` steps.
+  """Makes the function from a step to its learning rate.
 
-  A run shorter than its warm-up, as one that is cut short to try it out, does
-  the warm-up's first steps; a cool-down has what the warm-up leaves it.
+  A run shorter than its warm-up, as one cut short to try it out, ends within
+  the warm-up; a cool-down has at most the steps after the warm-up.
 
   Args:
-    optim: with its durations in steps.
-    steps: of the run.
+    optim: options whose durations are in steps, from `set_phases`.
+    steps: length of the run.
   """
   warmup = optim.warmup_steps
   rest = max(1, steps - warmup)
@@ -89,15 +89,15 @@ def make_schedule(optim: Optim, steps: int) -> Schedule:
 
 
 def make_rsqrt(lr: float, timescale: int, warmup: int) -> Schedule:
-  """The reciprocal square root of "Scaling Vision Transformers", 3.5.
+  """The reciprocal square root of "Scaling Vision Transformers", section 3.5.
 
-  Its length need not be known before its end, as it is the same for any: one
-  run, cooled down from several points, stands for runs of several lengths.
+  It does not depend on the length of the run: one run, cooled down from several
+  points, gives the results of runs of several lengths.
 
   Args:
-    lr: up to the timescale.
-    timescale: steps from the start of the run.
-    warmup: at which of these steps the schedule's count begins.
+    lr: learning rate up to the timescale.
+    timescale: steps from the start of the run at which the decay begins.
+    warmup: steps before the schedule's own count begins.
   """
 
   def schedule(count):
@@ -110,7 +110,14 @@ def make_rsqrt(lr: float, timescale: int, warmup: int) -> Schedule:
 def cool_down(
   schedule: Schedule, start: int, length: int, end_lr: float
 ) -> Schedule:
-  """A schedule that from step `start` on goes straight down to `end_lr`."""
+  """Lets a schedule fall linearly to `end_lr` from step `start` on.
+
+  Args:
+    schedule: learning rate before `start`.
+    start: first step of the cool-down.
+    length: number of its steps.
+    end_lr: learning rate at step start + length.
+  """
 
   def down(count):
     return schedule(start) + (end_lr - schedule(start)) * (count / length)

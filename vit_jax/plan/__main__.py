@@ -1,85 +1,83 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Does it fit, and how fast can it be? Asked of the compiler, without a TPU.
+"""Plans a run: does it fit into the memory of TPUs, and how fast can it be?
 
   python -m vit_jax.plan --config=FILE --topology=v5e:16x16 [--slices=2]
   python -m vit_jax.plan --config=FILE --topology=v5e:16x16 --sweep
 
-Compiles the very step that training runs, for TPUs that are only described
-(v4, v5e, v5p, v6e), and says what it needs of a chip's memory, what it moves
-and a time that no step can stay below. Needs libtpu, and no TPU, no network and
-no data. --sweep tries meshes, remat policies and micro-batches, and says which
-is the fastest that fits, as overrides to paste.
+Compiles the training step for TPUs (v4, v5e, v5p, v6e) that need not be there,
+and prints the memory it needs per chip, the bytes it moves and a lower bound of
+its time. Needs libtpu, but no TPU, no network and no data. --sweep tries
+meshes, remat policies and micro-batches, and prints the flags of the fastest
+combination that fits.
 """
 
 import json
 import sys
 
-from vit_jax.command_line import load_config, make_parser, reported
-from vit_jax.config import ConfigError, nearest
+from vit_jax.config import ConfigError
+from vit_jax.config.command_line import CONFIG, make_parser, parse, reported
+from vit_jax.config.recipe import load_config
 
 BUDGET = 600.0  # Seconds.
 
 
 def main(argv: list[str] | None = None) -> None:
   """The command line."""
-  parser = make_parser("vit_jax.plan", __doc__)
+  parser = make_parser("plan", __doc__)
   parser.add_argument(
     "--config",
-    metavar="FILE[:KEY=VALUE,...]",
-    help="a recipe, whose keys --config.SECTION.KEY=VALUE replaces",
+    metavar=CONFIG,
+    help="recipe; --config.SECTION.KEY=VALUE replaces a key",
   )
   parser.add_argument(
-    "--topology", metavar="KIND:SHAPE", help="as v5e:16x16 or v5p:4x4x8"
+    "--topology",
+    metavar="KIND:SHAPE",
+    help="TPUs of a slice, as v5e:16x16 or v5p:4x4x8",
   )
   parser.add_argument(
-    "--slices", type=int, default=1, metavar="N", help="so many of these (1)"
+    "--slices", type=int, default=1, metavar="N", help="number of slices (1)"
   )
   parser.add_argument(
-    "--sweep", action="store_true", help="look for the fastest that fits"
+    "--sweep", action="store_true", help="find the fastest mesh that fits"
   )
   parser.add_argument(
     "--budget",
     type=float,
     metavar="SECONDS",
-    help=f"of a sweep, to compile in ({BUDGET:g})",
+    help=f"time that a sweep may compile for ({BUDGET:g})",
   )
   parser.add_argument(
     "--batch_sizes",
     metavar="B,B",
-    help="of a sweep, in place of the config's own",
+    help="batch sizes that a sweep tries (the config's)",
   )
-  parser.add_argument("--json", action="store_true", help="for programs")
-  arguments, overrides = parser.parse_known_args(argv)
-
-  def say(text):
-    print(text, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+  parser.add_argument("--json", action="store_true", help="print JSON")
 
   with reported():
-    for override in overrides:
-      if not override.startswith("--config."):
-        name = override.partition("=")[0]
-        flags = [x for a in parser._actions for x in a.option_strings]
-        raise ConfigError(f"{override!r} is no flag: {nearest(name, flags)}")
-    for name in ("config", "topology"):
-      if not getattr(arguments, name):
-        raise ConfigError(f"--{name} is missing")
+    arguments, overrides = parse(parser, argv, required=("config", "topology"))
+
+    def say(text):
+      stream = sys.stderr if arguments.json else sys.stdout
+      print(text, file=stream, flush=True)
+
     if arguments.budget is not None and not arguments.budget > 0:
       raise ConfigError(
-        f"--budget={arguments.budget:g} must be seconds, above 0"
+        f"--budget={arguments.budget:g} must be a number of seconds above 0"
       )
     for name in ("budget", "batch_sizes"):
       if getattr(arguments, name) is not None and not arguments.sweep:
-        raise ConfigError(f"--{name} is of a sweep: add --sweep")
+        raise ConfigError(f"--{name} has no effect without --sweep: add it")
 
     import jax
 
-    from vit_jax.plan.topology import get_topology
+    from vit_jax.plan.topology import make_topology
+    from vit_jax.sections import resolve
 
-    # What is compiled for chips that are not there can not be read back.
+    # A program compiled for chips that are not there cannot be read back.
     jax.config.update("jax_enable_compilation_cache", False)
-    topology = get_topology(arguments.topology, arguments.slices)
-    config = load_config(arguments.config, overrides)
+    topology = make_topology(arguments.topology, arguments.slices)
+    config = resolve(load_config(arguments.config, overrides))
     if arguments.sweep:
       from vit_jax.plan.sweep import sweep
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The very step that training runs, compiled for TPUs that are not there."""
+"""The plan of a run: its training step compiled for TPUs that are not there."""
 
 import dataclasses
 import re
@@ -9,14 +9,16 @@ from typing import Any
 
 import jax
 
-from vit_jax.chips import GIB
 from vit_jax.config import ConfigError
+from vit_jax.devices.specs import GIB
 from vit_jax.experiment import Experiment
-from vit_jax.flops import count_jaxpr
+from vit_jax.models.flops import count_jaxpr
 from vit_jax.plan.paper import Cost, get_cost
 from vit_jax.plan.program import Program, read_program
 from vit_jax.plan.topology import Topology
+from vit_jax.runtime.flops import count_flops_per_image
 from vit_jax.sharding import count_bytes
+from vit_jax.train_step import trace
 
 UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 HOUR, DAY = 3600, 86_400
@@ -24,18 +26,18 @@ HOUR, DAY = 3600, 86_400
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """Bytes of a chip's main memory, by kind.
+  """A training step's use of a chip's main memory, in bytes.
 
   Attributes:
-    parameters: as float32.
-    optimizer: what it keeps.
-    average: of the parameters, or 0.
-    teacher: of a distilled run, or 0.
-    batch: of images and labels, and what tiles of all these pad.
-    activations: and gradients: all that lives within a step. None if the
-      compiler does not say how much it wanted.
-    program: the compiled code.
-    available: what a program may use.
+    parameters: float32 parameters.
+    optimizer: optimizer state.
+    average: moving average of the parameters, and the objective's `aux`.
+    teacher: frozen inputs of the step, as a teacher.
+    batch: images and labels, and the padding of the arguments to tiles.
+    activations: activations, gradients and all else that lives within a step;
+      None if the compiler ran out of memory and did not say.
+    program: compiled code.
+    available: memory that a program may use.
   """
 
   parameters: int
@@ -49,31 +51,33 @@ class Memory:
 
   @property
   def arguments(self) -> int:
-    """What a step is given."""
+    """Bytes of a step's arguments."""
     state = self.parameters + self.optimizer + self.average
     return state + self.teacher + self.batch
 
   @property
   def total(self) -> int | None:
-    """All that is used."""
+    """Bytes used in all."""
     if self.activations is None:
       return None
     return self.arguments + self.activations + self.program
 
   @property
   def head_room(self) -> int | None:
-    """What is left; negative if it does not fit."""
+    """Bytes left over; negative if the step does not fit."""
     return None if self.total is None else self.available - self.total
 
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-  """What a step takes at least, each in seconds, were all else hidden behind.
+  """Lower bounds of a step's time in seconds, one for each resource.
+
+  Each is the time of a step in which all other work is hidden behind it.
 
   Attributes:
-    products: FLOPs, recomputation among them, at the peak of bfloat16.
-    fusions: the cycles that the compiler estimates, at the chip's clock; an
-      estimate, where the others are counts.
+    products: matrix products, with recomputation, at the bfloat16 peak.
+    fusions: cycles of all fusions at the chip's clock; the compiler's estimate,
+      where the others are counts.
     memory: bytes from and to main memory at its bandwidth.
     links: bytes from chips of the same slice at the rate of all links.
     network: bytes from other slices at the rate of the network.
@@ -87,33 +91,37 @@ class Bounds:
 
   @property
   def bound_by(self) -> str:
-    """The name of the largest."""
+    """The name of the largest bound."""
     return max(dataclasses.asdict(self).items(), key=lambda item: item[1])[0]
 
   @property
   def step(self) -> float:
-    """The largest."""
+    """The largest bound."""
     return getattr(self, self.bound_by)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What a run needs on some TPUs.
+  """The memory and the time that a run needs on some TPUs.
 
   Attributes:
-    model, parameters: of the config.
-    topology, slices, kind, chips: the TPUs.
+    model: name of the model.
+    parameters: number of its parameters.
+    topology: TPUs of a slice, as "v5e:16x16".
+    slices: number of slices.
+    kind: jax's name for the chips.
+    chips: number of chips in all.
     mesh: axis -> size.
-    batch_size, accumulate, remat, steps: of the config.
-    compile_seconds: here, on this machine's CPU.
-    memory: a chip.
-    model_flops: of a step on all chips, without recomputation.
-    program_flops: with it.
-    program: a step of a chip; None if it does not fit.
-    bounds: the same.
-    peak_flops: of a chip.
-    cores: of a chip.
-    paper: what the authors paid for this pre-training, if they say.
+    batch_size, accumulate, remat, steps: keys of the config.
+    compile_seconds: time to compile the step on this machine.
+    memory: a step's use of a chip's memory.
+    model_flops: FLOPs of a step on all chips, without recomputation.
+    program_flops: the same with recomputation.
+    program: cost of a step on a chip; None if it does not fit.
+    bounds: lower bounds of a step's time; None if it does not fit.
+    peak_flops: bfloat16 FLOP/s of a chip.
+    cores: number of TensorCores of a chip.
+    paper: cost of this pre-training in the ViT paper, where it is given.
   """
 
   model: str
@@ -139,42 +147,42 @@ class Plan:
 
   @property
   def fits(self) -> bool:
-    """Whether the compiler found room for it."""
+    """Returns whether the step fits into a chip's memory."""
     return self.program is not None
 
   @property
   def mfu(self) -> float:
-    """At most: model FLOPs over what the chips could do in a step's time."""
+    """Upper bound of the share of the chips' peak FLOP/s that is used (MFU)."""
     peak = self.chips * self.peak_flops * self.bounds.step
     return self.model_flops / peak
 
   @property
   def images_per_second(self) -> float:
-    """At most, on all chips."""
+    """Upper bound of the speed, on all chips."""
     return self.batch_size / self.bounds.step
 
   @property
   def hours(self) -> float:
-    """At least, of the whole run without evaluation."""
+    """Lower bound of the whole run's hours, without evaluation."""
     return self.steps * self.bounds.step / HOUR
 
   @property
   def chip_hours(self) -> float:
-    """At least, of the whole run."""
+    """Lower bound of the whole run's chip-hours."""
     return self.chips * self.hours
 
   @property
   def core_days(self) -> float:
-    """At least, of the whole run, as the paper counts its own."""
+    """Lower bound of the whole run's core-days, the paper's unit."""
     return self.chip_hours * self.cores * HOUR / DAY
 
   @property
   def exaflops(self) -> float:
-    """Of the whole run, as table 6 of the paper counts them."""
+    """exaFLOPs of the whole run, as table 6 of the paper counts them."""
     return self.model_flops * self.steps / 1e18
 
   def to_json(self) -> dict[str, Any]:
-    """For programs: every figure, with the bounds that follow from them."""
+    """All figures and the bounds that follow from them, as JSON."""
     found = dataclasses.asdict(self) | {
       "fits": self.fits,
       "exaflops": self.exaflops,
@@ -195,17 +203,17 @@ class Plan:
 
 
 def make_plan(exp: Experiment, topology: Topology) -> Plan:
-  """Compiles a config's training step and reads what came out.
+  """Compiles the training step of an experiment and reads its costs.
 
   Args:
-    exp: built over the topology's devices.
+    exp: experiment on the topology's devices.
     topology: the TPUs.
 
   Raises:
     ConfigError: if the compiler fails for another reason than memory.
   """
   tick = time.monotonic()
-  traced = exp.trace_train_step()
+  traced = trace(exp.train_step, exp.mesh, *exp.abstract_inputs)
   lowered = traced.lower()
   compiled = needed = program = bounds = None
   try:
@@ -213,8 +221,8 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise ConfigError(
-        f"the compiler of TPUs can not do this for {topology.name}: {error}\n"
-        f"  another mesh or topology, or another release of libtpu, may do"
+        f"{topology.name}: libtpu cannot compile the training step: {error}\n"
+        f"  try another mesh, topology or release of libtpu"
       ) from error
     needed = parse_needed(str(error))
   seconds = time.monotonic() - tick
@@ -243,8 +251,8 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
     remat=exp.config["model"].get("remat"),
     steps=exp.steps,
     compile_seconds=seconds,
-    memory=get_memory(exp, int(generation.memory), compiled, needed),
-    model_flops=round(exp.flops_per_image * batch),
+    memory=compute_memory(exp, int(generation.memory), compiled, needed),
+    model_flops=round(count_flops_per_image(exp) * batch),
     program_flops=program_flops,
     program=program,
     bounds=bounds,
@@ -255,28 +263,28 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
 
 
 def parse_needed(message: str) -> int | None:
-  """Bytes that the compiler wanted in all, arguments among them."""
+  """Bytes that a step needs in all, from the compiler's out-of-memory error."""
   found = re.search(r"(?:temporaries \(|Used )([\d.]+)([KMGT])", message)
   return int(float(found[1]) * UNITS[found[2]]) if found else None
 
 
-def get_memory(
+def compute_memory(
   exp: Experiment, available: int, compiled: Any, needed: int | None
 ) -> Memory:
-  """What a step needs of a chip's memory.
+  """Computes a step's use of a chip's memory.
 
   Args:
-    exp: built over the topology's devices.
-    available: bytes.
-    compiled: the step; None if it does not fit.
-    needed: what the compiler wanted in all then.
+    exp: experiment on the topology's devices.
+    available: bytes that a program may use.
+    compiled: the compiled step; None if it does not fit.
+    needed: bytes that the step needs in all, if it does not fit.
   """
   state = exp.abstract_state
   found = Memory(
     parameters=count_bytes(state.params),
     optimizer=count_bytes(state.opt_state),
     average=count_bytes((state.ema, state.aux)),
-    teacher=count_bytes(exp.abstract_constants),
+    teacher=count_bytes(exp.abstract_frozen),
     batch=count_bytes(exp.abstract_batch),
     activations=None,
     program=0,

@@ -1,19 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The text of a compiled program (HLO), as computations of instructions."""
+"""Parser of compiled programs (HLO): computations of instructions."""
 
 import math
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Data types without a number of bits in their name.
+# Bits of the data types whose names do not say them.
 BITS = {"pred": 8, "token": 0, "opaque": 0}
 ARRAY = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](?:\{([^{}]*)\})?")
 HEADER = re.compile(r"(ENTRY )?%?([^\s(]+) \(.*\) -> .*\{$")
 NAMED = re.compile(r"\s+(ROOT )?%?([^\s=]+) = ")
 OPERAND = re.compile(r"%([^\s,()]+)")
-# What copies a number without changing it.
+# Opcodes that copy a number without changing it.
 COPIES = ("copy", "bitcast", "convert", "copy-start", "copy-done")
 
 
@@ -22,7 +22,7 @@ class Array(NamedTuple):
 
   Attributes:
     size: bytes, without the padding of tiles.
-    in_hbm: whether it lies in the accelerator's main memory.
+    in_hbm: whether it lies in main memory (HBM).
   """
 
   size: int
@@ -30,16 +30,16 @@ class Array(NamedTuple):
 
 
 class Instruction(NamedTuple):
-  """A line of a computation.
+  """An instruction, which is a line of a computation.
 
   Attributes:
-    name: without %.
-    arrays: of its value, those of a tuple one after another.
+    name: its name, without %.
+    arrays: arrays of its value; a tuple's in order.
     opcode: as "fusion".
-    operands: names.
-    attributes: the rest of the line.
+    operands: names of the instructions that it reads.
+    attributes: text of the line after its operands.
     is_root: whether its value is that of the computation.
-    literal: what stands between the parentheses.
+    literal: text between the parentheses.
   """
 
   name: str
@@ -60,33 +60,33 @@ class Instruction(NamedTuple):
     """Bytes of the value that lie in main memory."""
     return sum(array.size for array in self.arrays if array.in_hbm)
 
-  def get_called(self, key: str) -> str | None:
-    """The computation that an attribute names, as calls or body."""
+  def find_called(self, key: str) -> str | None:
+    """The name of the computation in an attribute, as `calls` or `body`."""
     found = re.search(rf"\b{key}=%([^\s,}}]+)", self.attributes)
     return found[1] if found else None
 
 
 class Computation(dict):
-  """name -> Instruction, in order."""
+  """A computation: name -> instruction, in order."""
 
   @property
   def root(self) -> Instruction:
-    """What gives the value."""
+    """The instruction whose value is the computation's."""
     return next(x for x in self.values() if x.is_root)
 
-  def get_users(self, name: str) -> list[Instruction]:
+  def find_users(self, name: str) -> list[Instruction]:
     """The instructions that read a value."""
     return [x for x in self.values() if name in x.operands]
 
   def follow(self, name: str) -> Instruction:
-    """The instruction that a value comes from, through mere copies."""
+    """The instruction that a value comes from, through copies."""
     found = self[name]
     while found.opcode in COPIES and found.operands:
       found = self[found.operands[0]]
     return found
 
-  def get_constant(self, name: str) -> int | None:
-    """The value of an integer constant, through copies; None if it is none."""
+  def find_constant(self, name: str) -> int | None:
+    """The value of an integer constant, through copies, or None."""
     found = self.follow(name)
     is_number = re.fullmatch(r"-?\d+", found.literal)
     return int(found.literal) if is_number else None
@@ -97,7 +97,7 @@ class Module(NamedTuple):
 
   Attributes:
     computations: name -> computation.
-    entry: the name of the one that runs.
+    entry: name of the computation at which the program starts.
   """
 
   computations: dict[str, Computation]
@@ -105,7 +105,7 @@ class Module(NamedTuple):
 
 
 def parse_arrays(text: str) -> tuple[Array, ...]:
-  """The arrays of a shape as HLO writes it, as bf16[32,768]{1,0:T(8,128)}.
+  """Parses the arrays of a shape, as bf16[32,768]{1,0:T(8,128)}.
 
   S(1) and the like in a layout are small memories on the chip, or the host's.
   """
@@ -120,17 +120,17 @@ def parse_arrays(text: str) -> tuple[Array, ...]:
 
 
 def find_end(text: str, start: int) -> int:
-  """Where the parenthesis that opens at `start` is closed."""
+  """The index at which the parenthesis that opens at `start` closes."""
   depth = 0
   for index in range(start, len(text)):
     depth += (text[index] == "(") - (text[index] == ")")
     if depth == 0:
       return index
-  raise ValueError(f"a parenthesis is not closed: {text[:200]}")
+  raise ValueError(f"HLO with an unclosed parenthesis: {text[:200]}")
 
 
 def parse_instruction(line: str) -> Instruction | None:
-  """One line; None for one that is no instruction."""
+  """Parses a line; None if it holds no instruction."""
   named = NAMED.match(line)
   if named is None:
     return None
@@ -155,7 +155,7 @@ def parse_instruction(line: str) -> Instruction | None:
 
 
 def parse_module(text: str) -> Module:
-  """A whole program, as `compiled.as_text()` gives it."""
+  """Parses a program, the text of `compiled.as_text()`."""
   computations, entry, current = {}, "", None
   for line in text.splitlines():
     header = HEADER.match(line)
@@ -172,33 +172,33 @@ def parse_module(text: str) -> Module:
 def count_trips(
   module: Module, caller: Computation, loop: Instruction
 ) -> int | None:
-  """How often the body of a while runs; None if that can not be seen.
+  """The number of iterations of a while loop; None if it is not known.
 
-  It can where a counter starts at a constant, grows by one and is compared with
-  one, as in a scan.
+  It is known of loops whose counter starts at a constant, grows by a constant
+  and is compared with a constant, as that of a scan.
   """
-  condition = module.computations[loop.get_called("condition")]
-  body = module.computations[loop.get_called("body")]
+  condition = module.computations[loop.find_called("condition")]
+  body = module.computations[loop.find_called("body")]
   compare = condition.root
   if compare.opcode != "compare" or "direction=LT" not in compare.attributes:
     return None
   counter, limit = (condition.follow(name) for name in compare.operands)
-  index = get_index(counter)
-  stop = condition.get_constant(limit.name)
+  index = parse_index(counter)
+  stop = condition.find_constant(limit.name)
   start = follow_element(caller, loop.operands[0], index)
   grown = follow_element(body, body.root.name, index)
   if index is None or stop is None or start is None or grown is None:
     return None
-  first = caller.get_constant(start.name)
-  steps = [body.get_constant(name) for name in grown.operands]
+  first = caller.find_constant(start.name)
+  steps = [body.find_constant(name) for name in grown.operands]
   step = next((x for x in steps if x is not None), None)
   if grown.opcode != "add" or first is None or not step:
     return None
   return max(0, math.ceil((stop - first) / step))
 
 
-def get_index(element: Instruction) -> int | None:
-  """Which element of a tuple a get-tuple-element takes."""
+def parse_index(element: Instruction) -> int | None:
+  """The index of a get-tuple-element."""
   found = re.search(r"\bindex=(\d+)", element.attributes)
   return int(found[1]) if found else None
 
@@ -206,7 +206,7 @@ def get_index(element: Instruction) -> int | None:
 def follow_element(
   computation: Computation, name: str, index: int | None
 ) -> Instruction | None:
-  """What an element of a tuple comes from, if the tuple is made there."""
+  """The instruction that gives an element of a tuple made here, or None."""
   made = computation.follow(name)
   if index is None or made.opcode != "tuple":
     return None
@@ -216,10 +216,10 @@ def follow_element(
 def walk(
   module: Module, name: str | None = None, times: int = 1
 ) -> Iterator[tuple[Computation, Instruction, int]]:
-  """Every instruction that is run, in which computation, and how often.
+  """Yields (computation, instruction, number of runs) of a whole program.
 
-  A loop whose length can not be seen counts once, as one that draws again what
-  it rejects; of branches, of which one is taken, none is walked.
+  The body of a loop of unknown length, as of rejection sampling, counts once.
+  Branches of a conditional are left out.
   """
   computation = module.computations[name or module.entry]
   for instruction in computation.values():
@@ -227,6 +227,6 @@ def walk(
     if instruction.opcode == "while":
       trips = count_trips(module, computation, instruction)
       inner = times * (1 if trips is None else trips)
-      yield from walk(module, instruction.get_called("body"), inner)
+      yield from walk(module, instruction.find_called("body"), inner)
     elif instruction.opcode == "call":
-      yield from walk(module, instruction.get_called("to_apply"), times)
+      yield from walk(module, instruction.find_called("to_apply"), times)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What pre-training cost the authors of the ViT paper (tables 2 and 6)."""
+"""The costs of pre-training in the ViT paper (tables 2 and 6)."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from vit_jax import models
 
 
 class Cost(NamedTuple):
-  """Of one pre-training.
+  """The cost of a pre-training.
 
   Attributes:
-    exaflops: table 6.
-    core_days: of TPUv3 cores, table 2; two cores are a chip.
+    exaflops: exaFLOPs (table 6).
+    core_days: TPUv3-core-days (table 2); a chip has two cores.
   """
 
   exaflops: float | None = None
@@ -40,7 +40,7 @@ COSTS = {
 
 
 def get_cost(config: Mapping[str, Any]) -> Cost | None:
-  """What the paper says of a config's pre-training; None if it has it not."""
+  """The paper's cost of a config's pre-training; None if it gives none."""
   model, train = config["model"], config["train"]
   _, fields = models.get_row(model["variant"])
   changed = any(model[field] != value for field, value in fields.items())

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What one step of a compiled program costs a chip: cycles, bytes, collectives.
+"""The costs of a compiled step on a chip: cycles, bytes, collectives.
 
-Everything is counted low rather than high, so that a time made of it bounds the
-real one from below.
+Where a cost is not known exactly it is counted too low, so that times computed
+from it are lower bounds.
 """
 
 import dataclasses
@@ -14,13 +14,13 @@ from vit_jax.plan.hlo import (
   Computation,
   Instruction,
   Module,
-  get_index,
+  parse_index,
   parse_module,
   walk,
 )
 
-# What an operation over n devices brings into each of them, in sizes of its
-# largest side. A ring needs no more, and no algorithm less.
+# Bytes that a collective over n devices brings into each of them, per byte of
+# its larger side. A ring needs no more, and no algorithm less.
 RECEIVED = {
   "all-gather": lambda n: (n - 1) / n,
   "reduce-scatter": lambda n: (n - 1) / n,
@@ -29,26 +29,26 @@ RECEIVED = {
   "collective-permute": lambda n: 1.0,
 }
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-# Moves no byte of main memory, or is counted where it begins.
+# Opcodes that move no byte of main memory, or are counted where they start.
 FREE = re.compile(
   r"parameter|get-tuple-element|tuple|bitcast|constant|while|call|conditional"
   r"|iota|after-all|optimization-barrier|(partition|replica)-id"
   r"|send|recv|async-.*|.*-done"
 )
 SLICES = ("slice", "dynamic-slice", "gather")
-# Written in place -> which operand is what is written.
+# Opcodes that write in place -> the index of the operand that is written.
 UPDATES = {"dynamic-update-slice": 1, "scatter": 2}
-# In a fusion these give what is asked of them, and read no more.
+# Opcodes that in a fusion read only those elements of which they are asked.
 SHAPING = ("bitcast", "convert", "copy", "reshape", "transpose")
 
 
 @dataclasses.dataclass
 class Collective:
-  """All operations of a kind in one step.
+  """All collectives of a kind in one step.
 
   Attributes:
-    times: how often one runs.
-    received: bytes that come into each chip.
+    times: number of runs.
+    received: bytes that each chip receives.
   """
 
   times: int = 0
@@ -57,13 +57,13 @@ class Collective:
 
 @dataclasses.dataclass
 class Program:
-  """One step of a chip.
+  """The costs of a step on a chip.
 
   Attributes:
-    cycles: the compiler's estimates, added up over all that is fused.
+    cycles: the compiler's estimate, summed over all fusions.
     traffic: bytes from and to main memory.
-    collectives: name -> over the links between chips of a slice.
-    slices: over the data-centre network between slices.
+    collectives: name -> traffic over the links between chips of a slice.
+    slices: traffic over the data-centre network between slices.
   """
 
   cycles: int
@@ -73,20 +73,20 @@ class Program:
 
   @property
   def received(self) -> float:
-    """Bytes that come into each chip from others of its slice."""
+    """Bytes that each chip receives from others of its slice."""
     return sum((x.received for x in self.collectives.values()), 0.0)
 
 
 def read_program(text: str, devices: int) -> Program:
-  """Adds up a compiled program.
+  """Adds up the costs of a compiled program.
 
   Args:
-    text: as `compiled.as_text()` gives it.
-    devices: that it runs on.
+    text: the program, from `compiled.as_text()`.
+    devices: number of devices that it runs on.
   """
   module = parse_module(text)
   program = Program(0, 0, {}, Collective())
-  # An asynchronous operation stands in several fusions under one channel.
+  # An asynchronous collective is in several fusions, with the same channel.
   seen = set()
   for computation, instruction, times in walk(module):
     found = CYCLES.search(instruction.attributes)
@@ -104,7 +104,7 @@ def read_program(text: str, devices: int) -> Program:
       if key in seen:
         continue
       seen.add(key)
-      group = get_group_size(attributes, devices)
+      group = parse_group_size(attributes, devices)
       entry = program.collectives.setdefault(kind, Collective())
       entry.times += times
       entry.received += times * size * RECEIVED[kind](group)
@@ -114,9 +114,9 @@ def read_program(text: str, devices: int) -> Program:
 def find_collectives(
   module: Module, computation: Computation, instruction: Instruction
 ) -> Iterator[tuple[str, int, str]]:
-  """(kind, bytes of the largest side, attributes) of what is a collective.
+  """Yields (kind, bytes of the larger side, attributes) of collectives.
 
-  That is an instruction itself, or those in a fusion.
+  An instruction is one itself, or is a fusion of some.
   """
   kind = instruction.opcode.removesuffix("-start")
   if kind in RECEIVED:
@@ -125,23 +125,23 @@ def find_collectives(
     if instruction.opcode.endswith("-start"):  # Its value holds its operand.
       size = max(array.size for array in instruction.arrays)
     yield kind, size, instruction.attributes
-  name = instruction.get_called("calls")
+  name = instruction.find_called("calls")
   if name is None:
     return
   inner = module.computations[name]
   for called in inner.values():
     for kind, *found in find_collectives(module, inner, called):
-      # A sum of which each chip keeps its part, in one fusion.
+      # An all-reduce of which each chip keeps a part, in one fusion.
       scattered = any(x.opcode == "dynamic-slice" for x in inner.values())
       if kind == "all-reduce" and scattered:
         kind = "reduce-scatter"
       yield kind, *found
 
 
-def get_group_size(attributes: str, devices: int) -> int:
-  """Over how many devices a collective goes.
+def parse_group_size(attributes: str, devices: int) -> int:
+  """The number of devices in a group of a collective.
 
-  Groups are lists of devices, the rows of a matrix, or axes of a mesh.
+  Groups are written as lists of devices, rows of a matrix or axes of a mesh.
   """
   lists = re.search(r"replica_groups=\{\{([\d,]+)\}", attributes)
   if lists:
@@ -181,11 +181,11 @@ def count_traffic(
     return instruction.hbm_size  # Its value holds its operand.
   if opcode != "fusion":
     return instruction.hbm_size + sum(x.hbm_size for x in operands)
-  inner = module.computations[instruction.get_called("calls")]
+  inner = module.computations[instruction.find_called("calls")]
   if any("AsyncCollective" in x.attributes for x in inner.values()):
-    return 0  # The ends of what other fusions carry.
+    return 0  # The end of a collective that is counted at its start.
   read = 0
-  for parameter in get_parameters(inner):
+  for parameter in list_parameters(inner):
     size = operands[int(parameter.literal)].hbm_size
     if size:
       read += min(size, count_used(module, inner, parameter))
@@ -193,20 +193,20 @@ def count_traffic(
 
 
 def count_slice(whole: Instruction, part: Instruction) -> int:
-  """Bytes of a part that is copied out of an array, or into it."""
+  """Bytes moved to copy a part out of an array or into it."""
   size = part.arrays[0].size
   return size * (whole.arrays[0].in_hbm + part.arrays[0].in_hbm)
 
 
-def get_parameters(inner: Computation) -> list[Instruction]:
-  """What a fusion is given; the literal of each is its number."""
+def list_parameters(inner: Computation) -> list[Instruction]:
+  """The parameters of a fusion; the literal of each is its number."""
   return [x for x in inner.values() if x.opcode == "parameter"]
 
 
 def count_used(module: Module, inner: Computation, value: Instruction) -> int:
-  """Bytes of a value that others of its fusion look at."""
+  """Bytes of a value that other instructions of its fusion read."""
   used = 0
-  for user in inner.get_users(value.name):
+  for user in inner.find_users(value.name):
     kind = user.opcode.removesuffix("-start")
     if user.opcode in SLICES and user.operands[0] == value.name:
       used += user.size
@@ -215,12 +215,12 @@ def count_used(module: Module, inner: Computation, value: Instruction) -> int:
     elif kind in RECEIVED:
       continue  # Counted by what it moves between chips.
     elif user.opcode == "tuple" and value.opcode == "parameter":
-      continue  # Handed on.
+      continue  # Passed on unread.
     elif user.opcode in SHAPING and not user.is_root:
       used += count_used(module, inner, user)
     elif user.opcode == "fusion":  # One within another.
-      nested = module.computations[user.get_called("calls")]
-      for parameter in get_parameters(nested):
+      nested = module.computations[user.find_called("calls")]
+      for parameter in list_parameters(nested):
         if user.operands[int(parameter.literal)] != value.name:
           continue
         if is_shaped(nested, parameter) and not user.is_root:
@@ -233,10 +233,10 @@ def count_used(module: Module, inner: Computation, value: Instruction) -> int:
 
 
 def is_shaped(nested: Computation, value: Instruction) -> bool:
-  """Whether a value leaves a fusion as it came, but for its shape or type."""
+  """Returns whether a fusion returns a value as it is, up to shape and type."""
   return value.is_root or any(
     user.opcode in SHAPING and is_shaped(nested, user)
-    for user in nested.get_users(value.name)
+    for user in nested.find_users(value.name)
   )
 
 
@@ -247,7 +247,7 @@ def count_written(
   root = inner.root
   roots = root.operands if root.opcode == "tuple" else (root.name,)
   if len(roots) != len(fusion.arrays):
-    return fusion.hbm_size  # A value of tuples, which are not taken apart.
+    return fusion.hbm_size  # Nested tuples are not taken apart.
   return sum(
     min(array.size, count_made(module, inner, name))
     for name, array in zip(roots, fusion.arrays, strict=True)
@@ -256,7 +256,7 @@ def count_written(
 
 
 def count_made(module: Module, inner: Computation, name: str) -> int:
-  """Bytes of a value that its fusion makes anew."""
+  """Bytes of a value that its fusion computes."""
   made = inner.follow(name)
   if made.opcode == "parameter" or made.opcode in RECEIVED:
     return 0
@@ -264,11 +264,11 @@ def count_made(module: Module, inner: Computation, name: str) -> int:
     return inner[made.operands[UPDATES[made.opcode]]].size
   index = 0
   if made.opcode == "get-tuple-element":
-    index = get_index(made)
+    index = parse_index(made)
     made = inner.follow(made.operands[0])
   if made.opcode != "fusion":
     return made.size
-  nested = module.computations[made.get_called("calls")]
+  nested = module.computations[made.find_called("calls")]
   root = nested.root
   name = root.operands[index] if root.opcode == "tuple" else root.name
   return count_made(module, nested, name)

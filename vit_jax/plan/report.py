@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""A plan for people."""
+"""A plan as text."""
 
 from collections.abc import Iterable
 
-from vit_jax.chips import GIB
+from vit_jax.devices.specs import GIB
 from vit_jax.plan.estimate import DAY, HOUR, Plan
 
-# A bound -> what stands beside it in the table.
+# A bound -> its label in the table.
 LABELS = {
   "products": "matrix products",
   "fusions": "estimated cycles",
@@ -23,12 +23,12 @@ BOUNDS = (
 
 
 def format_amount(amount: float) -> str:
-  """A number with three digits that count, or all before the point."""
+  """A number with three significant digits, or all before the point."""
   return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
 def format_plan(plan: Plan) -> str:
-  """All of a plan, as some paragraphs."""
+  """Formats a plan as paragraphs."""
   parts = [format_header(plan), format_memory(plan)]
   if plan.fits:
     parts += [format_step(plan), format_collectives(plan), format_run(plan)]
@@ -37,7 +37,7 @@ def format_plan(plan: Plan) -> str:
 
 
 def format_header(plan: Plan) -> str:
-  """What is planned, and whether it fits."""
+  """Formats the model, the TPUs, the batch, and whether it fits."""
   axes = ", ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
   slices = f"{plan.slices} slices of " if plan.slices > 1 else ""
   pieces = [f"{plan.batch_size / plan.chips:,.4g} images a chip"]
@@ -61,7 +61,7 @@ def format_header(plan: Plan) -> str:
 
 
 def format_memory(plan: Plan) -> str:
-  """The memory of a chip by kind."""
+  """Formats the use of a chip's memory as a table."""
   memory = plan.memory
   rows = [
     ("parameters", memory.parameters),
@@ -85,7 +85,7 @@ def format_memory(plan: Plan) -> str:
 
 
 def format_step(plan: Plan) -> str:
-  """What a step costs a chip, and the time that it takes at least."""
+  """Formats the costs of a step on a chip and their lower bounds of time."""
   program = plan.program
   amounts = {
     "products": (plan.program_flops / plan.chips / 1e9, "GFLOP"),
@@ -107,7 +107,7 @@ def format_step(plan: Plan) -> str:
 
 
 def format_collectives(plan: Plan) -> str:
-  """What chips tell each other in a step."""
+  """Formats the collectives of a step as a table."""
   lines = [f"{'collectives':20}{'times':>8}{'MB into a chip':>18}"]
   rows = list(plan.program.collectives.items())
   if plan.slices > 1:
@@ -119,12 +119,12 @@ def format_collectives(plan: Plan) -> str:
 
 
 def format_run(plan: Plan) -> str:
-  """The whole run, and the paper's."""
-  return "\n".join(f"{name:20}{text}" for name, text in get_run_rows(plan))
+  """Formats the bounds of the whole run beside the paper's cost."""
+  return "\n".join(f"{name:20}{text}" for name, text in make_run_rows(plan))
 
 
-def get_run_rows(plan: Plan) -> Iterable[tuple[str, str]]:
-  """Lines of the whole run: names and values."""
+def make_run_rows(plan: Plan) -> Iterable[tuple[str, str]]:
+  """Yields (name, value) of the whole run's lines."""
   bound = LABELS[plan.bounds.bound_by]
   yield (
     "step",

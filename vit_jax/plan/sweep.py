@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which mesh, remat policy and micro-batches are fastest, of those that fit.
+"""Search for the fastest mesh, remat policy and micro-batches that fit.
 
-Every candidate is ranked by arithmetic alone; the best are compiled, each in a
-process of its own, until the budget is spent.
+Candidates are ranked by arithmetic; the best are compiled, each in a process of
+its own, until the budget is spent.
 """
 
 import collections
@@ -20,23 +20,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vit_jax.chips import GIB
 from vit_jax.config import ConfigError
+from vit_jax.devices.specs import GIB
 from vit_jax.experiment import Experiment
-from vit_jax.flops import count_flops
+from vit_jax.models.flops import count_flops
 from vit_jax.plan.topology import Topology
+from vit_jax.sections import resolve
 from vit_jax.sharding import count_bytes
 
 TENSOR = (1, 2, 4, 8)
 ACCUMULATE = (1, 2, 4, 8, 16)
 REMAT = ("none", "dots", "full")
-FEW = 12  # Candidates that are compiled at most.
-# What the arithmetic may be wrong by before a candidate is not even tried.
+FEW = 12  # Largest number of candidates that are compiled.
+# Assumed error of the estimated memory: a candidate that is estimated to need
+# more than this times a chip's memory is not compiled.
 MARGIN = 1.25
 
 
 class Candidate(NamedTuple):
-  """A way to run a config; attributes are keys of it."""
+  """A way to run a config; attributes are its keys."""
 
   batch_size: int
   accumulate: int
@@ -45,8 +47,8 @@ class Candidate(NamedTuple):
   tensor: int
   remat: str | None
 
-  def get_overrides(self) -> list[str]:
-    """The same as flags."""
+  def make_overrides(self) -> list[str]:
+    """The flags that set the candidate's keys."""
     keys = {
       "train.batch_size": self.batch_size,
       "train.accumulate": self.accumulate,
@@ -59,11 +61,11 @@ class Candidate(NamedTuple):
 
 
 class Image(NamedTuple):
-  """What an image costs under a remat policy.
+  """The cost of an image under a remat policy.
 
   Attributes:
-    activations: bytes that the backward pass needs of the forward pass.
-    flops: of both, recomputation among them.
+    activations: bytes that the forward pass keeps for the backward pass.
+    flops: FLOPs of both passes, with recomputation.
   """
 
   activations: float
@@ -71,11 +73,11 @@ class Image(NamedTuple):
 
 
 class Guess(NamedTuple):
-  """What arithmetic says of a candidate, a chip.
+  """The arithmetic's estimate of a candidate.
 
   Attributes:
-    memory: bytes.
-    seconds: of a step.
+    memory: bytes needed on a chip.
+    seconds: time of a step.
   """
 
   memory: float
@@ -84,11 +86,12 @@ class Guess(NamedTuple):
 
 @dataclasses.dataclass
 class Sweep:
-  """What was tried, in the order of its rank.
+  """The result of a sweep.
 
   Attributes:
-    ranked: how many candidates there are.
-    tried: of each: overrides, outcome, and the plan where it was compiled.
+    ranked: number of candidates.
+    tried: those that were compiled, in the order of their rank: `candidate`,
+      `overrides`, `outcome`, and `plan` if the compiler gave one.
   """
 
   ranked: int
@@ -96,7 +99,7 @@ class Sweep:
 
   @property
   def best(self) -> dict[str, Any] | None:
-    """The most images per second of what fits."""
+    """The candidate with the most images per second of those that fit."""
     fitting = [x for x in self.tried if x["outcome"] == FITS]
     return max(
       fitting,
@@ -105,25 +108,25 @@ class Sweep:
     )
 
   def to_json(self) -> dict[str, Any]:
-    """For programs."""
+    """The result as JSON."""
     return dataclasses.asdict(self) | {"best": self.best}
 
   def __str__(self) -> str:
-    said = f"{len(self.tried)} of {self.ranked} candidates tried"
+    text = f"{len(self.tried)} of {self.ranked} candidates tried"
     if self.best is not None:
       return (
-        f"{said}; the fastest that fits:\n{' '.join(self.best['overrides'])}"
+        f"{text}; the fastest that fits:\n{' '.join(self.best['overrides'])}"
       )
     outcomes = {x["outcome"] for x in self.tried}
     if outcomes <= {LATE}:
-      return f"{said}, none of them to its end: take a larger --budget"
+      return f"{text}, and none was compiled in time: set a larger --budget"
     return (
-      f"{said}, and none of them fits: take a larger topology, or a smaller "
-      f"batch with --batch_sizes=B"
+      f"{text}, and none fits: set a larger --topology, or a smaller batch "
+      f"with --batch_sizes=B"
     )
 
 
-# What became of a candidate, beside the compiler's own failures.
+# Outcomes of a candidate, beside failures of the compiler.
 FITS, NO_ROOM = "fits", "out of memory"
 LATE = "not compiled within the budget"
 HEADER = (
@@ -133,7 +136,7 @@ HEADER = (
 
 
 def format_row(tried: Mapping[str, Any]) -> str:
-  """A candidate that was tried, as a line of the table."""
+  """Formats a candidate that was tried as a line of the table."""
   x = Candidate(**tried["candidate"])
   line = (
     f"{x.batch_size:>7,}{x.accumulate:>7}{x.replica:>9}{x.fsdp:>6}"
@@ -159,29 +162,29 @@ def sweep(
   batch_sizes: str | None = None,
   few: int = FEW,
 ) -> Sweep:
-  """Looks for the fastest way to run a config that fits.
+  """Searches for the fastest way to run a config that fits.
 
   Args:
     config: sections of keys.
     topology: the TPUs.
-    flags: that made the config.
-    say: told of every candidate as soon as it is compiled.
-    budget: seconds to compile in.
+    flags: flags of `python -m vit_jax.plan` that give the config.
+    say: called with a line for every candidate, once it is compiled.
+    budget: seconds in which candidates are compiled.
     batch_sizes: as "2048,4096"; None is the config's own.
-    few: how many to compile at most.
+    few: largest number of candidates that are compiled.
 
   Raises:
-    ConfigError: for batch sizes that are none, or if no mesh divides them.
+    ConfigError: for malformed batch sizes, or if no mesh divides them.
   """
-  # Any mesh does, for what is read of it does not depend on it.
+  # Nothing that is read of this experiment depends on its mesh.
   whole = {"replica": topology.slices, "fsdp": -1, "tensor": 1}
-  exp = Experiment({**config, "mesh": whole}, topology.devices)
+  exp = Experiment(resolve({**config, "mesh": whole}), topology.devices)
   sizes = parse_sizes(batch_sizes) or [exp.train.batch_size]
   candidates = list(make_candidates(exp, topology, sizes))
   if not candidates:
     raise ConfigError(
       f"no mesh of {len(topology.devices)} chips divides a batch of "
-      f"{', '.join(map(str, sizes))}: try others with --batch_sizes=B,B"
+      f"{', '.join(map(str, sizes))}: set others with --batch_sizes=B,B"
     )
   images = {
     remat: measure_image(exp, remat) for remat in {x.remat for x in candidates}
@@ -197,11 +200,11 @@ def sweep(
       break
     if not is_worthwhile(candidate, guesses, found.tried, topology):
       continue
-    overrides = candidate.get_overrides()
+    overrides = candidate.make_overrides()
     try:
       tried = compile_apart([*flags, *place, *overrides], left)
     except KeyboardInterrupt:
-      break  # What was found so far is said.
+      break  # The result so far is printed.
     tried |= {"candidate": candidate._asdict(), "overrides": overrides}
     found.tried.append(tried)
     say(format_row(tried))
@@ -209,17 +212,17 @@ def sweep(
 
 
 def rank(guesses: Mapping[Candidate, Guess]) -> list[Candidate]:
-  """Candidates, the fastest first, by arithmetic.
+  """Sorts candidates by estimated speed, the fastest first.
 
-  The best mesh of each batch, micro-batch and remat policy comes before the
-  second best of any: what arithmetic says of meshes is often the same.
+  The best mesh of each batch size, accumulation and remat policy comes before
+  the second best of any, because the estimates of meshes are often equal.
   """
   groups = collections.defaultdict(list)
   for x in sorted(guesses, key=lambda x: (guesses[x].seconds, x.fsdp, x)):
     groups[x.batch_size, x.accumulate, x.remat].append(x)
-  places = {x: i for group in groups.values() for i, x in enumerate(group)}
-  speed = {x: x.batch_size / guesses[x].seconds for x in places}
-  return sorted(places, key=lambda x: (places[x], -speed[x], x.accumulate))
+  order = {x: i for group in groups.values() for i, x in enumerate(group)}
+  speed = {x: x.batch_size / guesses[x].seconds for x in order}
+  return sorted(order, key=lambda x: (order[x], -speed[x], x.accumulate))
 
 
 def is_worthwhile(
@@ -228,10 +231,11 @@ def is_worthwhile(
   tried: Sequence[Mapping[str, Any]],
   topology: Topology,
 ) -> bool:
-  """Whether a candidate may fit, and be faster than what does.
+  """Returns whether a candidate may fit, and be faster than those that do.
 
-  What was compiled under the same policy says how wrong the arithmetic is of
-  memory; and where a batch fits, splitting it further gains nothing.
+  The candidates compiled under the same remat policy show the arithmetic's
+  error of memory. Splitting a batch that fits into more micro-batches gains
+  nothing.
   """
   wrong = []
   for result in tried:
@@ -250,25 +254,26 @@ def is_worthwhile(
 
 
 def parse_sizes(text: str | None) -> list[int]:
-  """Batch sizes from a flag.
+  """Parses the batch sizes of a flag.
 
   Raises:
-    ConfigError: if there is another thing among them.
+    ConfigError: unless all are positive integers.
   """
   sizes = [part.strip() for part in text.split(",")] if text else []
   if not all(size.isdecimal() and int(size) for size in sizes):
     raise ConfigError(
-      f"--batch_sizes={text} are no batch sizes, as --batch_sizes=2048,4096"
+      f"--batch_sizes={text} must be positive integers, as "
+      f"--batch_sizes=2048,4096"
     )
   return [int(size) for size in sizes]
 
 
 def make_candidates(exp: Experiment, topology: Topology, sizes: Sequence[int]):
-  """Every way to run a config that its sizes divide."""
+  """Yields all candidates whose mesh divides the batch and the heads."""
   chips, slices = len(topology.devices), topology.slices
   heads = getattr(exp.model, "num_heads", None)
   own = exp.config["model"].get("remat")
-  # Offloading is for who asks for it: the way to the host has no figure here.
+  # "offload" is only tried if the config has it: its cost is not modelled.
   policies = (None,) if own is None else dict.fromkeys((*REMAT, own))
   for batch, tensor, fsdp in itertools.product(
     sizes, TENSOR, range(1, chips + 1)
@@ -283,7 +288,7 @@ def make_candidates(exp: Experiment, topology: Topology, sizes: Sequence[int]):
 
 
 def measure_image(exp: Experiment, remat: str | None) -> Image:
-  """What an image costs under a remat policy, from shapes alone."""
+  """The cost of an image under a remat policy, computed from shapes."""
   model = exp.model if remat is None else exp.model.clone(remat=remat)
   keys = {"dropout": jax.random.key(0)}
   forward = functools.partial(model.apply, train=True, rngs=keys)
@@ -312,13 +317,13 @@ def measure_image(exp: Experiment, remat: str | None) -> Image:
 def guess(
   exp: Experiment, topology: Topology, candidate: Candidate, image: Image
 ) -> Guess:
-  """What arithmetic says of a candidate.
+  """Estimates the memory and the time of a candidate.
 
-  A step takes the products at the chip's peak, then the optimizer's way through
-  the state, then what chips tell each other: FSDP gathers bfloat16 weights for
-  either pass of every micro-batch and scatters float32 gradients, replicas add
-  gradients up, and tensor parallelism adds up activations twice a block and
-  pass.
+  The time is that of the matrix products at the chip's peak, plus that of the
+  optimizer's pass over the state, plus that of communication: FSDP gathers
+  bfloat16 weights for both passes of every micro-batch and scatters float32
+  gradients, replicas sum gradients, and tensor parallelism sums activations
+  twice per block and pass.
   """
   _, accumulate, replica, fsdp, tensor, _ = candidate
   generation, chips = topology.generation, len(topology.devices)
@@ -330,7 +335,7 @@ def guess(
   # The residual stream is whole on every chip, the rest of a block is split.
   memory = (
     sum(sizes) / parts
-    + count_bytes(exp.abstract_constants)
+    + count_bytes(exp.abstract_frozen)
     + 4 * params / parts
     + image.activations * images * (1 + 1 / tensor) / 2
   )
@@ -338,7 +343,7 @@ def guess(
   links = gathered * params / tensor * (fsdp - 1) / fsdp
   added = 2 * 4 * params / parts * (replica - 1) / replica
   if tensor > 1:
-    tokens = exp.model.get_layout(*exp.data.shape).tokens
+    tokens = exp.model.make_layout(*exp.data.shape).tokens
     stream = images * accumulate * exp.model.width * tokens * 2
     ring = 2 * (tensor - 1) / tensor
     links += 4 * exp.model.depth * stream * ring
@@ -356,14 +361,15 @@ def guess(
 
 
 def compile_apart(arguments: Sequence[str], seconds: float) -> dict[str, Any]:
-  """Plans one candidate in a process of its own, which may fail or be slow.
+  """Plans a candidate in a process of its own, which may fail or be slow.
 
   Args:
-    arguments: of `python -m vit_jax.plan`.
-    seconds: after which it is ended.
+    arguments: arguments of `python -m vit_jax.plan`.
+    seconds: time after which the process is ended.
 
   Returns:
-    outcome: "fits" or what else happened; plan: as JSON, if there is one.
+    A dictionary of `outcome`, which is FITS, NO_ROOM, LATE or the compiler's
+    failure, and `plan`, the plan as JSON, if there is one.
   """
   command = [sys.executable, "-m", "vit_jax.plan", *arguments, "--json"]
   try:

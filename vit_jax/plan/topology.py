@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""TPUs that are not there: libtpu's compiler and Google's data sheets."""
+"""Descriptions of TPUs, from libtpu's compiler and Google's data sheets."""
 
 import os
 import re
@@ -10,23 +10,23 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-from vit_jax.accelerators import WITHOUT_TPU
-from vit_jax.chips import GIB, get_chip
 from vit_jax.config import ConfigError, nearest
+from vit_jax.devices.detection import WITHOUT_TPU
+from vit_jax.devices.specs import GIB, get_device_spec
 
 
 class Generation(NamedTuple):
-  """What chips of a kind can do at most, beside their FLOP/s.
+  """The limits of a kind of chip, beside its FLOP/s.
 
   Attributes:
-    shape: of a slice, as an example.
-    memory: bytes that the compiler lets a program have.
+    shape: shape of a slice, as an example.
+    memory: bytes that the compiler lets a program use.
     bandwidth: bytes/s from and to main memory.
     links: bytes/s into a chip over all its links to others of its slice.
     network: bytes/s into a chip from other slices.
     clock: Hz.
-    cores: TensorCores of a chip.
-    options: of libtpu's description.
+    cores: number of TensorCores of a chip.
+    options: options of libtpu's description of a topology.
   """
 
   shape: str
@@ -40,8 +40,8 @@ class Generation(NamedTuple):
 
 
 # From Google's documents of each generation. The memory is what libtpu 0.0.51
-# says when it runs out; the clock is the peak over the products a cycle of the
-# matrix units (four of 128 x 128 a core, of v6e 256 x 256).
+# names when it runs out; the clock is the peak FLOP/s over the FLOPs per cycle
+# of the matrix units (four of 128 x 128 per core, of v6e 256 x 256).
 GENERATIONS = {
   "v4": Generation(
     shape="4x4x4",
@@ -84,14 +84,14 @@ GENERATIONS = {
 
 
 class Topology(NamedTuple):
-  """Some slices of TPU.
+  """Slices of TPUs.
 
   Attributes:
-    name: as "v5e:16x16".
-    slices: how many of these.
-    devices: of all of them, described and not there.
-    generation: what each can do.
-    peak_flops: bfloat16 FLOP/s of each.
+    name: kind and shape of a slice, as "v5e:16x16".
+    slices: number of slices.
+    devices: descriptions of all chips.
+    generation: limits of a chip.
+    peak_flops: bfloat16 FLOP/s of a chip.
   """
 
   name: str
@@ -101,24 +101,27 @@ class Topology(NamedTuple):
   peak_flops: float
 
 
-def get_topology(name: str, slices: int = 1) -> Topology:
-  """Describes TPUs; jax itself stays on the CPU.
+def make_topology(name: str, slices: int = 1) -> Topology:
+  """Makes descriptions of TPUs; jax itself stays on the CPU.
 
   Args:
-    name: GENERATION:SHAPE, as "v5e:16x16" or "v5p:4x4x8".
-    slices: so many of them, joined by the data-centre network.
+    name: GENERATION:SHAPE of a slice, as "v5e:16x16" or "v5p:4x4x8".
+    slices: number of slices, joined by the data-centre network.
 
   Raises:
-    ConfigError: for a name that is none, or if libtpu is not installed.
+    ConfigError: for an unknown name, or if libtpu is not installed.
   """
   found = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
   kind = found[1] if found else name.partition(":")[0]
   if kind not in GENERATIONS:
-    raise ConfigError(f"--topology={name}: {nearest(kind, GENERATIONS)}")
+    raise ConfigError(
+      f"--topology={name}: unknown kind of TPU; {nearest(kind, GENERATIONS)}"
+    )
   generation = GENERATIONS[kind]
   if found is None:
     raise ConfigError(
-      f"--topology={name} has no shape, as --topology={kind}:{generation.shape}"
+      f"--topology={name} has no shape: set it as --topology={kind}:"
+      f"{generation.shape}"
     )
   if slices < 1:
     raise ConfigError(f"--slices={slices} must be at least 1")
@@ -133,11 +136,11 @@ def get_topology(name: str, slices: int = 1) -> Topology:
     ).devices
   except ModuleNotFoundError:
     raise ConfigError(
-      "the compiler of TPUs is not installed: pip install 'vit_jax[plan]', "
-      "which is libtpu and needs no TPU"
+      "libtpu, the compiler for TPUs, is not installed: pip install "
+      "'vit_jax[plan]'; it needs no TPU"
     ) from None
   except (jax.errors.JaxRuntimeError, RuntimeError) as error:
     raise ConfigError(f"--topology={name}: {error}") from error
   return Topology(
-    name, slices, devices, generation, get_chip(devices[0]).peak_flops
+    name, slices, devices, generation, get_device_spec(devices[0]).peak_flops
   )

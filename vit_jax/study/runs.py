@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run of a study: vit_jax.main in a process of its own."""
+"""The runs of a study, each a process of `python -m vit_jax.main`."""
 
 import signal
 import subprocess
@@ -10,7 +10,7 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.untrusted import load_json
+from vit_jax.storage.untrusted import load_json
 
 TITLES = "accuracy  correct/total  loss    seconds"
 
@@ -18,15 +18,15 @@ TITLES = "accuracy  correct/total  loss    seconds"
 def train(
   name: str, recipe: str, workdir: epath.Path, flags: Sequence[str]
 ) -> dict[str, Any]:
-  """Trains a recipe to its end, unless that is done, and returns result.json.
+  """Trains a recipe, unless it is trained already, and returns result.json.
 
-  Ends the study with the status of a run that fails.
+  A run that fails ends the study with its exit status.
 
   Args:
-    name: of the run, for people.
+    name: name of the run, for people.
     recipe: FILE[:key=value,...].
-    workdir: of the run.
-    flags: others of vit_jax.main.
+    workdir: directory of the run.
+    flags: further flags of vit_jax.main.
   """
   print(f"{name}: {workdir}", file=sys.stderr, flush=True)
   command = [sys.executable, "-m", "vit_jax.main"]
@@ -38,9 +38,10 @@ def train(
 
 
 def wait(process: subprocess.Popen) -> int:
-  """The status of a process that ends in its own time.
+  """Waits until a process ends, and returns its exit status.
 
-  Ctrl-C reaches it as well, SIGTERM is passed on, and it may have to save.
+  It is not cut short: Ctrl-C reaches the process too and SIGTERM is passed on
+  to it, upon which it saves and ends.
   """
   before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
   try:
@@ -56,7 +57,7 @@ def wait(process: subprocess.Popen) -> int:
 def format_rows(
   title: str, rows: Iterable[tuple[Any, Mapping[str, Any]]]
 ) -> list[str]:
-  """A table of runs, each by its name and its result.json."""
+  """Formats runs, given as (name, result.json), as lines of a table."""
   rows = [(str(name), result) for name, result in rows]
   width = max(len(name) for name, _ in [(title, None), *rows])
   lines = [f"{title:{width}}  {TITLES}"]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Seeds: a recipe once a seed; mean, spread and worst."""
+"""The study `seeds`: one run per seed; mean, spread and worst accuracy."""
 
 import statistics
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ SEEDS = (0, 1, 2, 3, 4)
 def run(
   recipe: str, workdir: epath.Path, flags: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
-  """Trains once a seed.
+  """Trains a recipe once per seed.
 
   Args:
     recipe: FILE[:key=value,...].
-    workdir: of the study; each run has a directory in it.
-    flags: of vit_jax.main, for every run.
-    seeds: of the runs.
+    workdir: directory of the study; each run has a directory in it.
+    flags: flags of vit_jax.main for every run.
+    seeds: seeds of the runs.
 
   Returns:
-    Seed -> result.json as `runs`; of their accuracies `mean`, `stdev` (of a
-    sample; of one run 0) and `worst`.
+    `runs`, a dictionary seed -> result.json; and `mean`, `stdev` (of a sample,
+    0 for one run) and `worst` of their accuracies.
   """
   runs = {
     seed: train(
@@ -47,7 +47,7 @@ def run(
 
 
 def format_table(summary: dict[str, Any]) -> str:
-  """The study for people."""
+  """Formats the study for people."""
   return "\n".join(
     [
       *format_rows("seed", summary["runs"].items()),

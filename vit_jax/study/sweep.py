@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sweep: choose a recipe's arguments on held-out images, then train on all.
+"""The study `sweep`: chooses arguments on held-out images, then trains on all.
 
-The recipe's file has, beside `get_config`, a function of the same arguments
-that says what is tried:
+Beside `get_config`, the recipe's file has a function of the same arguments that
+returns the values to try:
 
   def get_sweep(text=""):
     return dict(grid={"lr": (0.003, 0.01, 0.03)}, dev={"dev": 1})
 
-`grid` has the values of each argument that is chosen, and every combination is
-tried; `dev` the arguments that train on a part of the images and evaluate on
-the rest of them, which only the runs for the choice are given.
+Every combination of the values in `grid` is tried. `dev` has the arguments that
+make a run train on a part of the training images and evaluate on the others;
+only the runs among which the sweep chooses have them.
 """
 
 import itertools
@@ -19,8 +19,8 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.command_line import load_config, load_recipe
 from vit_jax.config import ConfigError
+from vit_jax.config.recipe import load_config, load_recipe
 from vit_jax.sections import resolve
 from vit_jax.study import seeds as final
 from vit_jax.study.runs import format_rows, train
@@ -31,27 +31,27 @@ FORM = 'dict(grid={"lr": (0.003, 0.01)}, dev={"dev": 1})'
 
 
 def join(arguments: Mapping[str, Any]) -> str:
-  """key=value,key=value, as a recipe takes them."""
+  """Joins arguments as a recipe takes them: key=value,key=value."""
   return ",".join(f"{key}={value}" for key, value in arguments.items())
 
 
 def add(recipe: str, arguments: Mapping[str, Any]) -> str:
-  """A recipe with more arguments."""
+  """Adds arguments to those of a recipe."""
   return f"{recipe}{',' if ':' in recipe else ':'}{join(arguments)}"
 
 
 def load_sweep(recipe: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-  """The combinations that a recipe wants tried, and its `dev` arguments.
+  """Loads the combinations that a recipe's sweep tries, and `dev`.
 
   Raises:
-    ConfigError: if it has none, or one of another form, or is given what is
-      swept.
+    ConfigError: if the recipe has no get_sweep, or one that returns another
+      form; if its arguments set a key that the sweep sets.
   """
   module, text = load_recipe(recipe)
   if not hasattr(module, "get_sweep"):
     raise ConfigError(
-      f"--config={recipe} has no get_sweep(text), which says what is tried, as "
-      f"{FORM}"
+      f"--config={recipe} has no function get_sweep(text): add one that "
+      f"returns the values to try, as {FORM}"
     )
   try:
     found = module.get_sweep(*([text] if text else []))
@@ -60,21 +60,21 @@ def load_sweep(recipe: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   form = isinstance(found, Mapping) and found.keys() == {"grid", "dev"}
   if not form or not found["dev"] or not all(found["grid"].values()):
     raise ConfigError(
-      f"--config={recipe}: get_sweep gives {found!r}, which is not of the form "
-      f"{FORM}"
+      f"--config={recipe}: get_sweep returns {found!r}, which must have the "
+      f"form {FORM}"
     )
   grid, dev = found["grid"], found["dev"]
   given = {part.partition("=")[0] for part in text.split(",")}
   for key in given & {*grid, *dev}:
     raise ConfigError(
-      f"--config={recipe}: {key} is what the sweep sets, leave it out"
+      f"--config={recipe}: the argument {key} is set by the sweep: leave it out"
     )
   combinations = itertools.product(*grid.values())
   return [dict(zip(grid, x, strict=True)) for x in combinations], dev
 
 
-def get_splits(config: Mapping[str, Any]) -> dict[str, str]:
-  """What a run trains on, and what each of its evaluations is of."""
+def list_splits(config: Mapping[str, Any]) -> dict[str, str]:
+  """The splits of a run: key -> split, of training and of each evaluation."""
   evals = {name: x["split"] for name, x in config["evals"].items()}
   return evals | {"data.train": config["data"]["train"]}
 
@@ -85,19 +85,30 @@ def check(
   points: Sequence[Mapping[str, Any]],
   dev: Mapping[str, Any],
 ) -> None:
-  """Raises ConfigError for runs that can not start, or are the same."""
+  """Checks that all runs of a sweep can start, and differ.
+
+  Args:
+    recipe: FILE[:key=value,...].
+    flags: flags of vit_jax.main for every run.
+    points: combinations of arguments to try.
+    dev: arguments that hold out images.
+
+  Raises:
+    ConfigError: for a bad config; for two equal runs; for a flag that sets a
+      split, by which held-out images could be trained on.
+  """
   overrides = [flag for flag in flags if flag.startswith("--config.")]
   names = {}
   for point in points:
     held_out = add(recipe, point | dev)
     splits, wanted = (
-      get_splits(resolve(load_config(held_out, given)))
+      list_splits(resolve(load_config(held_out, given)))
       for given in (overrides, ())
     )
     if splits != wanted:
       raise ConfigError(
         f"--config={recipe}: a flag sets data.train or the split of an "
-        f"evaluation, which keep the images of the choice apart: leave it out"
+        f"evaluation, by which the sweep holds out images: leave it out"
       )
     for arguments in (point, point | dev):
       config = resolve(load_config(add(recipe, arguments), overrides))
@@ -105,12 +116,12 @@ def check(
       if same != join(arguments):
         raise ConfigError(
           f"--config={recipe}: {same} and {join(arguments)} are the same run: "
-          f"does a flag set what the sweep sets?"
+          f"leave out the flag that sets what the sweep sets"
         )
 
 
 def choose(tried: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """The arguments of the highest accuracy, of equals of the lowest loss."""
+  """The arguments with the highest accuracy, and of these the lowest loss."""
   best = max(tried, key=lambda row: (row["accuracy"], -row["loss"]))
   return best["arguments"]
 
@@ -118,20 +129,20 @@ def choose(tried: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def run(
   recipe: str, workdir: epath.Path, flags: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
-  """Tries every combination once, then trains the best once a seed.
+  """Tries every combination once, then trains the best one once per seed.
 
   Args:
-    recipe: FILE[:key=value,...], without what is swept.
-    workdir: of the study; each run has a directory in it.
-    flags: of vit_jax.main, for every run.
-    seeds: of the runs with the best; the others have the recipe's.
+    recipe: FILE[:key=value,...], without arguments that the sweep sets.
+    workdir: directory of the study; each run has a directory in it.
+    flags: flags of vit_jax.main for every run.
+    seeds: seeds of the runs with the best; the others have the recipe's.
 
   Returns:
-    What `seeds.run` does, of the best; `dev`, the arguments and result.json of
-    each combination; and `choice`, the arguments of the best.
+    The result of `seeds.run` for the best; `dev`, the arguments and result.json
+    of each combination; and `choice`, the arguments of the best.
 
   Raises:
-    ConfigError: before anything is trained, as `load_sweep` and `check`.
+    ConfigError: as `load_sweep` and `check`, before anything is trained.
   """
   points, dev = load_sweep(recipe)
   check(recipe, flags, points, dev)
@@ -147,7 +158,7 @@ def run(
 
 
 def format_table(summary: dict[str, Any]) -> str:
-  """The study for people."""
+  """Formats the study for people."""
   tried = [(join(row["arguments"]), row) for row in summary["dev"]]
   return "\n".join(
     [

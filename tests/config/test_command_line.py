@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a user types, in processes of their own."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support import ROOT
+from vit_jax import config, sections
+from vit_jax.config import command_line, recipe
+from vit_jax.devices import detection
+
+VERBS = [
+  *("main", "predict", "doctor", "prepare.__main__"),
+  *("models.__main__", "convert.__main__", "study.__main__"),
+  *("benchmark.__main__", "plan.__main__"),
+  "config.__main__",
+]
+
+
+def run(*arguments, **environment):
+  """Runs `python -m ARGUMENTS` as a user would."""
+  return subprocess.run(
+    [sys.executable, "-m", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=os.environ | environment,
+  )
+
+
+@pytest.mark.parametrize(
+  ("error", "status"), [(config.ConfigError, 2), (config.RunError, 1)]
+)
+def test_errors_are_one_line_and_a_status(error, status, capsys):
+  with pytest.raises(SystemExit) as caught, command_line.reported():
+    raise error("the disk is full")
+  assert caught.value.code == status
+  assert capsys.readouterr().err == "error: the disk is full\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help(verb, capsys):
+  with pytest.raises(SystemExit) as caught:
+    importlib.import_module(f"vit_jax.{verb}").main(["--help"])
+  assert caught.value.code == 0
+  name = verb.removesuffix(".__main__")
+  assert f"usage: python -m vit_jax.{name}" in capsys.readouterr().out
+
+
+def test_every_verb_is_asked_for_help():
+  package = ROOT / "vit_jax"
+  found = {
+    ".".join(path.relative_to(package).with_suffix("").parts)
+    for path in package.rglob("*.py")
+    if '__name__ == "__main__"' in path.read_text()
+  }
+  assert found == set(VERBS)
+
+
+def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
+  tick = time.monotonic()
+  done = run(
+    "vit_jax.main",
+    "--config=configs/vit_l16.py",
+    f"--workdir={tmp_path / 'run'}",
+    f"--config.data.dir={tmp_path / 'data'}",
+  )
+  assert done.returncode == 2
+  assert "'tfds:imagenet21k' is not prepared" in done.stderr
+  assert "python -m vit_jax.prepare imagenet21k" in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "run").exists()
+  # Seconds on an idle machine; the bound leaves room for a busy one.
+  assert time.monotonic() - tick < 60
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--config=configs/digits.py"], "--workdir is missing"),
+    (["--config=configs/digits.py", "--workdir="], "--workdir is missing"),
+    (["--workdir=x"], "--config is missing"),
+    (
+      ["--config=configs/digits.py", "--wrkdir=x"],
+      "unknown flag '--wrkdir=x'; did you mean '--workdir'?",
+    ),
+    (
+      [
+        "--config=configs/digits.py",
+        "--workdir=x",
+        "--config.train.steps",
+        "9",
+      ],
+      "unknown flag '9'",
+    ),
+    (["--config=configs/x.py", "--workdir=x"], "configs/x.py does not exist"),
+    (["--config=configs/digits.py:a=1", "--workdir=x"], "unknown argument"),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.train.stesp=1"],
+      "unknown config key 'train.stesp'; did you mean 'train.steps'?",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--wrokdir=y"],
+      "unknown flag '--wrokdir=y'",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.train.lr.x=1"],
+      "unknown config key 'train.lr'",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.optim.lr.x=1"],
+      "lr is a key, not a section",
+    ),
+  ],
+)
+def test_bad_flags(arguments, message, capsys, monkeypatch):
+  from vit_jax import main
+
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(SystemExit) as caught:
+    main.main(arguments)
+  assert caught.value.code == 2
+  assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("text", "value"),
+  [
+    ("3", 3),
+    ("1e-3", 1e-3),
+    ("true", True),
+    ("False", False),
+    ("none", None),
+    ("B/16", "B/16"),
+    ("tfds:digits", "tfds:digits"),
+    ("(0.5, 1.0)", (0.5, 1.0)),
+    ("8,12", (8, 12)),
+    ("(8, 12)", (8, 12)),
+    ("train[:90%]", "train[:90%]"),
+  ],
+)
+def test_values(text, value):
+  assert recipe.parse_value(text) == value
+
+
+def test_a_recipe_is_found_from_anywhere(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  overrides = ["--config.train.steps=10", "--config.mesh.fsdp=4"]
+  path = ROOT / "configs/vit_b16.py"
+  loaded = recipe.load_config(f"{path}:epochs=30", overrides)
+  assert loaded["train"]["epochs"] == 30
+  assert loaded["train"]["steps"] == 10 and loaded["mesh"] == {"fsdp": 4}
+
+
+@pytest.mark.parametrize("text", ["8,12", "(8, 12)", "[8, 12]"])
+def test_one_number_becomes_a_height_and_a_width(text):
+  path = str(ROOT / "configs/digits.py")
+  assert recipe.load_config(path, [])["data"]["size"] == 16
+  loaded = recipe.load_config(path, [f"--config.data.size={text}"])
+  assert sections.resolve(loaded)["data"]["size"] == (8, 12)
+
+
+def test_what_is_no_recipe_says_so(tmp_path):
+  with pytest.raises(config.ConfigError, match="README.md is not a Python"):
+    recipe.load_config(str(ROOT / "README.md"), [])
+  (tmp_path / "empty.py").write_text("")
+  with pytest.raises(config.ConfigError, match=r"empty.py .*get_config\(\)"):
+    recipe.load_config(str(tmp_path / "empty.py"), [])
+
+
+def test_a_recipe_that_takes_no_arguments_says_so(tmp_path):
+  path = tmp_path / "plain.py"
+  path.write_text("def get_config():\n  return {}\n")
+  with pytest.raises(config.ConfigError, match="takes 0 positional"):
+    recipe.load_config(f"{path}:a=1", [])
+
+
+def test_doctor():
+  done = run("vit_jax.doctor", JAX_PLATFORMS="cpu")
+  assert done.returncode == 0, done.stderr
+  assert "unset it to use an accelerator" in done.stdout
+  report = json.loads(run("vit_jax.doctor", "--json").stdout.splitlines()[-1])
+  assert report["versions"]["jax"] and report["devices"]
+
+
+@pytest.mark.parametrize(
+  ("machine", "installed", "expected"),
+  [
+    (("tpu",), {}, "pip install 'vit_jax[tpu]'"),
+    (("tpu",), {"libtpu": "1"}, "another process uses it"),
+    (("gpu",), {}, "pip install 'vit_jax[cuda]'"),
+    (("gpu",), {"jax-cuda13-plugin": "1"}, "CUDA version with the driver's"),
+    ((), {}, "No accelerator was found"),
+  ],
+)
+def test_doctor_explains(machine, installed, expected, monkeypatch):
+  monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+  monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+  monkeypatch.setattr(detection, "has_tpu", lambda: "tpu" in machine)
+  monkeypatch.setattr(detection, "has_gpu", lambda: "gpu" in machine)
+  assert expected in detection.explain("cpu", installed)
+  assert detection.explain("tpu", installed) == "jax uses the TPU."
+
+
+def test_a_platform_that_does_not_start_is_explained():
+  """jax fails loudly when told to use what is not there."""
+  done = run("vit_jax.doctor", JAX_PLATFORMS="cuda")
+  assert done.returncode == 0, done.stderr
+  assert "jax cannot start: " in done.stdout
+  assert "JAX_PLATFORMS=cuda asks for an accelerator" in done.stdout
+  done = run(
+    *("vit_jax.main", "--config=configs/digits.py", "--workdir=x"),
+    JAX_PLATFORMS="cuda",
+  )
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: jax cannot start: ")
+
+
+@pytest.mark.parametrize(
+  "command", [("models", "Ti/16", "--json"), ("doctor",), ("plan", "--help")]
+)
+def test_a_machine_without_a_tpu_hears_nothing_of_it(command):
+  """Though libtpu is installed, to plan with."""
+  verb, *arguments = command
+  environment = {
+    key: value
+    for key, value in os.environ.items()
+    if not key.startswith(("TPU_", "JAX_PLATFORMS"))
+  }
+  done = subprocess.run(
+    [sys.executable, "-m", f"vit_jax.{verb}", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=environment,
+  )
+  assert done.returncode == 0 and done.stderr == ""

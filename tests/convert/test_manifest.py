@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What lies beside the weights of others, and what it must agree with."""
+
+import json
+import warnings
+
+import jax
+import numpy as np
+import pytest
+
+import vit_jax
+from tests.support.weights import make_tiny_weights
+from vit_jax.convert import CheckpointError, load_weights, save_weights
+from vit_jax.convert.files import read_arrays, write_safetensors
+from vit_jax.convert.npz import POSITION
+
+
+def write(tmp_path, form, changes=None, **fields):
+  """A directory in a format of PyTorch's, its config.json changed."""
+  names = tuple("abcde")
+  save_weights(
+    make_tiny_weights(names=names, **fields), str(tmp_path / "w"), form
+  )
+  (tmp_path / "w" / "model.safetensors.json").unlink()
+  path = tmp_path / "w" / "config.json"
+  # timm has no architecture so small.
+  config = {"architecture": "vit_tiny_patch16_224"}
+  if path.exists():
+    config = json.loads(path.read_text())
+  path.write_text(json.dumps(config | (changes or {})))
+  return str(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+  "form, changes, message",
+  [
+    (
+      "hugging_face",
+      {"id2label": {"0": "a", "1": "b", "2": "c"}},
+      "num_classes=3, but the arrays show 5",
+    ),
+    (
+      "hugging_face",
+      {"hidden_size": 99, "num_hidden_layers": 40},
+      "model.width=99, but the arrays show 32",
+    ),
+    (
+      "timm",
+      {"num_classes": 99, "model_args": {"num_heads": 2}},
+      "num_classes=99, but the arrays show 5",
+    ),
+  ],
+)
+def test_a_config_that_is_of_other_arrays(form, changes, message, tmp_path):
+  path = write(tmp_path, form, changes)
+  with pytest.raises(CheckpointError, match=message):
+    load_weights(path, source_size=(8, 8))
+
+
+@pytest.mark.parametrize(
+  "changes, expected",
+  [
+    ({"model_args": {"num_heads": 4}}, dict(num_heads=4, gelu="exact")),
+    (
+      {"model_args": {"num_heads": 2, "act_layer": "gelu_tanh"}},
+      dict(num_heads=2, gelu="tanh"),
+    ),
+    (
+      {"architecture": "vit_so400m_patch16_siglip_256"},
+      dict(num_heads=2, gelu="tanh"),
+    ),
+    (
+      {"architecture": "vit_so400m_patch14_siglip_224"},
+      dict(num_heads=2, gelu="exact"),
+    ),
+    ({"architecture": "vit_base_patch16_gap_224"}, dict(num_heads=16)),
+  ],
+)
+def test_what_timm_says_of_a_model(changes, expected, tmp_path):
+  path = write(tmp_path, "timm", changes | {"label_names": list("vwxyz")})
+  weights = load_weights(path, source_size=(8, 8))
+  assert {name: weights.fields[name] for name in expected} == expected
+  assert weights.class_names == tuple("vwxyz")
+
+
+def test_a_classifier_does_not_read_the_pooler(tmp_path):
+  path = write(tmp_path, "hugging_face")
+  plain = load_weights(path)
+  file = f"{path}/model.safetensors"
+  arrays, _ = read_arrays(file)
+  pooler = {
+    "vit.pooler.dense.weight": np.eye(32, dtype=np.float32),
+    "vit.pooler.dense.bias": np.zeros(32, np.float32),
+  }
+  write_safetensors(file, {**arrays, **pooler}, {}, overwrite=True)
+  found = load_weights(path)
+  assert found.params.keys() == plain.params.keys()
+  assert "representation_size" not in {
+    name for name, value in found.fields.items() if value
+  }
+
+
+def test_a_size_that_nothing_states_is_warned_of(tmp_path):
+  weights = make_tiny_weights((112, 448), channels=1, classes=2)
+  # As many patches as a square of 224 px.
+  assert weights.params[POSITION].shape[1] == 1 + 112 * 112
+  save_weights(weights, str(tmp_path / "a.npz"), "authors")
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    model, _ = vit_jax.load(tmp_path / "a.npz")
+    assert model.manifest["preprocess"]["height"] == 112
+    (tmp_path / "a.npz.json").unlink()
+    vit_jax.load(tmp_path / "a.npz", source_size=(112, 448))
+  with pytest.warns(UserWarning, match="224x224 px.* source_size"):
+    vit_jax.load(tmp_path / "a.npz")
+
+
+def test_a_mesh_of_the_callers_own_is_left_alone(tmp_path):
+  save_weights(make_tiny_weights(), str(tmp_path / "a.npz"), "authors")
+  with jax.set_mesh(jax.make_mesh((1,), ("data",))):
+    model, preprocess = vit_jax.load(tmp_path / "a.npz")
+    logits = model(preprocess(np.zeros((8, 8, 3), np.uint8)))
+  assert logits.shape == (1, 5)

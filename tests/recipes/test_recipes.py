@@ -1,0 +1,278 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe, for every value of every argument, one at a time, and as every
+document has it: built from shapes alone, and the training step of one of each
+family lowered.
+"""
+
+import ast
+import hashlib
+import importlib
+import re
+import shlex
+
+import cv2
+import numpy as np
+import pytest
+
+from configs import arguments
+from tests.support import ROOT, build, lower
+from tests.support.shared import get_shared_root
+from tests.support.weights import VIT, make_weights
+from vit_jax.config import ConfigError
+from vit_jax.config.recipe import load_config
+from vit_jax.convert.writing import save_weights
+from vit_jax.study import sweep
+
+HELPERS = {"__init__", "arguments", "augmentation", "pretraining"}
+NAMES = sorted(
+  path.stem
+  for path in (ROOT / "configs").glob("*.py")
+  if path.stem not in HELPERS
+)
+DOCUMENTS = [
+  ROOT / "README.md",
+  *(ROOT / "docs").rglob("*.md"),
+  *(ROOT / f"configs/{name}.py" for name in NAMES),
+]
+
+
+def get_variants():
+  """FILE and FILE:key=value for every documented value of every argument."""
+  for name in NAMES:
+    module = importlib.import_module(f"configs.{name}")
+    yield f"configs/{name}.py"
+    for key, values in getattr(module, "CHOICES", {}).items():
+      yield from (f"configs/{name}.py:{key}={value}" for value in values)
+  yield "configs/digits.py:variant=Ti/2"
+  # One of every kind of model; hybrids want more pixels than digits have.
+  yield "configs/digits.py:variant=Mixer-B/4"
+  yield "configs/digits.py:variant=R50x1"
+
+
+def get_commands():
+  """Every command of a document with a recipe: what follows python -m."""
+  for path in DOCUMENTS:
+    for line in path.read_text().replace("\\\n", "").splitlines():
+      _, python, command = line.partition("python -m vit_jax.")
+      # A form that is no name, and the typing error that the README shows.
+      skipped = "configs/NAME.py" in line or "stesp" in line
+      if command.count("'") % 2:  # A variable's value, quoted as a whole.
+        command = command.rpartition("'")[0]
+      if python and "--config=configs/" in command and not skipped:
+        yield shlex.split(command, comments=True)
+
+
+def get_documented():
+  """(recipe, overrides) of every run that a document's command makes."""
+  for verb, *command in get_commands():
+    recipe = next(x for x in command if x.startswith("--config="))
+    recipe = recipe.removeprefix("--config=")
+    overrides = tuple(x for x in command if x.startswith("--config."))
+    runs = [recipe]
+    if verb == "study" and command[0] == "sweep":
+      points, dev = sweep.load_sweep(str(ROOT / recipe))
+      runs = [sweep.add(recipe, point | dev) for point in points]
+      runs += [sweep.add(recipe, point) for point in points]
+    yield from ((run, overrides) for run in runs)
+
+
+RUNS = list(
+  dict.fromkeys([*((v, ()) for v in get_variants()), *get_documented()])
+)
+
+
+def get_parts(exp):
+  """What decides which operations the model and the rest of a step have.
+
+  A number is a size or a constant; whether it is zero, or there at all, decides
+  what is computed. Of a model's name the kind counts.
+  """
+
+  def blur(value):
+    if isinstance(value, dict):
+      return {key: blur(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+      return sorted({repr(blur(x)) for x in value})
+    if isinstance(value, int | float) and not isinstance(value, bool):
+      return bool(value)
+    return "a path" if isinstance(value, str) and "/" in value else value
+
+  config, model = exp.config, dict(exp.config["model"])
+  kind = re.match(r"R\d+x|R\w*\+|Mixer|", model.pop("variant"))[0]
+  accumulates = exp.train.accumulate > 1
+  rest = config["objective"], config["data"]["augment"], config["optim"]
+  return [
+    repr((re.sub(r"\d+", "", kind), blur(model))),
+    repr((blur(rest), accumulates)),
+  ]
+
+
+@pytest.fixture(scope="session")
+def is_first(tmp_path_factory):
+  """A function that tells if nobody has lowered a step with a part yet."""
+  root = get_shared_root(tmp_path_factory) / "lowered"
+  root.mkdir(exist_ok=True)
+
+  def check(part):
+    try:
+      (root / hashlib.sha256(part.encode()).hexdigest()).touch(exist_ok=False)
+    except FileExistsError:
+      return False
+    return True
+
+  return check
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  """A folder of the classes that documents name."""
+  root = tmp_path_factory.mktemp("photos")
+  named = re.findall(r"folder:\w+#([\w+]+)", " ".join(run for run, _ in RUNS))
+  image = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+  for name in {"cat", "dog", *(x for names in named for x in names.split("+"))}:
+    (root / name).mkdir()
+    for i in range(80):
+      (root / name / f"{i}.png").write_bytes(image)
+  return root
+
+
+@pytest.fixture(scope="module")
+def get_teacher(tmp_path_factory):
+  """recipe -> a small model of its classes, in place of an earlier run."""
+
+  def get(recipe):
+    path = tmp_path_factory.mktemp("teacher") / "run"
+    digits = "digits.py" in recipe
+    weights = make_weights(
+      VIT | dict(variant="mu/4"),
+      size=(16, 16),
+      channels=1 if digits else 3,
+      classes=10 if digits else 1000,
+    )
+    save_weights(weights, str(path), "vit_jax")
+    return path
+
+  return get
+
+
+@pytest.mark.parametrize(
+  ("recipe", "overrides"), RUNS, ids=[" ".join([r, *o]) for r, o in RUNS]
+)
+def test_recipes_are_built_and_one_of_each_family_lowered(
+  recipe, overrides, is_first, photos, get_teacher, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
+  recipe = re.sub(r"folder:\w+", f"folder:{photos}", recipe)
+  recipe, *overrides = (
+    re.sub(r"teacher=runs/\w+", f"teacher={get_teacher(recipe)}", text)
+    for text in (recipe, *overrides)
+  )
+  directory = f"--config.data.dir={tmp_path}"
+  exp = build(load_config(recipe, [*overrides, directory]))
+  if any([is_first(part) for part in get_parts(exp)]):
+    assert "stablehlo.dot_general" in lower(exp).as_text()
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_opens_with_its_commands(name):
+  doc = ast.get_docstring(ast.parse((ROOT / f"configs/{name}.py").read_text()))
+  assert f"--config=configs/{name}.py" in doc.split("\n\n")[1]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
+def test_a_recipe_of_a_paper_has_its_result_and_cost_apart_from_ours(name):
+  doc = ast.get_docstring(ast.parse((ROOT / f"configs/{name}.py").read_text()))
+  for start in ("The paper's[,:]", "The paper's cost: ", "Ours, measured: "):
+    assert re.search(f"^{start}", doc, re.MULTILINE), start
+
+
+def test_documents_have_commands_of_every_recipe():
+  """Or the tests above would be of less than they say."""
+  documented = {run.partition(":")[0] for run, _ in get_documented()}
+  assert documented >= {f"configs/{name}.py" for name in NAMES}
+  verbs = [command[0] for command in get_commands()]
+  assert {"main", "study"} <= set(verbs) and len(verbs) > 30
+
+
+def test_the_arguments_of_the_readme_are_taken():
+  """Each row of its table has recipes, and the arguments that each takes."""
+  found = set()
+  for line in (ROOT / "README.md").read_text().splitlines():
+    if line.startswith("| `configs/"):
+      files, text = line.split("|")[1:3]
+      for name in re.findall(r"`(?:configs/)?(\w+)\.py`", files):
+        load_config(f"{ROOT}/configs/{name}.py:{text.strip(' `')}", [])
+        found.add(name)
+  assert found == set(NAMES)
+
+
+def test_fine_tuning_on_a_folder_starts_from_a_file(photos):
+  source = f"folder:{photos}#cat+dog"
+  argument = str(ROOT / f"configs/finetune.py:dataset={source},res=32")
+  exp = build(load_config(argument, ["--config.init=B_16.npz"]))
+  assert exp.info.class_names == ("cat", "dog")
+  assert exp.image_shape == (32, 32, 3)
+  assert exp.config["init"] == "B_16.npz"
+  assert (exp.steps, exp.optim.warmup_steps) == (500, 100)
+  assert exp.config["evals"]["test"]["split"] == "test"
+
+
+@pytest.mark.parametrize(
+  ("recipe", "message"),
+  [
+    (
+      "vit_b16.py:epochs=14",
+      "B/16 has no row for data=imagenet21k,epochs=14; set "
+      "data=jft300m,epochs=7; data=imagenet21k,epochs=90 or 30; "
+      "data=imagenet2012,epochs=300",
+    ),
+    ("vit_l16.py:data=jft", "must be one of jft300m, imagenet21k, "),
+    ("vit_l16.py:model=B/16", "unknown argument 'model=B/16'"),
+    (
+      "hybrid.py:data=imagenet21k",
+      "R50+B/16 has no row for data=imagenet21k; set data=jft300m,epochs=7",
+    ),
+    ("bit.py:model=R50x3", "must be one of R50x1, R50x2, R101x1, "),
+    ("augreg.py:data=imagenet2012,epochs=30", "is trained for 300 epochs"),
+    ("augreg.py:aug=strong3", "must be one of none, light1, "),
+    (
+      "finetune.py:protocol=augreg,dataset=flowers",
+      "protocol=augreg; set one of imagenet, pets, cifar100, resisc45",
+    ),
+    ("finetune.py:dataset=folder", "cifar10, pets, flowers, folder:PATH"),
+    ("finetune.py:dataset=pets:x", "dataset=pets:x is not in protocol=vit"),
+    ("finetune.py:steps=600", "must be one of 500, 2500, 10000, 20000"),
+    ("finetune.py:model=B/0", "model='B/0' has no patch size"),
+    ("vtab.py:model=foo/x", "model='foo/x' has no patch size"),
+    ("vtab.py:dev=7", "must be one of 0, 1"),
+  ],
+)
+def test_what_no_recipe_has_is_named(recipe, message):
+  with pytest.raises(ConfigError, match=re.escape(message)):
+    load_config(f"{ROOT}/configs/{recipe}", [])
+
+
+@pytest.mark.parametrize("value", ["(2, 15)", "[2, 15.5]"])
+def test_randaugment_is_set_on_the_command_line(value, tmp_path):
+  overrides = [
+    f"--config.data.dir={tmp_path}",
+    f"--config.data.augment.randaugment={value}",
+    "--config.data.augment.cutmix=1.0",
+  ]
+  exp = build(load_config(str(ROOT / "configs/digits.py"), overrides))
+  layers, magnitude = exp.data.augment.randaugment
+  assert layers == 2 and magnitude in (15.0, 15.5)
+  assert "stablehlo.gather" in lower(exp).as_text()
+
+
+def test_arguments():
+  args = arguments.parse("a=2,b=x:y", a=1, b="", c=0.5)
+  assert (args.a, args.b, args.c) == (2, "x:y", 0.5)
+  with pytest.raises(ValueError, match=r"did you mean data=...\?"):
+    arguments.parse("dta=x", data="")
+  with pytest.raises(ValueError, match="'a=x' must be int"):
+    arguments.parse("a=x", a=1)
+  with pytest.raises(ValueError, match="must be one of 30, 90"):
+    arguments.parse("epochs=31", {"epochs": (30, 90)}, epochs=90)

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
+from etils import epath
+
+from tests.support import ROOT
+from vit_jax.storage import append_log
+from vit_jax.storage.append_log import AppendLog
+
+# Two flushes in a row are cut short; then there is room again.
+FULL_TWICE = """
+import resource, signal, sys
+from etils import epath
+from vit_jax.storage.append_log import AppendLog
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = epath.Path(sys.argv[1])
+log = AppendLog(lambda _: path)
+log.add(b"first\\n")
+log.flush()
+for limit in (9, 8):
+  log.add(b"another\\n")
+  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+  try:
+    log.flush()
+  except OSError:
+    print("full")
+resource.setrlimit(
+  resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+)
+log.add(b"last\\n")
+log.flush(durable=True)
+"""
+
+
+def test_flushes_that_are_cut_short_leave_no_trace(tmp_path):
+  path = tmp_path / "log"
+  done = subprocess.run(
+    [sys.executable, "-c", FULL_TWICE, str(path)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout.split() == ["full", "full"], done.stderr
+  assert path.read_text() == "first\nanother\nanother\nlast\n"
+
+
+def test_a_deleted_file_is_begun_again(tmp_path):
+  path = epath.Path(tmp_path) / "log"
+  log = AppendLog(lambda _: path)
+  for chunk in (b"a\n", b"b\n", b"c\n"):
+    log.add(chunk)
+    log.flush(durable=True)
+    if chunk == b"a\n":
+      path.unlink()
+  assert path.read_bytes() == b"b\nc\n"
+
+
+def test_what_follows_the_kept_bytes_is_dropped(tmp_path):
+  path = epath.Path(tmp_path) / "log"
+  path.write_bytes(b"kept\nhalf a l")
+  log = AppendLog(lambda _: path, size=5)
+  log.add(b"new\n")
+  log.flush()
+  assert path.read_bytes() == b"kept\nnew\n"
+
+
+def test_an_object_is_written_only_when_there_is_something_new(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(append_log, "is_local", lambda path: False)
+  writes = []
+
+  class Object:
+    def write_bytes(self, data):
+      writes.append(data)
+
+  log = AppendLog(lambda number: Object())
+  for chunk in (b"a", None, b"b", None, None):
+    if chunk:
+      log.add(chunk)
+    log.flush(durable=True)
+  assert writes == [b"a", b"ab"]

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines: the parser of every verb, and errors as one message."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Collection, Iterator, Sequence
+
+from vit_jax.config.errors import BAD_CONFIG, ConfigError, RunError
+from vit_jax.config.schema import nearest
+
+CONFIG = "FILE[:KEY=VALUE,...]"
+
+
+def make_parser(verb: str, doc: str) -> argparse.ArgumentParser:
+  """Makes the parser of `python -m vit_jax.VERB`.
+
+  Args:
+    verb: name of the module below vit_jax.
+    doc: the module's docstring.
+  """
+  return argparse.ArgumentParser(
+    prog=f"python -m vit_jax.{verb}",
+    description=doc,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+
+
+def parse(
+  parser: argparse.ArgumentParser,
+  argv: Sequence[str] | None,
+  *,
+  required: Collection[str] = (),
+  passed_on: Collection[str] = (),
+) -> tuple[argparse.Namespace, list[str]]:
+  """Parses the flags of a verb that takes a config.
+
+  Args:
+    parser: from `make_parser`.
+    argv: arguments; None is those of the process.
+    required: names of flags that must be given.
+    passed_on: flags that are returned with the overrides.
+
+  Returns:
+    The parsed flags, and the overrides --config.SECTION.KEY=VALUE.
+
+  Raises:
+    ConfigError: for an unknown flag, with the nearest, or a missing one.
+  """
+  arguments, others = parser.parse_known_args(argv)
+  flags = [flag for action in parser._actions for flag in action.option_strings]
+  for other in others:
+    if other not in passed_on and not other.startswith("--config."):
+      name = other.partition("=")[0]
+      hint = nearest(name, [*flags, *passed_on])
+      raise ConfigError(f"unknown flag {other!r}; {hint}")
+  for name in required:
+    if not getattr(arguments, name):
+      raise ConfigError(f"--{name} is missing: set --{name}=...")
+  return arguments, others
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+  """Turns a ConfigError into one message and status 2, a RunError into 1."""
+  try:
+    yield
+  except (ConfigError, RunError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(BAD_CONFIG if isinstance(error, ConfigError) else 1)

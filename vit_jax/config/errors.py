@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that end a run in one message, and the exit statuses they lead to."""
+
+# Exit statuses, beside 0 (done) and 1 (error).
+BAD_CONFIG, PREEMPTED, WATCHDOG, INTERRUPTED = 2, 42, 43, 130
+
+
+class ConfigError(ValueError):
+  """A config or data set that cannot be trained as asked (exit status 2)."""
+
+
+class RunError(RuntimeError):
+  """A failure at run time that the config did not cause (exit status 1)."""
+
+
+class NonFiniteError(RunError):
+  """Values of a step are not finite; the state before it is saved."""
+
+
+class Preempted(Exception):
+  """The run was asked to end and has saved its progress (exit status 42)."""

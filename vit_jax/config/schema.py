@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Strict checks of configs: every key is a parameter of one constructor.
+
+The keys of a config section are the keyword-only parameters of the constructor
+that the section is passed to; their annotations are the allowed types. What
+code passes in (a model, a number of classes) is positional and cannot be set in
+a config. A nested section is a parameter annotated with a dataclass.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import itertools
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
+
+from vit_jax.config.errors import ConfigError
+
+
+class Interval:
+  """An interval such as "[0, 1)", in the annotation of a key's type."""
+
+  def __init__(self, text: str):
+    self.text = text
+    low, high = text[1:-1].split(",")
+    self._low, self._high = float(low), float(high)
+
+  def __contains__(self, value: int | float) -> bool:
+    above = value > self._low or (self.text[0] == "[" and value == self._low)
+    below = value < self._high or (self.text[-1] == "]" and value == self._high)
+    return above and below
+
+
+Count = Annotated[int, Interval("[1, inf)")]
+Natural = Annotated[int, Interval("[0, inf)")]
+Positive = Annotated[float, Interval("(0, inf)")]
+NotNegative = Annotated[float, Interval("[0, inf)")]
+Rate = Annotated[float, Interval("[0, 1)")]
+Share = Annotated[float, Interval("(0, 1]")]
+
+
+def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
+  """Returns a clause that names the nearest choice, or all if none is near.
+
+  Args:
+    name: what was given.
+    choices: what could have been.
+    prefix: put before the choices in the clause.
+  """
+  choices = sorted(map(str, choices))
+  folded = {choice.lower(): choice for choice in choices}
+  close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+  if close:
+    return f"did you mean {prefix + folded[close[0]]!r}?"
+  names = ", ".join(prefix + choice for choice in choices)
+  return f"choose from: {names or 'nothing, it takes no keys'}"
+
+
+def get(table: Mapping[str, Any], name: str, what: str) -> Any:
+  """Looks a name up in a table; a ConfigError tells the nearest name."""
+  if not isinstance(name, str) or name not in table:
+    raise ConfigError(f"unknown {what} {name!r}: {nearest(name, table)}")
+  return table[name]
+
+
+def check_multiple(name: str, value: int, divisor: int, what: str) -> list[str]:
+  """Returns an error with the nearest multiples, if the value is none."""
+  if value % divisor == 0:
+    return []
+  below = value // divisor * divisor
+  near = [str(n) for n in (below, below + divisor) if n]
+  return [
+    f"{name}={value} is not a multiple of {divisor}, {what}: take "
+    f"{' or '.join(near)}"
+  ]
+
+
+def check_image_size(height: int, width: int, patch: int) -> list[str]:
+  """Returns an error for each side of the images that patches do not divide."""
+  if height == width:
+    return check_multiple("data.size", height, patch, "the patch size")
+  return [
+    error
+    for side, value in (("height", height), ("width", width))
+    for error in check_multiple(
+      f"data.size={height, width}: {side}", value, patch, "the patch size"
+    )
+  ]
+
+
+def parameters(constructor: Callable) -> dict[str, inspect.Parameter]:
+  """Returns the keyword-only parameters of a constructor, with their types."""
+  signature = inspect.signature(constructor, eval_str=True)
+  return {
+    name: parameter
+    for name, parameter in signature.parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
+def fits(value: Any, annotation: Any) -> bool:
+  """Returns whether a plain config value has an annotated type.
+
+  An int is a float, a list is a tuple, True is not a number. None is "none"
+  where that is one of the names: a command line has one word for both.
+  """
+  origin = typing.get_origin(annotation)
+  args = typing.get_args(annotation)
+  if annotation is Any:
+    return True
+  if origin is Annotated:
+    return fits(value, args[0]) and all(value in bounds for bounds in args[1:])
+  if origin is typing.Literal:
+    return value in args or (value is None and "none" in args)
+  if origin in (typing.Union, types.UnionType):
+    return any(fits(value, arg) for arg in args)
+  if annotation is None or annotation is type(None):
+    return value is None
+  if origin is tuple:
+    if not isinstance(value, tuple | list):
+      return False
+    if args[-1] is Ellipsis:
+      return all(fits(v, args[0]) for v in value)
+    return len(value) == len(args) and all(map(fits, value, args))
+  if origin in (dict, Mapping):
+    return isinstance(value, Mapping)
+  if isinstance(value, bool):
+    return annotation is bool
+  if annotation is float:
+    # JSON can hold whole numbers that are beyond every float.
+    whole = isinstance(value, int) and abs(value) <= sys.float_info.max
+    return whole or isinstance(value, float)
+  return isinstance(value, annotation)
+
+
+def normalize(value: Any, annotation: Any) -> Any:
+  """Converts a value that fits to its annotated type: 1 to 1.0, [] to ()."""
+  args = typing.get_args(annotation)
+  if typing.get_origin(annotation) is typing.Literal:
+    return "none" if value is None else value
+  if typing.get_origin(annotation) is Annotated:
+    return normalize(value, args[0])
+  if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    return normalize(value, next(arg for arg in args if fits(value, arg)))
+  if isinstance(value, list | tuple):
+    kinds = itertools.cycle(arg for arg in args if arg is not Ellipsis)
+    return tuple(
+      normalize(v, kind) for v, kind in zip(value, kinds, strict=False)
+    )
+  return float(value) if annotation is float else value
+
+
+def describe(annotation: Any) -> str:
+  """Describes an annotated type in words that a user can act on."""
+  origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+  if origin is Annotated:
+    return f"{describe(args[0])} in {args[1].text}"
+  if origin is typing.Literal:
+    return "one of " + ", ".join(map(repr, args))
+  if origin in (typing.Union, types.UnionType):
+    return " or ".join(map(describe, args))
+  if annotation in (None, type(None)):
+    return "None"
+  if origin is tuple and args[-1] is Ellipsis:
+    return f"({describe(args[0])}, ...)"
+  if origin is tuple:
+    return f"({', '.join(map(describe, args))})"
+  return getattr(annotation, "__name__", str(annotation))
+
+
+def check(
+  section: str,
+  given: Mapping[str, Any],
+  allowed: Mapping[str, inspect.Parameter],
+  errors: list[str],
+) -> dict[str, Any]:
+  """Checks one section and fills in its defaults.
+
+  Args:
+    section: dotted name of the section, for messages.
+    given: keys and values from the config.
+    allowed: parameters of its constructor, from `parameters`.
+    errors: messages are appended here, so that all are reported at once.
+
+  Returns:
+    Every allowed key with its value, given or default, as plain Python.
+  """
+  for key in given:
+    if key not in allowed:
+      hint = nearest(key, allowed, f"{section}.")
+      errors.append(f"unknown config key '{section}.{key}'; {hint}")
+  resolved = {}
+  for key, parameter in allowed.items():
+    name, annotation = f"{section}.{key}", parameter.annotation
+    if key in given:
+      value = given[key]
+    elif parameter.default is not inspect.Parameter.empty:
+      value = parameter.default
+    else:
+      errors.append(f"{name} is missing: it must be {describe(annotation)}")
+      continue
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+      if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+      if isinstance(value, Mapping):
+        resolved[key] = check(name, value, parameters(annotation), errors)
+        continue
+      errors.append(f"{name}={value!r} must be a section of keys")
+      continue
+    if not fits(value, annotation):
+      hint = ""
+      if typing.get_origin(annotation) is typing.Literal:
+        hint = f"; {nearest(value, typing.get_args(annotation))}"
+      errors.append(
+        f"{name}={value!r} ({type(value).__name__}) must be "
+        f"{describe(annotation)}{hint}"
+      )
+      continue
+    resolved[key] = normalize(value, annotation)
+  return resolved
+
+
+def raise_all(errors: list[str]) -> None:
+  """Raises one ConfigError with all the messages, if there are any."""
+  if errors:
+    raise ConfigError("\n".join(errors))

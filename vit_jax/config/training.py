@@ -1,0 +1,42 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The `train` section of a config."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from vit_jax.config.schema import Count, Interval, Positive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  """Batch size, length, seed and logging of a run.
+
+  Attributes:
+    batch_size: global batch size B, over all devices and processes.
+    steps: length of the run in steps; takes precedence over epochs.
+    epochs: length in passes over the training split; takes precedence over
+      examples.
+    examples: length in training examples seen.
+    accumulate: micro-batches that a batch is split into to save memory; their
+      gradients are summed to that of the batch.
+    seed: seeds parameters, order of examples, augmentation and dropout.
+    log_every: steps between two log rows.
+    nonfinite: response to a step whose loss, gradient or update is not finite.
+      "stop" saves the state before it and ends the run; "skip" discards the
+      step's update; "rollback" restores the last checkpoint and skips all
+      batches from there to the non-finite step.
+    max_skipped_steps: how often a run may skip or roll back before it stops.
+    allow_cpu: lets a CPU train this config without --allow_cpu.
+  """
+
+  batch_size: Count
+  steps: Count | None = None
+  epochs: Positive | None = None
+  examples: Count | None = None
+  accumulate: Count = 1
+  seed: Annotated[int, Interval("[0, 4294967296)")] = 0
+  log_every: Count = 50
+  nonfinite: Literal["stop", "skip", "rollback"] = "stop"
+  max_skipped_steps: Annotated[int, Interval("[0, 64]")] = 10
+  allow_cpu: bool = False

@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Loading a trained model for use from Python: `vit_jax.load`."""
+
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vit_jax import models
+from vit_jax.config import ConfigError, Count, Natural, fits, nearest, raise_all
+from vit_jax.convert.initialize import Transfer, find_source, initialize
+from vit_jax.convert.published import parse_name
+from vit_jax.convert.resample import KERNELS
+from vit_jax.convert.weights import Weights, load_weights
+from vit_jax.data.preprocess import Preprocess
+from vit_jax.devices.detection import start_backend
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+  """A trained model, called with images [B H W c] for logits [B Y].
+
+  Attributes:
+    module: flax module, for `module.apply({"params": params}, images)`.
+    params: its parameters.
+    manifest: fields, classes and pre-processing, as in manifest.json.
+  """
+
+  module: nn.Module
+  params: Mapping[str, Any] = dataclasses.field(repr=False)
+  manifest: Mapping[str, Any] = dataclasses.field(repr=False)
+
+  @functools.cached_property
+  def _apply(self) -> Any:
+    """The compiled forward pass."""
+    return jax.jit(self.module.apply, static_argnames="intermediates")
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Names of the classes; empty if unknown."""
+    return tuple(self.manifest["class_names"])
+
+  def __call__(self, images: Any, *, intermediates: bool = False) -> Any:
+    """Computes logits float32 [B Y], or the representation [B R] if headless.
+
+    Args:
+      images: float [B H W c] from `preprocess`.
+      intermediates: returns a pair, of the logits and a dictionary of residual
+        streams, attention weights and pre-logits, see the module's call.
+
+    Raises:
+      ValueError: for images of another shape or dtype.
+    """
+    images = jnp.asarray(images)
+    sizes = self.manifest["preprocess"]
+    want = (sizes["height"], sizes["width"], sizes["channels"])
+    floating = jnp.issubdtype(images.dtype, jnp.floating)
+    if images.ndim != 4 or images.shape[1:] != want or not floating:
+      raise ValueError(
+        f"images are {images.dtype} {images.shape}, expected float (B, "
+        f"{', '.join(map(str, want))}) from preprocess(); "
+        f"load(path, size=(H, W)) makes a model for another size"
+      )
+    variables = {"params": self.params}
+    return self._apply(variables, images, intermediates=intermediates)
+
+
+def load(
+  path: str | os.PathLike,
+  *,
+  size: Any = None,
+  resample: str = "align_corners_bilinear",
+  antialias: bool = False,
+  source_size: Any = None,
+  directory: str | None = None,
+  **overrides: Any,
+) -> tuple[Model, Preprocess]:
+  """Loads a trained model of any known format.
+
+  Args:
+    path: a .npz or .safetensors file, a directory that holds the latter, the
+      directory of a run, or RUN/checkpoints/STEP, local or gs://; or a model's
+      name such as "augreg:B/16", together with `directory`.
+    size: image size, (H, W) or one number for squares, to which positions are
+      resampled; None is the size that the weights were trained at.
+    resample: kernel for positions, see `convert.initialize.Transfer`.
+    antialias: see `convert.initialize.Transfer`.
+    source_size: (H, W), or one number, at which positions were trained, if
+      nothing beside the file states it.
+    directory: directory of index.csv and the files, for a model's name.
+    **overrides: fields of the model that arrays do not determine, e.g.
+      gelu="exact" or dtype="bfloat16" (runs compute in the dtype that they were
+      trained in, other files in float32); patch_size=P resamples the patch
+      kernel; num_classes=0 drops the head.
+
+  Returns:
+    The model, and the function that makes its input from images.
+
+  Raises:
+    ConfigError: if the file cannot be read or fits no known model, or an
+      override is unknown or contradicts the file.
+  """
+  patch_size, classes = (
+    overrides.pop(name, None) for name in ("patch_size", "num_classes")
+  )
+  size, source_size = _check_sizes(size, source_size, patch_size, classes)
+  if resample not in KERNELS:
+    raise ConfigError(f"resample={resample!r}: {nearest(resample, KERNELS)}")
+  if parse_name(os.fspath(path)) and directory is None:
+    raise ConfigError(
+      f"{path} is a model's name; pass directory=DIR, the directory of the "
+      f"files and their index.csv"
+    )
+  weights = load_weights(
+    find_source(os.fspath(path), directory),
+    source_size=source_size,
+    **overrides,
+  )
+  if weights.is_size_guessed:
+    warnings.warn(weights.describe_size(), stacklevel=2)
+  if classes == 0:
+    weights = _drop_head(weights)
+  elif classes not in (None, weights.num_classes):
+    raise ConfigError(
+      f"{weights.source} has {weights.num_classes:,} classes, not {classes:,}; "
+      f"num_classes=0 loads it without its head, and a run with "
+      f"--config.init={weights.source} trains a new one"
+    )
+  fields = {"patch_size": patch_size} if patch_size else {}
+  if fields or size:
+    transfer = Transfer(resample=resample, antialias=antialias)
+    weights = _adapt(weights, fields, size or weights.size, transfer)
+  start_backend()  # Quiets libtpu where there is no TPU.
+  model = Model(
+    module=weights.model,
+    params=jax.device_put(weights.tree),
+    manifest=weights.manifest,
+  )
+  return model, weights.preprocess
+
+
+def _check_sizes(
+  size: Any, source_size: Any, patch_size: Any, classes: Any
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+  """Returns `size` and `source_size` as (H, W) or None.
+
+  Raises:
+    ConfigError: naming every argument that is wrong.
+  """
+  errors, pairs = [], []
+  for name, value in (("size", size), ("source_size", source_size)):
+    if isinstance(value, np.integer):
+      value = int(value)
+    if fits(value, Count):
+      value = (value, value)
+    if not fits(value, tuple[Count, Count] | None):
+      errors.append(f"{name}={value!r} must be pixels, one number or (H, W)")
+    pairs.append(None if value is None else tuple(value))
+  if not fits(patch_size, Count | None):
+    errors.append(f"patch_size={patch_size!r} must be a number of pixels")
+  if not fits(classes, Natural | None):
+    errors.append(f"num_classes={classes!r} must be a number of classes")
+  raise_all(errors)
+  return pairs[0], pairs[1]
+
+
+def _drop_head(weights: Weights) -> Weights:
+  """The same weights without the layer that computes logits."""
+  params = {
+    path: array
+    for path, array in weights.params.items()
+    if not path.startswith("head/")
+  }
+  return dataclasses.replace(
+    weights, params=params, num_classes=0, class_names=()
+  )
+
+
+def _adapt(
+  weights: Weights,
+  fields: dict[str, Any],
+  size: tuple[int, int],
+  transfer: Transfer,
+) -> Weights:
+  """Resamples weights to another image or patch size."""
+  if not fields.keys() <= models.parameters(weights.variant).keys():
+    raise ConfigError(f"{weights.source} has no patch_size to change")
+  target = dataclasses.replace(
+    weights,
+    fields=weights.fields | fields,
+    preprocess=dataclasses.replace(
+      weights.preprocess, height=size[0], width=size[1]
+    ),
+  )
+  raise_all(target.model.find_errors(*size))
+  channels = weights.preprocess.channels
+  params, _ = initialize(weights, target.model, size, channels, transfer)
+  return dataclasses.replace(target, params=params)

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pre-processing for evaluation: image files or arrays -> a model's input."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+
+from vit_jax.config import (
+  Interval,
+  Positive,
+  Share,
+  check,
+  parameters,
+  raise_all,
+)
+from vit_jax.data import transforms
+from vit_jax.storage.untrusted import read_file
+
+# A path, an encoded image, or an array uint8 [H W c].
+Image = str | os.PathLike | bytes | np.ndarray
+
+MAX_CHANNELS = 1024  # Hyperspectral cameras have hundreds.
+
+Side = Annotated[int, Interval("[1, 16384]")]
+Channels = Annotated[int, Interval(f"[1, {MAX_CHANNELS}]")]
+Finite = Annotated[float, Interval("(-inf, inf)")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocess:
+  """Decodes, resizes and normalises images, as a model was evaluated with.
+
+  Also the preprocess section of a manifest, see `to_json`.
+
+  Attributes:
+    height: H of the input, in pixels.
+    width: W of the input.
+    channels: c, number of channels.
+    mean: [c], subtracted from values in [0, 1]; None is 0.5 for each channel.
+    std: [c], by which the difference is divided; None is 0.5, so that values
+      end in [-1, 1].
+    crop: None resizes the whole image, whatever its aspect ratio, as the ViT
+      authors do; a share resizes the shorter side to size / crop and cuts out
+      the centre.
+  """
+
+  height: Side
+  width: Side
+  channels: Channels
+  mean: tuple[Finite, ...] | None = None
+  std: tuple[Positive, ...] | None = None
+  crop: Share | None = None
+
+  def __post_init__(self):
+    """Fills in and checks every field; raises ConfigError for all errors."""
+    errors: list[str] = []
+    checked = check("preprocess", vars(self), parameters(type(self)), errors)
+    raise_all(errors)
+    for name in ("mean", "std"):
+      if checked[name] is None:
+        checked[name] = (0.5,) * self.channels
+      elif len(checked[name]) != self.channels:
+        errors.append(
+          f"preprocess.{name} has {len(checked[name])} values, and "
+          f"preprocess.channels is {self.channels}"
+        )
+    raise_all(errors)
+    for name, value in checked.items():
+      object.__setattr__(self, name, value)
+
+  @classmethod
+  def from_json(cls, section: Mapping[str, Any]) -> "Preprocess":
+    """Reads a manifest's preprocess section; unknown keys are ignored.
+
+    Raises:
+      ConfigError: naming every key that is missing or wrong.
+    """
+    allowed = parameters(cls)
+    given = {key: value for key, value in section.items() if key in allowed}
+    errors: list[str] = []
+    checked = check("preprocess", given, allowed, errors)
+    raise_all(errors)
+    return cls(**checked)
+
+  def to_json(self) -> dict[str, Any]:
+    """The preprocess section of a manifest."""
+    section = dataclasses.asdict(self)
+    return section | {"mean": list(self.mean), "std": list(self.std)}
+
+  @property
+  def size(self) -> tuple[int, int]:
+    """(H, W) of the input."""
+    return self.height, self.width
+
+  def __call__(self, images: Image | Sequence[Image]) -> np.ndarray:
+    """Prepares one image or several: float32 [B H W c].
+
+    Args:
+      images: paths, encoded bytes, or arrays uint8 [H W c] or [H W]; one, or a
+        list of them. An array [B H W c] is a batch.
+
+    Raises:
+      ValueError: if one is not an image; names it.
+    """
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+      images = list(images)
+    one = isinstance(images, str | bytes | os.PathLike | np.ndarray)
+    batch = [self._prepare(x) for x in ([images] if one else list(images))]
+    if not batch:
+      return np.zeros((0, *self.size, self.channels), np.float32)
+    values = np.stack(batch).astype(np.float32) / 255
+    mean, std = (np.asarray(x, np.float32) for x in (self.mean, self.std))
+    return (values - mean[None, None, None]) / std[None, None, None]
+
+  def _prepare(self, image: Any) -> np.ndarray:
+    """Decodes and resizes one image: uint8 [H W c]."""
+    if isinstance(image, bytes):
+      image = transforms.decode(image, self.channels)
+    elif isinstance(image, str | os.PathLike):
+      try:
+        data = read_file(image, transforms.MAX_BYTES)
+        image = transforms.decode(data, self.channels)
+      except (OSError, ValueError) as error:
+        raise ValueError(f"{os.fspath(image)}: {error}") from error
+    image = np.asarray(image)
+    if image.ndim == 2:
+      image = image[:, :, None]
+    if image.ndim == 3 and image.shape[2] == 1 and self.channels == 3:
+      image = np.repeat(image, 3, axis=2)
+    fits = image.ndim == 3 and image.shape[2] == self.channels
+    if not fits or image.dtype != np.uint8:
+      raise ValueError(
+        f"image is {image.dtype} {image.shape}, expected uint8 (H, W, "
+        f"{self.channels})"
+      )
+    return transforms.fit(image, self.size, self.crop)

@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A step applied to every batch of a split, as all evaluators need it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from vit_jax.data import pipeline
+from vit_jax.train_state import Batch
+
+
+def map_split(
+  step: Callable[[Any, Batch], Any],
+  params: Any,
+  data: pipeline.Data,
+  mesh: Mesh,
+  channels: int,
+  *,
+  split: str,
+  batch_size: int,
+  mark: Callable[[], None],
+) -> tuple[list[Any], int]:
+  """Applies a jitted step to every batch of a split.
+
+  Args:
+    step: (params, batch) -> result.
+    params: parameters on the mesh.
+    data: the data section.
+    mesh: devices to run on.
+    channels: c.
+    split: each of its examples is in one batch, where `mask` is true; the last
+      batch is padded with examples whose mask is false.
+    batch_size: global batch size (B).
+    mark: called after each batch, to show that the evaluation proceeds.
+
+  Returns:
+    The results of all batches, on the host, and the number of examples that
+    the split has.
+  """
+  batches, size = pipeline.make_eval_batches(
+    data, mesh, channels, split=split, batch_size=batch_size
+  )
+  results = []
+  with jax.set_mesh(mesh):
+    for batch in batches:
+      results.append(step(params, batch))
+      # The device is two batches behind at most, so a mark is its progress.
+      jax.block_until_ready(results[-3:-2])
+      mark()
+  return jax.device_get(results), size
+
+
+def check_count(count: int, size: int, split: str) -> None:
+  """Raises RuntimeError unless every example of a split was seen once."""
+  if count != size:
+    raise RuntimeError(
+      f"evaluation of {split!r}: counted {count} examples of {size}"
+    )

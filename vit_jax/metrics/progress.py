@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Progress lines for people, on a terminal and in a log."""
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+
+
+def format_duration(seconds: float) -> str:
+  """Formats seconds for people: 42s, 3m05s, 2h07m, 3d04h."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f"{seconds}s"
+  minutes, seconds = divmod(seconds, 60)
+  if minutes < 60:
+    return f"{minutes}m{seconds:02d}s"
+  hours, minutes = divmod(minutes, 60)
+  if hours < 48:
+    return f"{hours}h{minutes:02d}m"
+  days, hours = divmod(hours, 24)
+  return f"{days}d{hours:02d}h"
+
+
+def describe_values(name: str, values: Mapping[str, float]) -> str:
+  """Describes the results of an evaluation in one clause.
+
+  Args:
+    name: name of the evaluation.
+    values: metric -> value.
+  """
+  if "accuracy" in values:
+    return (
+      f"{name} accuracy {values['accuracy']:.2%} ({values['correct']:,}/"
+      f"{values['total']:,}), loss {values['loss']:.4f}"
+    )
+  return f"{name} " + ", ".join(f"{key} {x:.4g}" for key, x in values.items())
+
+
+class Progress:
+  """Reports progress on standard error.
+
+  On a terminal one line is rewritten in place; elsewhere (a file, a pod's log)
+  each report is a line of its own. Lines that cannot be written, because the
+  terminal is closed or the disk full, are lost and stop nothing.
+  """
+
+  def __init__(self, enabled: bool = True, stream: io.TextIOBase | None = None):
+    self._stream = stream or sys.stderr  # None where it was closed at start.
+    self._enabled = enabled and self._stream is not None
+    self.live = self._enabled and self._stream.isatty()
+    self._open = False
+
+  def show(
+    self,
+    step: int,
+    steps: int,
+    *,
+    loss: float,
+    images_per_second: float,
+    data_wait: float,
+    seconds_left: float,
+    mfu: float | None = None,
+  ) -> None:
+    """Shows the state of training.
+
+    Args:
+      step: steps done.
+      steps: length of the run.
+      loss: mean since the last line.
+      images_per_second: since the last line.
+      data_wait: share of that time in which no batch was ready.
+      seconds_left: until the run is done, at this speed.
+      mfu: model FLOPs utilisation; None where the devices' peak is unknown.
+    """
+    share = "" if mfu is None else f"MFU {mfu:.1%}  "
+    line = (
+      f"step {step:{len(str(steps))}d}/{steps} {step / steps:4.0%}  "
+      f"loss {loss:.4f}  {images_per_second:,.0f} images/s  "
+      f"{share}data {data_wait:.0%}  "
+      f"{format_duration(seconds_left)} left"
+    )
+    self.rewrite(line)
+
+  def rewrite(self, line: str) -> None:
+    """Replaces the last line, unless `say` printed it."""
+    if self.live:
+      self._print(f"\r\x1b[2K{line}", end="")
+      self._open = True
+    else:
+      self._print(line)
+
+  def say(self, text: str) -> None:
+    """Prints a line that is not replaced."""
+    self._print(("\n" if self._open else "") + text)
+    self._open = False
+
+  @contextlib.contextmanager
+  def show_warnings(self) -> Iterator[None]:
+    """Prints the package's warnings as lines of their own."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: self.say(record.getMessage())
+    logger = logging.getLogger("vit_jax")
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+      yield
+    finally:
+      logger.removeHandler(handler)
+      logger.propagate = propagate
+
+  def end(self) -> None:
+    """Ends the current line, so that the next output starts on its own."""
+    if self._open:
+      self._print("")
+    self._open = False
+
+  def _print(self, text: str, end: str = "\n") -> None:
+    if not self._enabled:
+      return
+    with contextlib.suppress(OSError, ValueError):
+      print(text, end=end, file=self._stream, flush=True)

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training log: a row and a progress line every `log_every` steps."""
+
+import concurrent.futures
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from vit_jax.metrics.folding import compute
+from vit_jax.metrics.progress import Progress
+from vit_jax.metrics.spikes import SpikeDetector
+from vit_jax.metrics.writer import MetricWriter
+from vit_jax.optim.nonfinite import NonFiniteStep, read_results
+
+
+class TrainLog:
+  """Folds the metrics of every `log_every` steps into a row and a line.
+
+  A thread waits for the device's results, which are reported one interval late,
+  so neither the step nor its dispatch ever waits for a number.
+
+  Attributes:
+    bad: the non-finite step that stopped the run, once reported, or None.
+  """
+
+  MAX_DATA_WAIT = 0.05  # As a share of the time.
+
+  def __init__(
+    self,
+    writer: MetricWriter,
+    progress: Progress,
+    *,
+    start_step: int,
+    steps: int,
+    batch_size: int,
+    log_every: int,
+    names: Sequence[str],
+    peak_images_per_second: float | None = None,
+  ):
+    """Starts the clock.
+
+    Args:
+      writer: writes the rows.
+      progress: shows the lines.
+      start_step: number of steps done before.
+      steps: length of the run.
+      batch_size: global batch size B.
+      log_every: number of steps between two rows.
+      names: names of checked tensors, from `optim.nonfinite.list_tensors`.
+      peak_images_per_second: speed at which the model FLOPs utilisation (MFU)
+        is 1; None where the devices' peak is unknown.
+    """
+    self._peak = peak_images_per_second
+    self._writer = writer
+    self._progress = progress
+    self._steps = steps
+    self._batch_size = batch_size
+    self._log_every = log_every
+    self._names = names
+    self._spikes = SpikeDetector()
+    self.bad: NonFiniteStep | None = None
+    self._interval = []
+    self._late = None
+    self._waited = 0.0
+    self._intervals = 0
+    self._warned = False
+    self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    self._step = start_step
+    self._clock = time.monotonic()
+
+  @contextlib.contextmanager
+  def waiting_for_data(self) -> Iterator[None]:
+    """Wraps what waits for a batch, to measure that time."""
+    began = time.monotonic()
+    yield
+    self._waited += time.monotonic() - began
+
+  def add(self, step: int, step_metrics: Mapping[str, Any]) -> None:
+    """Takes the metrics of a step, which the device may still compute."""
+    self._interval.append(step_metrics)
+    if step % self._log_every == 0:
+      self._close_interval(step)
+
+  def flush(self, step: int) -> None:
+    """Waits for and reports every step so far; `bad` is then up to date."""
+    if self._interval:
+      self._close_interval(step)
+    self._report()
+    self._writer.flush()
+
+  def restart(self, step: int) -> None:
+    """Continues after `step`, after a rollback; drops what came later."""
+    self._interval, self._late, self.bad = [], None, None
+    self._step = step
+    self.restart_clock()
+
+  def restart_clock(self) -> None:
+    """Leaves the time since the last report out of the speed."""
+    self._clock = time.monotonic()
+    self._waited = 0.0
+
+  def _close_interval(self, step: int) -> None:
+    self._report()
+    if self.bad:
+      return
+    interval, self._interval = self._interval, []
+    waited, self._waited = self._waited, 0.0
+    self._late = self._thread.submit(self._fetch, step, interval, waited)
+
+  @staticmethod
+  def _fetch(step, interval, waited):
+    return step, jax.device_get(interval), waited, time.monotonic()
+
+  def _report(self) -> None:
+    if self._late is None:
+      return
+    step, results, waited, now = self._late.result()
+    self._late = None
+    good, skipped, self.bad = read_results(step, results, self._names)
+    for bad in skipped:
+      self._progress.say(f"{bad}: skipped ({bad.skipped} so far)")
+    if self.bad:  # Later steps changed nothing.
+      self._interval, step = [], self.bad.step - 1
+    if not good:
+      return
+    seconds_a_step = (now - self._clock) / (step - self._step)
+    # The device may lag behind the host, by more than an interval at its ends.
+    data_wait = min(1.0, waited / (now - self._clock))
+    speed = {
+      "images_per_second": self._batch_size / seconds_a_step,
+      "data_wait": data_wait,
+    }
+    if self._peak is not None:
+      speed["mfu"] = speed["images_per_second"] / self._peak
+    self._step, self._clock = step, now
+    values = compute(good)
+    self._writer.write(step, values | speed)
+    self._report_spike(step, values)
+    self._progress.show(
+      step,
+      self._steps,
+      loss=values["loss"],
+      seconds_left=(self._steps - step) * seconds_a_step,
+      **speed,
+    )
+    self._intervals += 1
+    # The first interval waits for the first batches.
+    if data_wait > self.MAX_DATA_WAIT and self._intervals > 1:
+      self._warn(data_wait)
+
+  def _report_spike(self, step: int, values: Mapping[str, float]) -> None:
+    """Reports an interval whose loss is far above those before it."""
+    level = self._spikes.add(values["loss"])
+    if level is None:
+      return
+    shown = {key: values[key] for key in ("loss", "grad_norm", "update_norm")}
+    row = {"step": float(step), "level": level, **shown}
+    self._writer.write(step, {f"spike/{key}": x for key, x in row.items()})
+    self._progress.say(
+      f"step {step}: the loss jumped to {shown['loss']:.4f} from {level:.4f}: "
+      f"gradient norm {shown['grad_norm']:.3g}, update norm "
+      f"{shown['update_norm']:.3g}"
+    )
+
+  def _warn(self, data_wait: float) -> None:
+    """Warns once that the input is slower than the device."""
+    if self._warned:
+      return
+    self._warned = True
+    self._progress.say(
+      f"{data_wait:.0%} of the time no batch was ready: `python -m "
+      f"vit_jax.benchmark input --config=...` finds the bottleneck of the "
+      f"input; --config.data.workers=N reads in N processes"
+    )

@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks before a run, and the report on its model, data, mesh and memory."""
+
+import collections
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from vit_jax import models
+from vit_jax.config import ConfigError
+from vit_jax.data import sources
+from vit_jax.devices.detection import start_backend
+from vit_jax.devices.memory import describe_indivisible, describe_mesh
+from vit_jax.hosts.coordination import Hosts
+from vit_jax.runtime.resume import LOCAL, flatten
+from vit_jax.runtime.workdir import collect_versions
+
+Say = Callable[[str], None]
+
+
+def check_platform(allow_cpu: bool) -> None:
+  """Checks that a run does not train on a CPU by accident.
+
+  Raises:
+    ConfigError: if jax found no accelerator and a CPU is not allowed.
+  """
+  if start_backend() == "cpu" and not allow_cpu:
+    raise ConfigError(
+      "jax found no accelerator, and this config is not meant for a CPU\n"
+      "  python -m vit_jax.doctor explains why; --allow_cpu trains on the CPU "
+      "anyway"
+    )
+
+
+def check_hosts(config: Mapping[str, Any], extend: bool, hosts: Hosts) -> None:
+  """Checks that all hosts were started alike, and starts jax.
+
+  Args:
+    config: resolved config of this host.
+    extend: value of --extend on this host.
+    hosts: hosts of the run.
+
+  Raises:
+    ConfigError: on every host, if config, versions or devices differ.
+  """
+  facts = dict(flatten(config | {"versions": collect_versions()}))
+  facts = {key: x for key, x in facts.items() if not LOCAL.fullmatch(key)}
+  hosts.compare(facts | {"--extend": extend})
+  start_backend()
+  kinds = collections.Counter(x.device_kind for x in jax.local_devices())
+  hosts.compare({"devices of a host": dict(kinds)})
+
+
+def prepare_data(
+  config: Mapping[str, Any], hosts: Hosts, say: Say
+) -> dict[str, Any]:
+  """Writes an embedded data set where it is missing, and opens the data.
+
+  Returns:
+    Fingerprint of the data: name -> JSON-serializable value.
+
+  Raises:
+    DataError: if the data set is missing; names the command that prepares it.
+    ConfigError: on every host, if their data differ.
+  """
+  section = config["data"]
+  source, data_dir = section["source"], section["dir"]
+  if sources.list_embedded(source):
+    # One host after another, as they may share a disk.
+    for index in range(hosts.count):
+      if index == hosts.index:
+        sources.prepare_embedded(source, data_dir, say)
+      hosts.gather(None)
+  found = sources.describe_source(source)
+  if found:
+    say(found)
+  sources.open_source(source, section["train"], data_dir)
+  splits = [section["train"], *(x["split"] for x in config["evals"].values())]
+  fingerprint = sources.compute_fingerprint(source, splits, data_dir)
+  hosts.compare(fingerprint)
+  return fingerprint
+
+
+def describe(exp: Any, say: Say) -> None:
+  """Reports the model, data, mesh and memory of an `Experiment`."""
+  parameters = sum(x.size for x in jax.tree.leaves(exp.abstract_state.params))
+  device = exp.mesh.devices.flat[0]
+  axes = ", ".join(f"{axis} {size}" for axis, size in exp.mesh.shape.items())
+  height, width = exp.data.shape
+  pixels = height if height == width else f"{height}x{width}"
+  section = exp.config["model"]
+  _, named = models.get_row(section["variant"])
+  other = [f"{k}={section[k]}" for k in named if section[k] != named[k]]
+  name = " with ".join(filter(None, (section["variant"], ", ".join(other))))
+  say(
+    f"{name}: {parameters:,} parameters, on {exp.mesh.size} x "
+    f"{device.device_kind} ({axes})"
+  )
+  say(
+    f"{exp.data.source}: {exp.info.count(exp.data.train):,} images of "
+    f"{exp.num_classes:,} classes at {pixels} px, {exp.steps:,} steps "
+    f"of {exp.train.batch_size:,}"
+  )
+  if exp.teacher is not None:
+    say(f"teacher {exp.teacher.describe()}")
+  if exp.optim.warmup_steps >= exp.steps:
+    say(
+      f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "
+      f"run's {exp.steps:,} steps: the learning rate never reaches optim.lr"
+    )
+  say(describe_mesh(exp.mesh, exp.abstract_state, exp.config["mesh"]))
+  for line in describe_indivisible(exp.abstract_state.params):
+    say(line)

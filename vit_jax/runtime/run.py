@@ -1,0 +1,319 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run as `train` sees it: one object that keeps it alive.
+
+`Run` stands between the training loop and signals, lost hosts, other runs in
+the workdir, damaged checkpoints, lost data, full disks and non-finite values.
+"""
+
+import collections
+import contextlib
+import functools
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from vit_jax.config import ConfigError
+from vit_jax.config.errors import NonFiniteError, Preempted
+from vit_jax.hosts.watchdog import STARTING
+from vit_jax.metrics.progress import describe_values, format_duration
+from vit_jax.metrics.train_log import TrainLog
+from vit_jax.metrics.writer import MetricWriter
+from vit_jax.optim.nonfinite import list_tensors
+from vit_jax.runtime.flops import compute_peak_images_per_second
+from vit_jax.runtime.nonfinite import recover
+from vit_jax.runtime.resume import load_result
+from vit_jax.runtime.session import Session
+from vit_jax.runtime.workdir import write_config, writing
+from vit_jax.storage.files import write_json
+from vit_jax.train_state import TrainState, compute_digest
+
+
+class Run(Session):
+  """A run on one of its hosts; all hosts call the same, in the same order.
+
+  Attributes:
+    state: TrainState after `step` steps, from `begin` on.
+    step: number of steps done, likewise.
+    result: content of result.json, once the run has ended.
+  """
+
+  result: dict[str, Any] | None = None
+  _batches: Any = None  # Iterator of batches that can be closed.
+
+  def begin(self, state: TrainState) -> bool:
+    """Takes the state to continue from; returns whether any work is left.
+
+    Raises:
+      ConfigError: if the run is longer than the config asks for.
+    """
+    exp, workdir = self.exp, self._workdir
+    self.state, self.step = state, int(jax.device_get(state.step))
+    self._start = start = self.step
+    self._ahead = collections.deque()
+    if start > exp.steps:
+      raise ConfigError(
+        f"{workdir} holds a run of {start} steps, more than the {exp.steps} "
+        f"asked for: use another --workdir"
+      )
+    self.result = load_result(workdir, self._config, start)
+    if start == exp.steps and self.result is not None:
+      self.say(f"already finished at step {start}: {workdir / 'result.json'}")
+      if "accuracy" in self.result:
+        self._say_values("result", {self._find_main(): self.result})
+      return False
+    if start:
+      self.say(f"resuming after step {start}")
+    if self._first:
+      write_config(workdir, exp.recorded_config, exp.make_manifest())
+    self._writer = MetricWriter(workdir, start, enabled=self._first)
+    self._stack.callback(self._writer.close)
+    self._log = TrainLog(
+      self._writer,
+      self._progress,
+      start_step=start,
+      steps=exp.steps,
+      batch_size=exp.train.batch_size,
+      log_every=exp.train.log_every,
+      names=list_tensors(exp.abstract_state.params, exp.abstract_state.aux),
+      peak_images_per_second=compute_peak_images_per_second(exp),
+    )
+    return True
+
+  @contextlib.contextmanager
+  def stepping(self) -> Iterator[None]:
+    """Wraps the loop: a run that is asked to end there saves its progress.
+
+    Raises:
+      Preempted: after SIGTERM, Ctrl-C or a preemption notice, once saved.
+    """
+    self._watchdog.mark("waiting until all hosts can begin", STARTING)
+    self._stack.callback(self._close_batches)
+    save = functools.partial(self.save, wait=True)
+    with self._preemption.running(save):
+      self._log.restart_clock()
+      yield
+
+  def next_batch(self) -> dict[str, jax.Array]:
+    """Reads the batch of the next step.
+
+    Raises:
+      ConfigError: if data are lost; the steps done so far are saved.
+    """
+    if self._batches is None:
+      self._batches = self.exp.make_batches(self.step)
+    doing = f"reading the batch of step {self.step + 1}"
+    self._watchdog.mark(doing)
+    with self._saving_on_error(doing), self._log.waiting_for_data():
+      batch = next(self._batches)
+    self._watchdog.mark(f"step {self.step + 1}")
+    return batch
+
+  def advance(self, state: TrainState, metrics: Mapping[str, Any]) -> None:
+    """Takes the results of a step, which the device may still compute.
+
+    Raises:
+      RunError: if the last checkpoint could not be written.
+    """
+    self.state, self.step = state, self.step + 1
+    self._log.add(self.step, metrics)
+    self._checkpointer.check()
+    # At most two steps wait for the device: their batches are in its memory.
+    self._ahead.append(metrics)
+    if len(self._ahead) > 2:
+      jax.block_until_ready(self._ahead.popleft())
+
+  def check(self) -> None:
+    """Ends the run if it was asked to; handles non-finite values.
+
+    After a rollback `state` and `step` are those to continue from.
+
+    Raises:
+      Preempted: if it was asked to end.
+      NonFiniteError: if values were not finite and train.nonfinite stops it.
+    """
+    self._preemption.poll()
+    self._handle_nonfinite()
+
+  def is_save_due(self) -> bool:
+    """Returns whether a checkpoint is due after this step."""
+    last = self.step == self.exp.steps
+    return last or self._checkpointer.is_due(self.step)
+
+  def save(self, wait: bool = False) -> str:
+    """Saves the state in the background; describes what is saved and where.
+
+    Args:
+      wait: return only when it is on disk.
+    """
+    self._flush_log()
+    self._check_workdir()
+    self._watchdog.mark(f"saving step {self.step}")
+    self._checkpointer.save(self.step, self.state, wait=wait)
+    self._log.restart_clock()
+    return f"step {self.step} in {self._workdir}"
+
+  def evaluate_due(self) -> None:
+    """Runs the evaluations that are due after this step and have no row yet.
+
+    Those of the last step are left to `finish`.
+    """
+    if not self.exp.list_due_evaluations(self.step):
+      return
+    self._flush_log()
+    due = self.exp.list_due_evaluations(self.step)
+    due = [x for x in due if not self._writer.has_row(self.step, f"{x}/")]
+    if due and 0 < self.step < self.exp.steps:
+      self._say_values(f"step {self.step}", self.evaluate(due))
+    self._log.restart_clock()
+
+  def evaluate(self, names: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Runs evaluations by name and writes their rows.
+
+    Returns:
+      Evaluation -> metric -> value.
+    """
+    found = {}
+    for name in names:
+      doing = f"evaluating {name} at step {self.step}"
+
+      def mark(doing=doing):
+        self._watchdog.mark(doing)
+        self._preemption.poll()
+
+      mark()
+      with self._saving_on_error(doing):
+        values = dict(self.exp.evaluators[name].run(self.state, mark))
+      found[name] = values
+      row = {f"{name}/{key}": x for key, x in values.items()}
+      best = self.exp.checkpoint.best
+      if best in row:
+        self._scores[self.step] = row[best]
+      # A run that ended without its result evaluates its last step again.
+      if not self._writer.has_row(self.step, f"{name}/"):
+        self._writer.write(self.step, row)
+        self._writer.flush()
+    return found
+
+  def finish(self, values: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+    """Waits for the last checkpoint and writes result.json.
+
+    Args:
+      values: from `evaluate`, at the last step.
+
+    Returns:
+      Content of result.json, as `train` describes it.
+    """
+    self._watchdog.mark(f"saving step {self.step}")
+    self._checkpointer.finish()
+    self._writer.close()  # metrics.jsonl is complete before result.json is.
+    self.result = dict(values[self._find_main()]) if values else {}
+    self.result |= {
+      "steps": self.step,
+      "seconds": round(time.monotonic() - self._began, 1),
+      "compile_seconds": round(self._compile_seconds, 1),
+      "params_sha256": compute_digest(self.state.params),
+    }
+    if self._first:
+      kept = f"step {self.step} is saved, and the same command ends the run"
+      with writing(self._workdir, kept):
+        write_json(self._workdir / "result.json", self.result)
+    duration = format_duration(self.result["seconds"])
+    self._say_values(f"done in {duration}", values)
+    self.say(f"checkpoint: {self._workdir / 'checkpoints' / str(self.step)}")
+    return self.result
+
+  def _find_main(self) -> str:
+    """Finds the evaluation of result.json: the first that has an accuracy."""
+    evaluators = self.exp.evaluators
+    names = [x for x in evaluators if "accuracy" in evaluators[x].METRICS]
+    return next(iter([*names, *evaluators]))
+
+  def _say_values(
+    self, when: str, values: Mapping[str, Mapping[str, float]]
+  ) -> None:
+    """Reports the results of evaluations in one line."""
+    lines = [describe_values(name, found) for name, found in values.items()]
+    self.say(": ".join(filter(None, (when, "; ".join(lines)))))
+
+  def _close_batches(self) -> None:
+    """Ends the threads and processes that read ahead."""
+    if self._batches is not None:
+      self._batches.close()
+    self._batches = None
+
+  def _flush_log(self) -> None:
+    """Waits for the rows of all steps so far; handles non-finite values."""
+    self._log.flush(self.step)
+    self._handle_nonfinite()
+
+  def _handle_nonfinite(self) -> None:
+    """Recovers from a non-finite step that the log has read of."""
+    bad = self._log.bad
+    if bad is None:
+      return
+    self._check_workdir()
+    self._writer.flush()
+    self._watchdog.mark(f"recovering from the non-finite step {bad.step}")
+    self.state, report = recover(
+      self.state,
+      bad,
+      self._checkpointer,
+      self.exp.abstract_state,
+      workdir=self._workdir,
+      nonfinite=self.exp.train.nonfinite,
+      max_skipped_steps=self.exp.train.max_skipped_steps,
+    )
+    self.say(report)
+    self.step = bad.step
+    self._close_batches()
+    self._log.restart(self.step)
+
+  def _check_workdir(self) -> None:
+    """Makes sure that the workdir exists, and is still this run's."""
+    if not self._lock.check():
+      self.say(f"{self._workdir} or its lock was deleted: it is created again")
+      exp = self.exp
+      write_config(self._workdir, exp.recorded_config, exp.make_manifest())
+      self._lock.renew()
+
+  @contextlib.contextmanager
+  def _saving_on_error(self, doing: str) -> Iterator[None]:
+    """Wraps what reads data: an error there costs no finished step.
+
+    Args:
+      doing: what is being done, for messages.
+
+    Raises:
+      Preempted: if the run was asked to end.
+      ConfigError: as inside, with what is saved; other errors get a note.
+    """
+    try:
+      yield
+    except Preempted:
+      raise
+    except Exception as error:
+      kept = "its last checkpoint is kept"
+      if self._hosts.count == 1:
+        # Whatever ended a worker process may have asked the run to end, too.
+        self._preemption.poll()
+        kept = self._save_progress()
+      kept = f"{doing}; {kept}: the same command continues from there"
+      if isinstance(error, ConfigError):
+        raise type(error)(f"{error}\n  this was {kept}") from error
+      error.add_note(f"this was {kept}")
+      raise
+
+  def _save_progress(self) -> str:
+    """Saves the steps done since the start; describes what is kept."""
+    if self.step == self._start:
+      return f"nothing was done since step {self.step}"
+    try:
+      self.save(wait=True)
+    except NonFiniteError:
+      raise  # It says what is kept.
+    except Exception as error:
+      return f"step {self.step} could not be saved ({error}), earlier ones are"
+    return f"step {self.step} is saved in {self._workdir}"

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Atomic writes of text and JSON files."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+from vit_jax.storage.paths import is_local
+
+
+@contextlib.contextmanager
+def replacing(path: epath.Path, durable: bool = False) -> Iterator[epath.Path]:
+  """Writes a file whole: a reader sees the old content or the new, never half.
+
+  Args:
+    path: the file to write; its directory exists.
+    durable: whether the content reaches the disk before the file has its name,
+      so that it survives a loss of power.
+
+  Yields:
+    The path to write to. On a disk it is a temporary file beside `path`, which
+    is renamed at the end, or removed after an error. On an object store, which
+    shows a file only once it is closed, it is `path`.
+  """
+  if not is_local(path):
+    yield path
+    return
+  temporary = path.with_name(f".{path.name}.writing")
+  try:
+    yield temporary
+    if durable:
+      with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.remove(temporary)
+    raise
+
+
+def write_text(path: epath.Path, text: str) -> None:
+  """Writes a text file whole, see `replacing`."""
+  with replacing(path) as target:
+    target.write_text(text)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+  """Formats a value as JSON; numbers that are not finite become null."""
+
+  def clean(value):
+    if isinstance(value, Mapping):
+      return {key: clean(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+      return [clean(x) for x in value]
+    return (
+      None if isinstance(value, float) and not math.isfinite(value) else value
+    )
+
+  return json.dumps(clean(value), indent=indent, allow_nan=False)
+
+
+def write_json(path: epath.Path, value: Any) -> None:
+  """Writes a value as indented JSON."""
+  write_text(path, to_json(value, indent=2) + "\n")
