@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs in processes of their own: several that share a run, and one that
+watches what is imported."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.processes import (
+  ENDLESS,
+  NAME,
+  finish,
+  read_run,
+  start,
+  start_together,
+  wait_for,
+)
+
+
+def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
+  """Two from the start; four from the middle of what one has begun.
+
+  The loss of every step is that of the same examples, in whatever process.
+  """
+  flags = ["--config.train.steps=4", "--config.train.log_every=1"]
+  # Parameters that are sharded over processes, too.
+  flags += ["--config.checkpoint.every=2", "--config.mesh.fsdp=-1"]
+  finish(start(tmp_path / "one", data_dir, *flags))
+  shutil.copytree(tmp_path / "one", tmp_path / "four")
+  shutil.rmtree(tmp_path / "four" / "checkpoints" / "4")
+  (tmp_path / "four" / "result.json").unlink()
+  one, one_rows = read_run(tmp_path / "one")
+  for count, name in ((2, "two"), (4, "four")):
+    processes = start_together(count, tmp_path / name, data_dir, *flags)
+    texts = [finish(process) for process in processes]
+    assert f"fsdp {count}" in texts[0]
+    assert ("resuming after step 2" in texts[0]) == (count == 4)
+    assert not any("step" in text for text in texts[1:])
+    result, rows = read_run(tmp_path / name)
+    assert result["total"] == 360 and result["correct"] == one["correct"]
+    assert result["loss"] == pytest.approx(one["loss"], rel=1e-6)
+    assert len(rows) == len(one_rows) == 5
+    for a, b in zip(one_rows, rows, strict=True):
+      for speed in ("images_per_second", "data_wait"):
+        a.pop(speed, None), b.pop(speed, None)
+      assert a == pytest.approx(b, rel=1e-6)
+  # What two have saved, one restores and evaluates.
+  together, _ = read_run(tmp_path / "two")
+  (tmp_path / "two" / "result.json").unlink()
+  assert "resuming after step 4" in finish(
+    start(tmp_path / "two", data_dir, *flags)
+  )
+  alone, _ = read_run(tmp_path / "two")
+  assert alone["params_sha256"] == together["params_sha256"]
+  assert alone["correct"] == together["correct"] and alone["total"] == 360
+  assert alone["loss"] == pytest.approx(together["loss"], rel=1e-6)
+
+
+# A busy machine leaves a process alone for long: short where a test waits.
+LONG = [*ENDLESS, "--config.hosts.heartbeat_timeout=60"]
+SHORT = [*ENDLESS, "--config.hosts.heartbeat_timeout=12"]
+
+
+def test_hosts_of_other_configs_refuse_to_run(tmp_path, data_dir):
+  """Other reasons to refuse: tests/hosts/test_refusals.py."""
+  own = ["--config.optim.lr=0.5"]
+  for process in start_together(2, tmp_path / "run", data_dir, *LONG, own=own):
+    text = finish(process, 2)
+    assert "error: the hosts of this run differ:\n  optim.lr: 0.002 on" in text
+    assert f"; 0.5 on host 1 ({NAME})\n" in text
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_killed_process_ends_the_run_by_name(tmp_path, data_dir):
+  first, second = start_together(2, tmp_path, data_dir, *SHORT)
+  wait_for(first, "step")
+  second.kill()
+  text = finish(first, 43)
+  assert f"lost: host 1 ({NAME}): no heartbeat for 12 s" in text
+  assert "train.py" in text.partition(f"stacks of host 0 ({NAME}):")[2]
+  finish(second, -signal.SIGKILL)
+
+
+def test_a_run_never_looks_for_tensorflow(tmp_path, data_dir):
+  """A TensorFlow that tells when it is imported stands first in the path."""
+  package = tmp_path / "path" / "tensorflow"
+  package.mkdir(parents=True)
+  told = tmp_path / "imported"
+  (package / "__init__.py").write_text(
+    f"open({str(told)!r}, 'w').close()\nraise ImportError('not today')\n"
+  )
+  environment = dict(PYTHONPATH=str(tmp_path / "path"))
+  flags = ["--config.train.steps=2"]
+  finish(start(tmp_path / "run", data_dir, *flags, **environment))
+  assert not told.exists()
+  probe = [sys.executable, "-c", "import tensorflow"]
+  subprocess.run(probe, env=os.environ | environment, capture_output=True)
+  assert told.exists(), "the trap works"

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run that is killed again and again is the run that never was."""
+
+import random
+import time
+
+import pytest
+
+from tests.support.processes import finish, read_run, start
+
+# Compiled as a user's run is.
+pytestmark = pytest.mark.usefixtures("optimised")
+
+# Two micro-batches a step, and evaluations between checkpoints.
+FLAGS = [
+  "--config.train.steps=12",
+  "--config.train.log_every=1",
+  "--config.train.accumulate=2",
+  "--config.checkpoint.every=3",
+  "--config.evals.test.every=4",
+  "--config.optim.ema=0.9",
+]
+# What a killed run is last heard of: before its first checkpoint, between two,
+# in an evaluation and just after its last step but one.
+LAST_WORDS = ("step  2/12", "step  5/12", "step  8/12", "step 11/12")
+
+
+def get_timeless(rows):
+  return [
+    {
+      k: x
+      for k, x in row.items()
+      if k not in ("images_per_second", "data_wait")
+    }
+    for row in rows
+  ]
+
+
+def test_kill_9_again_and_again(tmp_path, data_dir):
+  finish(start(tmp_path / "straight", data_dir, *FLAGS))
+  expected, expected_rows = read_run(tmp_path / "straight")
+  rng = random.Random(0)
+  starts = []
+  for words in LAST_WORDS:
+    process = start(tmp_path / "killed", data_dir, *FLAGS)
+    for line in process.stderr:
+      if line.startswith("resuming after step"):
+        starts.append(int(line.split()[-1]))
+      if line.startswith(words):
+        break
+    else:
+      raise AssertionError(f"ended before {words!r}")
+    time.sleep(rng.uniform(0, 0.2))
+    process.kill()
+    process.communicate()
+  text = finish(start(tmp_path / "killed", data_dir, *FLAGS))
+  assert "resuming after step" in text
+  result, rows = read_run(tmp_path / "killed")
+  for name in set(expected) - {"seconds", "compile_seconds"}:
+    assert result[name] == expected[name], name
+  # Every step and every evaluation stands once, with the same numbers.
+  assert get_timeless(rows) == get_timeless(expected_rows)
+  assert starts == sorted(starts) and all(step % 3 == 0 for step in starts)
