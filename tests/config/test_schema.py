@@ -90,21 +90,22 @@ def test_everything_wrong_is_reported_at_once():
     resolve(GOOD | {"evals": None})
   with pytest.raises(config.ConfigError) as caught:
     resolve(bad)
-  expected = [
-    "unknown config section 'mdel'; did you mean 'model'?",
-    "unknown config key 'model.dept'; did you mean 'model.depth'?",
-    "data.crop='incepton' (str) must be one of 'inception', 'none'; "
-    "did you mean 'inception'?",
-    "unknown config key 'data.augment.mixp'; did you mean "
-    "'data.augment.mixup'?",
-    "unknown objective.name 'supervized': did you mean 'supervised'?",
-    "optim.lr is missing: it must be float in (0, inf)",
-    "unknown config key 'train.stesp'; did you mean 'train.steps'?",
-    "train.batch_size='8' (str) must be int in [1, inf)",
-    "mesh=8 must be a section of keys",
-    "unknown config key 'evals.test.evry'; did you mean 'evals.test.every'?",
+  facts = [
+    ("'mdel'", "'model'"),
+    ("'model.dept'", "'model.depth'"),
+    ("data.crop='incepton'", "'inception', 'none'", "did you mean 'inception'"),
+    ("'data.augment.mixp'", "'data.augment.mixup'"),
+    ("objective.name", "'supervized'", "'supervised'"),
+    ("optim.lr", "missing", "(0, inf)"),
+    ("'train.stesp'", "'train.steps'"),
+    ("train.batch_size='8'", "int in [1, inf)"),
+    ("mesh=8", "section"),
+    ("'evals.test.evry'", "'evals.test.every'"),
   ]
-  assert sorted(str(caught.value).splitlines()) == sorted(expected)
+  lines = str(caught.value).splitlines()
+  assert len(lines) == len(facts)
+  for words in facts:
+    assert sum(all(x in line for x in words) for line in lines) == 1, words
 
 
 SIZE = "int in [1, inf) or (int in [1, inf), int in [1, inf))"
@@ -131,8 +132,9 @@ def test_numbers_out_of_their_range_are_refused(section, key, value, message):
   bad = {**GOOD, section: {**GOOD.get(section, {}), key: value}}
   with pytest.raises(config.ConfigError) as caught:
     resolve(bad)
-  expected = f"{section}.{key}={value!r} ({type(value).__name__}) must be "
-  assert str(caught.value) == expected + message
+  text = str(caught.value)
+  assert text.startswith(f"{section}.{key}={value!r} ")
+  assert text.endswith(f" {message}")
 
 
 def test_the_old_name_of_a_key_leads_to_the_new_one():

@@ -13,13 +13,13 @@ import scipy.special
 from etils import epath
 
 import vit_jax
+from tests.support import build
 from vit_jax import optim, predict
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
 from vit_jax.convert import __main__ as convert
 from vit_jax.convert.weights import load_weights
 from vit_jax.data import sources, transforms
-from tests.support import build
 from vit_jax.train import train
 from vit_jax.train_state import compute_digest
 

@@ -16,24 +16,22 @@ import scipy.special
 from etils import epath
 
 import vit_jax
+from tests.support import ROOT, build, lower
 from tests.support.weights import RESNET, VIT, make_weights
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
+from vit_jax.config.errors import Preempted
 from vit_jax.config.recipe import load_config
 from vit_jax.convert.published import FILES
 from vit_jax.convert.teacher import load_teacher, make_teacher
 from vit_jax.convert.weights import flatten, load_weights
 from vit_jax.convert.writing import save_weights
-from vit_jax.data import pipeline, sources, transforms
+from vit_jax.data import sources, transforms
 from vit_jax.data.augment import make_augment
-from tests.support import build, lower
-from vit_jax.config.errors import Preempted
 from vit_jax.objectives.supervised import make_targets
 from vit_jax.train import train
 from vit_jax.train_state import compute_digest
 from vit_jax.train_step import STEP, make_key
-from tests.support import ROOT
-
 
 
 def save_teacher(path, size=8, **more):

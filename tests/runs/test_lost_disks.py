@@ -18,15 +18,13 @@ import time
 import jax
 import pytest
 
-from tests.support import fakes
+from tests.support import ROOT, fakes
 from vit_jax.checkpoint import checkpointer
 from vit_jax.config import ConfigError, RunError
 from vit_jax.data.info import DataError
 from vit_jax.hosts.preemption import Preemption
 from vit_jax.runtime import lock
 from vit_jax.train import train
-from tests.support import ROOT
-
 
 TIMED = ("seconds", "compile_seconds")
 
@@ -258,7 +256,8 @@ def test_a_killed_worker_and_ctrl_c(data_dir, tmp_path):
   assert process.returncode == 2, text
   assert "Traceback" not in text
   message = re.search(
-    r"error: worker process \d of data.workers=2.* by signal 9 \(SIGKILL\)(.*\n)*?"
+    r"error: worker process \d of data.workers=2.* by signal 9 \(SIGKILL\)"
+    r"(.*\n)*?"
     r"  this was reading the batch of step (\d+); step (\d+) is saved",
     text,
   )

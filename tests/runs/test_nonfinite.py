@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from etils import epath
 
-from vit_jax.checkpoint import Checkpointer
 from tests.support import build
-from vit_jax.objectives import OBJECTIVES, Supervised
+from vit_jax.checkpoint import Checkpointer
 from vit_jax.config.errors import NonFiniteError
 from vit_jax.experiment import Experiment
+from vit_jax.objectives import OBJECTIVES, Supervised
 from vit_jax.train import train
 
 WHOLE = 16  # Images of a batch.
@@ -123,7 +123,9 @@ def test_a_run_skips_up_to_its_limit(config, tmp_path, take_images):
   """Steps skipped before the stop count."""
   config["train"] |= dict(nonfinite="skip", max_skipped_steps=1)
   take_images({2: 0, 5: 0})
-  with pytest.raises(NonFiniteError, match=r"step 5: .*\n.*max_skipped_steps") as e:
+  with pytest.raises(
+    NonFiniteError, match=r"step 5: .*\n.*max_skipped_steps"
+  ) as e:
     train(config, str(tmp_path))
   assert "step 4 is saved" in str(e.value)
   assert read_skipped(config, tmp_path) == [[2, 2]]
@@ -182,7 +184,9 @@ def test_what_follows_bad_numbers_changes_no_good_ones(config, tmp_path):
   assert len(found) == 1
   config["optim"]["lr"] = 1e38
   # The first step of a warm-up has a learning rate of zero.
-  with pytest.raises(NonFiniteError, match="step 2: update of .* is not finite"):
+  with pytest.raises(
+    NonFiniteError, match="step 2: update of .* is not finite"
+  ):
     train(config, str(tmp_path / "large"))
   assert list_checkpoints(tmp_path / "large") == [1]
 

@@ -9,7 +9,6 @@ store is `tests/support/object_store.py`.
 import itertools
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -22,22 +21,22 @@ import pytest
 from etils import epath
 
 import vit_jax
-from tests.support.object_store import get_environment, serve
 from tests.metrics.samples import list_steps, read_events
+from tests.support import ROOT
+from tests.support.object_store import get_environment, serve
 from tests.support.runs import SPEED, make_config
 from vit_jax import metrics, predict
 from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError, RunError
+from vit_jax.config.errors import Preempted
 from vit_jax.data import sources
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.metrics.writer import MetricWriter
-from vit_jax.config.errors import Preempted
 from vit_jax.runtime import lock
 from vit_jax.runtime.workdir import open_workdir
 from vit_jax.storage.append_log import AppendLog
 from vit_jax.storage.paths import expand
 from vit_jax.train import train
-from tests.support import ROOT
 
 # What gcsfs says when it is asked to append, before it overwrites instead.
 pytestmark = pytest.mark.filterwarnings("error:Append mode")

@@ -3,7 +3,6 @@
 """Runs that are asked to end, at every point of their lives: real processes
 that get real signals."""
 
-import json
 import os
 import pathlib
 import re
@@ -28,8 +27,8 @@ from tests.support.processes import (
   start_together,
   wait_for,
 )
-from vit_jax.hosts.coordination import Hosts
 from vit_jax.config.errors import Preempted
+from vit_jax.hosts.coordination import Hosts
 from vit_jax.hosts.preemption import Preemption
 from vit_jax.train import train
 
@@ -67,7 +66,8 @@ for number in range(20):
     with preemption.joined(hosts, None), preemption.running(lambda: "it"):
       while True:
         if polls == stop:
-          threading.Thread(target=preemption.request_stop, args=("a test",)).start()
+          request = preemption.request_stop
+          threading.Thread(target=request, args=("a test",)).start()
         time.sleep(own.random() / 100)
         preemption.poll()
         polls += 1
@@ -196,7 +196,9 @@ def test_two_hosts_of_which_one_is_asked(tmp_path, data_dir):
   assert not get_evaluated(tmp_path)
 
   before = read_files(tmp_path)
-  processes = start_together(2, tmp_path, data_dir, *run, *UNROLLED, XLA_FLAGS="")
+  processes = start_together(
+    2, tmp_path, data_dir, *run, *UNROLLED, XLA_FLAGS=""
+  )
   wait_for(processes[0], "compiling")
   time.sleep(1)
   began = time.monotonic()

@@ -21,12 +21,13 @@ from tests.support.shared import make_once
 from vit_jax import optim
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
-from vit_jax.evaluators.classification import Classification
 from vit_jax.config.errors import Preempted
+from vit_jax.evaluators.classification import Classification
 from vit_jax.runtime.resume import load_result
 from vit_jax.runtime.run import Run
 from vit_jax.train import train
 from vit_jax.train_state import compute_digest
+
 
 def read_rows(workdir):
   text = (workdir / "metrics.jsonl").read_text()

@@ -158,7 +158,7 @@ class Run(Session):
   def evaluate_due(self) -> None:
     """Runs the evaluations that are due after this step and have no row yet.
 
-    Those of the last step are left to `finish`.
+    Those of the last step are left to `train`, which runs all of them there.
     """
     if not self.exp.list_due_evaluations(self.step):
       return
