@@ -388,20 +388,3 @@ def test_ctrl_c_ends_the_command(server, tmp_path, capsys, monkeypatch):
     command.main(["--download=whole", f"--to={tmp_path}"])
   assert caught.value.code == 130
   assert "interrupted" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (["--checkpoints", "B/17"], "of 'B/17'; did you mean 'B/16'?"),
-    (["--download=augreg-b61-i21k"], "did you mean 'augreg-b16-i21k'?"),
-    (["--checkpoints", "--to=x"], "--download=NAME"),
-    (["--download=vit-b16-i21k", "B/16"], "--checkpoints and --to only"),
-    (["--download=vit-b16-i21k", "--json"], "--checkpoints and --to only"),
-  ],
-)
-def test_the_command_explains(arguments, message, capsys):
-  with pytest.raises(SystemExit) as caught:
-    command.main(arguments)
-  assert caught.value.code == 2
-  assert message in capsys.readouterr().err
