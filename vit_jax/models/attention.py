@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.models.position import RelativePositionBias, rotate
+from vit_jax.models.projection import Projection
 from vit_jax.sharding import constrain
 
 # The collection into which every layer writes the largest logit of each example
@@ -32,21 +33,71 @@ def compute_logits(
   return logits if bias is None else logits + bias
 
 
+def compute_weights(
+  query: Float[Array, "B N K C"],
+  key: Float[Array, "B S K C"],
+  bias: Float[Array, "B K N S"] | None = None,
+) -> Float[Array, "B K N S"]:
+  """softmax(Q K^T / sqrt(C) + bias), in float32."""
+  return jax.nn.softmax(compute_logits(query, key, bias), axis=-1)
+
+
 def dot_product_attention(
   query: Float[Array, "B N K C"],
   key: Float[Array, "B S K C"],
   value: Float[Array, "B S K C"],
   bias: Float[Array, "B K N S"] | None = None,
-) -> tuple[Float[Array, "B N K C"], Float[Array, "B K N S"]]:
+) -> Float[Array, "B N K C"]:
   """softmax(Q K^T / sqrt(C) + bias) V, with logits and softmax in float32.
 
   Returns:
-    The mixed values in the dtype of `value`, and the attention weights in
-    float32; the compiler drops the weights if they are not used.
+    The mixed values in the dtype of `value`.
   """
-  weights = jax.nn.softmax(compute_logits(query, key, bias), axis=-1)
-  mixed = jnp.einsum("BKNS,BSKC->BNKC", weights.astype(value.dtype), value)
-  return mixed, weights
+  if value.dtype == jnp.float32:
+    weights = compute_weights(query, key, bias)
+    return jnp.einsum("BKNS,BSKC->BNKC", weights, value)
+  return attend_rounded(query, key, value, bias)
+
+
+@jax.custom_vjp
+def attend_rounded(
+  query: Float[Array, "B N K C"],
+  key: Float[Array, "B S K C"],
+  value: Float[Array, "B S K C"],
+  bias: Float[Array, "B K N S"] | None,
+) -> Float[Array, "B N K C"]:
+  """Attention in half precision, of which no array in float32 is kept.
+
+  The softmax and its derivative are computed in float32, the latter from the
+  rounded weights that the product with the values reads.
+  """
+  return _attend_forward(query, key, value, bias)[0]
+
+
+def _attend_forward(query, key, value, bias):
+  weights = compute_weights(query, key, bias).astype(value.dtype)
+  mixed = jnp.einsum("BKNS,BSKC->BNKC", weights, value)
+  # Of the bias the derivative needs the dtype only.
+  like = None if bias is None else jnp.zeros((), bias.dtype)
+  return mixed, (query, key, value, like, weights)
+
+
+def _attend_backward(saved, gradient):
+  query, key, value, like, weights = saved
+  dtype, scale = value.dtype, query.shape[-1] ** -0.5
+  d_value = jnp.einsum("BKNS,BNKC->BSKC", weights, gradient)
+  d_weights = jnp.einsum("BNKC,BSKC->BKNS", gradient, value)
+  weights = weights.astype(jnp.float32)
+  product = weights * d_weights.astype(jnp.float32)
+  d_logits = product - weights * product.sum(axis=-1, keepdims=True)
+  d_bias = None if like is None else d_logits.astype(like.dtype)
+  d_logits = d_logits.astype(dtype)
+  d_query = jnp.einsum("BKNS,BSKC->BNKC", d_logits, key) * scale
+  d_key = jnp.einsum("BKNS,BNKC->BSKC", d_logits, query * scale)
+  return d_query, d_key, d_value, d_bias
+
+
+attend_rounded.defvjp(_attend_forward, _attend_backward)
 
 
 class MultiHeadDotProductAttention(nn.Module):
@@ -78,6 +129,8 @@ class MultiHeadDotProductAttention(nn.Module):
     angles: Float[Array, "_ N C2"] | None = None,
     position_ids: Int[Array, "_ N"] | None = None,
     num_positions: int = 0,
+    tokens: int | None = None,
+    return_weights: bool = False,
   ) -> tuple[Float[Array, "B N D"], Float[Array, "B K N S"] | None]:
     """Attends from x to memory.
 
@@ -87,23 +140,29 @@ class MultiHeadDotProductAttention(nn.Module):
       angles: rotation angles of queries and keys (axial RoPE), in radians.
       position_ids: positions in the 1-D order, for the relative embedding.
       num_positions: number of positions, for the relative embedding.
+      tokens: number of tokens that are attended to, the first ones; None is
+        all. Only kernels of EVEN take fewer.
+      return_weights: computes the weights too; no kernel does.
 
     Returns:
-      The output and the float32 attention weights, None from a kernel.
+      The output, and the float32 attention weights or None.
     """
     width = x.shape[-1]
     memory = x if memory is None else memory
+    heads = (self.num_heads, width // self.num_heads)
+    flat = self.attention == "vmem"
     dense = functools.partial(
-      nn.DenseGeneral,
+      Projection if flat else nn.DenseGeneral,
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=nn.initializers.normal(1e-6),
       dtype=self.dtype,
     )
-    heads = (self.num_heads, width // self.num_heads)
     query, key, value = (
-      constrain(dense(heads, name=name)(source), "B N K C")
+      dense(heads, name=name)(source)
       for name, source in (("query", x), ("key", memory), ("value", memory))
     )
+    if not flat:  # The kernel shards them itself, side by side.
+      query, key, value = (constrain(y, "B N K C") for y in (query, key, value))
     if self.qk_norm_eps is not None:
       norm = functools.partial(
         nn.LayerNorm, epsilon=self.qk_norm_eps, dtype=self.dtype
@@ -116,10 +175,14 @@ class MultiHeadDotProductAttention(nn.Module):
       relative = RelativePositionBias(num_positions, name="relative")
       bias = relative(query, position_ids)
     if self.is_mutable_collection(LOGITS) and not self.is_initializing():
-      logits = compute_logits(query, key, bias)
+      logits = compute_logits(query[:, :tokens], key[:, :tokens], bias)
       self.sow(LOGITS, "max", logits.max(axis=(1, 2, 3)))
-    if self.attention in KERNELS:
-      mixed = KERNELS[self.attention](query, key, value)
+    if return_weights:
+      weights = compute_weights(query, key, bias)
+      mixed = jnp.einsum("BKNS,BSKC->BNKC", weights.astype(value.dtype), value)
+    elif self.attention in KERNELS:
+      padded = {} if tokens is None else {"tokens": tokens}
+      mixed = KERNELS[self.attention](query, key, value, **padded)
     else:
-      mixed, weights = dot_product_attention(query, key, value, bias)
+      mixed = dot_product_attention(query, key, value, bias)
     return dense(width, axis=(-2, -1), name="out")(mixed), weights

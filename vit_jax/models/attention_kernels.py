@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels of attention that never write the weights [B K N N] to memory.
 
-(FlashAttention: Dao et al., 2022, arXiv 2205.14135.) They come with JAX, and
-compute `attention.dot_product_attention` without a bias; they return no
-weights.
+(FlashAttention: Dao et al., 2022, arXiv 2205.14135.) They compute
+`attention.dot_product_attention` without a bias and return no weights. "cudnn"
+and "flash" come with JAX; "vmem" is `vmem_attention.py`.
 """
+
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from vit_jax.sharding import AXES, get_spec
@@ -21,19 +25,26 @@ def cudnn_attention(
   query: Float[Array, "B N K C"],
   key: Float[Array, "B N K C"],
   value: Float[Array, "B N K C"],
+  tokens: int | None = None,
 ) -> Float[Array, "B N K C"]:
-  """softmax(Q K^T / sqrt(C)) V by cuDNN, for NVIDIA GPUs."""
-  batch, tokens = query.shape[:2]
-  # An odd number of tokens is padded: JAX refuses to differentiate with one.
-  padding = ((0, 0), (0, tokens % 2), (0, 0), (0, 0))
-  lengths = jnp.full(batch, tokens, jnp.int32)
-  mixed = jax.nn.dot_product_attention(
-    *(jnp.pad(x, padding) for x in (query, key, value)),
+  """softmax(Q K^T / sqrt(C)) V by cuDNN, for NVIDIA GPUs.
+
+  Args:
+    query, key, value: N is even: JAX refuses to differentiate with an odd one.
+    tokens: number of tokens that are attended to; behind them is padding. None
+      is all.
+  """
+  lengths = None
+  if tokens is not None and tokens < query.shape[1]:
+    lengths = jnp.full(query.shape[0], tokens, jnp.int32)
+  return jax.nn.dot_product_attention(
+    query,
+    key,
+    value,
     query_seq_lengths=lengths,
     key_value_seq_lengths=lengths,
     implementation="cudnn",
   )
-  return mixed[:, :tokens]
 
 
 def flash_attention(
@@ -54,6 +65,32 @@ def flash_attention(
     _attend, in_specs=(spec, spec, spec), out_specs=spec, check_vma=False
   )
   return attend(query, key, value)
+
+
+def vmem_attention(
+  query: Float[Array, "B N K C"],
+  key: Float[Array, "B N K C"],
+  value: Float[Array, "B N K C"],
+) -> Float[Array, "B N K C"]:
+  """softmax(Q K^T / sqrt(C)) V by a kernel for TPUs and short sequences.
+
+  Every device runs it on its own examples and heads, as `flash_attention`.
+  """
+  from vit_jax.models import vmem_attention as pallas
+
+  shape = query.shape
+  # Flat before the kernel's own sharding, so that XLA sees no change of shape
+  # between a projection and the kernel, for which it would copy.
+  flat = (x.reshape(*shape[:2], -1) for x in (query, key, value))
+  attend: Callable = functools.partial(pallas.attend, size=shape[-1])
+  mesh = jax.sharding.get_abstract_mesh()
+  if set(AXES) <= set(mesh.axis_names):
+    *spec, _ = get_spec("B N K C", shape, dict(mesh.shape))
+    spec = PartitionSpec(*spec)
+    attend = jax.shard_map(
+      attend, in_specs=(spec, spec, spec), out_specs=spec, check_vma=False
+    )
+  return attend(*flat).reshape(shape)
 
 
 def choose_block_size(tokens: int) -> int:
@@ -100,4 +137,9 @@ def _attend(
   return mixed.swapaxes(1, 2)[:, :tokens, :, :size]
 
 
-KERNELS = {"cudnn": cudnn_attention, "flash": flash_attention}
+KERNELS = {
+  "cudnn": cudnn_attention,
+  "flash": flash_attention,
+  "vmem": vmem_attention,
+}
+EVEN = ("cudnn",)  # Those that need an even number of tokens.

@@ -7,31 +7,62 @@ them is unrolled or not.
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from vit_jax.models.attention import LOGITS, MultiHeadDotProductAttention
+from vit_jax.models.attention_kernels import EVEN
 from vit_jax.models.position import (
   ADDED,
   Layout,
   PositionEmbedding,
   make_position_ids,
   make_rotation_angles,
+  pad_tokens,
   sample_tokens,
   take_tokens,
 )
 from vit_jax.sharding import constrain
 
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def gelu(x: Float[Array, "B N M"], approximate: bool) -> Float[Array, "B N M"]:
+  """GELU in float32, of which only the input is kept for the backward pass."""
+  return nn.gelu(x.astype(jnp.float32), approximate).astype(x.dtype)
+
+
+def _gelu_forward(x, approximate):
+  return gelu(x, approximate), x
+
+
+def _gelu_backward(approximate, x, gradient):
+  """The derivative as a formula: one pass over the input and the gradient."""
+  y = x.astype(jnp.float32)
+  if approximate:
+    scale = math.sqrt(2 / math.pi)
+    tanh = jnp.tanh(scale * (y + 0.044715 * y**3))
+    inner = scale * (1 + 3 * 0.044715 * y**2)
+    slope = 0.5 * (1 + tanh) + 0.5 * y * (1 - tanh**2) * inner
+  else:
+    density = jnp.exp(-0.5 * y**2) / math.sqrt(2 * math.pi)
+    slope = 0.5 * (1 + lax.erf(y / math.sqrt(2))) + y * density
+  return ((slope * gradient.astype(jnp.float32)).astype(x.dtype),)
+
+
+gelu.defvjp(_gelu_forward, _gelu_backward)
+
 GELU = {
-  "tanh": functools.partial(nn.gelu, approximate=True),
-  "exact": functools.partial(nn.gelu, approximate=False),
+  "tanh": functools.partial(gelu, approximate=True),
+  "exact": functools.partial(gelu, approximate=False),
 }
 # The name by which REMAT knows the input of every block.
 BLOCK_INPUT = "block_input"
@@ -128,7 +159,11 @@ def drop_branch(
 
 
 class EncoderBlock(nn.Module):
-  """Pre-norm attention and MLP with residuals (eq. 2 and 3); a scan's body."""
+  """Pre-norm attention and MLP with residuals (eq. 2 and 3); a scan's body.
+
+  The attributes are those of `ViT`, and `tokens`: the number of tokens before
+  the padding, None without padding.
+  """
 
   mlp_dim: int
   num_heads: int
@@ -141,6 +176,7 @@ class EncoderBlock(nn.Module):
   position: str | None
   layout: Layout
   attention: str
+  tokens: int | None
   dtype: DTypeLike
 
   @nn.compact
@@ -171,7 +207,7 @@ class EncoderBlock(nn.Module):
       own = PositionEmbedding(
         self.position, self.layout, x.shape[-1], name="posembed"
       )
-      added = take_tokens(own(), positions.index)
+      added = pad_tokens(take_tokens(own(), positions.index), x.shape[1])
     if added is not None:
       x = constrain(x + added.astype(x.dtype), "B N D")
     y = norm(name="LayerNorm_0")(x)
@@ -186,6 +222,8 @@ class EncoderBlock(nn.Module):
       angles=positions.angles,
       position_ids=positions.position_ids,
       num_positions=self.layout.num_positions,
+      tokens=self.tokens,
+      return_weights=intermediates,
     )
     x = constrain(x + branch("LayerScale_0", drop(y)), "B N D")
     y = norm(name="LayerNorm_1")(x)
@@ -236,6 +274,18 @@ class Encoder(nn.Module, kw_only=True):
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     if intermediates:
       found["embedded"] = x
+    tokens = None
+    if x.shape[1] % 2 and self.attention in EVEN and not intermediates:
+      # Once, for padding queries, keys and values in every block costs more.
+      tokens = x.shape[1]
+      positions = positions._replace(
+        **{
+          name: pad_tokens(table, tokens + 1)
+          for name in ("added", "angles")
+          if (table := getattr(positions, name)) is not None
+        }
+      )
+      x = constrain(pad_tokens(x, tokens + 1), "B N D")
     block = EncoderBlock
     if self.remat != "none":
       # The scan's loop already keeps XLA from merging the recomputation away;
@@ -266,9 +316,11 @@ class Encoder(nn.Module, kw_only=True):
       position=own,
       layout=layout,
       attention=self.attention,
+      tokens=tokens,
       dtype=self.dtype,
       name="encoderblock",
     )(x, drop_rates, positions, train, intermediates)
+    x = x[:, :tokens]
     found |= layers or {}
     if self.final_norm:
       x = nn.LayerNorm(

@@ -76,7 +76,13 @@ def _count_equation(equation: Any) -> int:
     features = equation.params["dimension_numbers"].rhs_spec[0]
     a_feature = math.prod(kernel) // kernel[features]
     return 2 * math.prod(out.shape) * a_feature
-  times = equation.params["length"] if name == "scan" else 1
+  times = 1
+  if name == "scan":
+    times = equation.params["length"]
+  elif name == "pallas_call":
+    times = math.prod(equation.params["grid_mapping"].grid)
+  elif name == "shard_map":  # Its shapes are those of one device.
+    times = equation.params["mesh"].size
   inner = [p for p in equation.params.values() if _is_jaxpr(p)]
   return times * sum(count_jaxpr(getattr(p, "jaxpr", p)) for p in inner)
 

@@ -58,7 +58,7 @@ class MlpMixer(nn.Module, kw_only=True):
     gelu: "tanh" as in the authors' JAX code, "exact" (erf) as in PyTorch.
     layer_norm_eps: epsilon of every LayerNorm.
     head_bias: initial bias of the head.
-    unroll: number of blocks per iteration of the scan over blocks.
+    unroll: as of `ViT`.
     dtype: dtype of activations; parameters, statistics and logits are float32.
   """
 
@@ -71,7 +71,7 @@ class MlpMixer(nn.Module, kw_only=True):
   gelu: Literal["tanh", "exact"] = "tanh"
   layer_norm_eps: Positive = 1e-6
   head_bias: float = 0.0
-  unroll: Count = 1
+  unroll: Literal["auto"] | Count = "auto"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
@@ -91,7 +91,7 @@ class MlpMixer(nn.Module, kw_only=True):
       split_rngs={"params": True},
       in_axes=nn.broadcast,
       length=self.depth,
-      unroll=self.unroll,
+      unroll=1 if self.unroll == "auto" else self.unroll,
     )
     # Capitalised because an attribute's name is its parameters' path.
     self.MixerBlock = blocks(

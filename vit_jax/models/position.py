@@ -194,6 +194,12 @@ def take_tokens(x: Array, index: Int[Array, "B n"] | None) -> Array:
   return jnp.take_along_axis(x, index, axis=1)
 
 
+def pad_tokens(x: Array, tokens: int) -> Array:
+  """Pads an array [B N ...] or [1 N ...] with zeros to a number of tokens."""
+  rest = ((0, 0),) * (x.ndim - 2)
+  return jnp.pad(x, ((0, 0), (0, tokens - x.shape[1]), *rest))
+
+
 def sample_tokens(
   key: jax.Array, batch: int, layout: Layout, rate: float
 ) -> Int[Array, "B n"]:

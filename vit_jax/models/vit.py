@@ -27,6 +27,7 @@ from vit_jax.models.encoder import Encoder
 from vit_jax.models.heads import MAPHead, make_head
 from vit_jax.models.position import Layout
 from vit_jax.models.resnet import apply_stem, make_stem
+from vit_jax.models.vmem_budget import supports_vmem
 from vit_jax.sharding import constrain
 
 
@@ -74,12 +75,16 @@ class ViT(nn.Module, kw_only=True):
     head_bias: initial bias of the head; -10 with the sigmoid loss.
     remat: what the backward pass recomputes: "none"; "dots", everything except
       matrix products; "full", whole blocks, so that only their inputs are kept;
-      "offload", the same with these inputs in the memory of the host.
+      "offload", the same with these inputs in the memory of the host. A run
+      replaces "auto" by the first of them that fits (`devices.fitting`);
+      elsewhere it is "none".
     unroll: number of blocks per iteration of the scan over blocks; `depth`
-      unrolls all, which is faster to run and slower to compile.
-    attention: "xla"; "flash" for TPUs or "cudnn" for GPUs, kernels that need no
-      memory for the attention weights; or "auto", for which a run chooses one
-      (`choose_attention`), and "xla" elsewhere. Intermediates always use "xla".
+      unrolls all, which is faster to run and slower to compile. A run replaces
+      "auto" (`devices.auto`); elsewhere it is 1.
+    attention: "xla"; "vmem" (short sequences) or "flash" for TPUs or "cudnn"
+      for GPUs, kernels that need no memory for the attention weights. A run
+      replaces "auto" by one of them (`devices.auto`); elsewhere it is "xla",
+      and for intermediates always.
     dtype: dtype of activations; parameters, softmax, statistics and logits are
       float32.
   """
@@ -111,9 +116,9 @@ class ViT(nn.Module, kw_only=True):
   std_conv_eps: Positive = 1e-5
   std_conv_eps_in: Literal["std", "variance"] = "std"
   head_bias: float = 0.0
-  remat: Literal["none", "dots", "full", "offload"] = "none"
-  unroll: Count = 1
-  attention: Literal["auto", "xla", "flash", "cudnn"] = "auto"
+  remat: Literal["auto", "none", "dots", "full", "offload"] = "auto"
+  unroll: Literal["auto"] | Count = "auto"
+  attention: Literal["auto", "xla", "vmem", "flash", "cudnn"] = "auto"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
@@ -165,9 +170,9 @@ class ViT(nn.Module, kw_only=True):
       stochastic_depth=self.stochastic_depth,
       patch_dropout=self.patch_dropout,
       final_norm=not self.fc_norm,
-      remat=self.remat,
-      unroll=self.unroll,
-      attention=self.attention,
+      remat="none" if self.remat == "auto" else self.remat,
+      unroll=1 if self.unroll == "auto" else self.unroll,
+      attention="xla" if self.attention == "auto" else self.attention,
       dtype=dtype,
     )
     norm = dict(epsilon=self.layer_norm_eps, dtype=dtype)
@@ -217,6 +222,14 @@ class ViT(nn.Module, kw_only=True):
         f"model.position='relative': set it to 'xla'"
       )
     size = self.width // heads
+    tokens = self.make_layout(height, width).tokens
+    if self.attention == "vmem" and not supports_vmem(
+      tokens, heads, size, self.dtype
+    ):
+      errors.append(
+        f"model.attention='vmem' cannot hold {tokens} tokens of {heads} heads "
+        f"of {size} in {self.dtype}: set it to 'flash' or 'xla'"
+      )
     small = self.dtype == "bfloat16" and size % 8 == 0 and size <= 128
     if self.attention == "cudnn" and not small:
       errors.append(
