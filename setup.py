@@ -36,6 +36,7 @@ REQUIREMENTS = [
   "pillow>=11.0,<14",
   "safetensors>=0.4.2,<0.9",
   "scikit-learn>=1.5,<2",  # Holds the images of the digits.
+  "simplejpeg>=1.8,<2",  # Decodes JPEGs to memory that is there.
   "tensorboardX>=2.6.4,<3",
   "tensorflow-datasets>=4.9.10,<4.10",
 ]

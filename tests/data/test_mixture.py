@@ -82,7 +82,7 @@ def test_the_share_of_each_source_is_exact():
   parts = [[dict(image=image, label=i)] * (7 + i) for i in range(3)]
   found = mixture.Mixture(parts, [5.0, 3.0, 2.0])
   data = pipeline.Data(source="mix:x", size=2, threads=1)
-  dataset = pipeline.make_train_examples(data, 1, found, seed=0)
+  dataset = pipeline.make_train_rows(data, 1, found, seed=0)
   labels = [int(dataset[i]["label"]) for i in range(1000)]
   assert np.bincount(labels).tolist() == [500, 300, 200]
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vit_jax.data import examples, pipeline, sources, unreadable
+from vit_jax.data import examples, order, pipeline, rows, sources, unreadable
 from vit_jax.train import train
 
 GREY = cv2.imencode(".png", np.full((8, 8), 9, np.uint8))[1].tobytes()
@@ -41,10 +41,32 @@ def make(source, **options):
   )
 
 
+class InOrder(order.Order):
+  """The order of a source itself."""
+
+  def __init__(self):
+    super().__init__([1], [1.0], seed=0)
+
+  def take(self, positions):
+    return positions, np.zeros((len(positions), 8), np.uint64)
+
+
+def in_order(source):
+  """The examples of a source for training, one after another."""
+  return rows.TrainRows(
+    parts=[rows.Pictures(source, 3)],
+    order=InOrder(),
+    size=(8, 8),
+    channels=3,
+    crop="none",
+    crop_area=(0.05, 1.0),
+  )
+
+
 def test_the_next_takes_the_place_of_an_unreadable_image(photos):
   source = sources.open_source(f"folder:{photos}", "train")
   before = make(source)
-  decoded = examples.Decoded(source, 3)
+  decoded = in_order(source)
   expected = decoded[11]
   for index in (9, 10, len(source) - 1):
     cut(pathlib.Path(source.items[index][0]))
@@ -105,13 +127,13 @@ def test_one_more_than_the_share_stops(photos):
 def test_a_source_of_nothing_readable_ends():
   bad = [dict(image=b"?", label=0, name=f"path/{i}".encode()) for i in range(3)]
   with pytest.raises(sources.DataError, match="3 images in a row.*path/0"):
-    examples.Decoded(bad, 3)[1]
+    in_order(bad)[1]
 
 
 def test_a_file_that_is_gone_is_unreadable(photos):
   source = sources.open_source(f"folder:{photos}", "train")
   pathlib.Path(source.items[2][0]).unlink()
-  assert examples.Decoded(source, 3)[2]["unreadable"] == 2
+  assert in_order(source)[2]["unreadable"] == 2
   with pytest.raises(sources.DataError, match="0 bytes"):
     unreadable.Unreadable(source, 0.0).add(np.array([2]))
 
@@ -119,7 +141,8 @@ def test_a_file_that_is_gone_is_unreadable(photos):
 def test_evaluation_counts_what_it_can_not_read(photos, caplog):
   source = sources.open_source(f"folder:{photos}", "train")
   cut(pathlib.Path(source.items[4][0]))
-  found = examples.EvalExamples(source, len(source) + 2, (8, 8), 3, None, None)
+  pictures = rows.Pictures(source, 3)
+  found = rows.EvalRows(pictures=pictures, size=(8, 8), channels=3, crop=None)
   example = found[4]
   assert not example["image"].any() and example["mask"]
   assert example["label"] == source.items[4][1] and example["unreadable"] == 4

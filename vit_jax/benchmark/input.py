@@ -2,21 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The speed of the input pipeline and of its stages, one of which bounds it."""
 
+import contextlib
 import dataclasses
+import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vit_jax.data import pipeline, sources, transforms
-from vit_jax.data.examples import TrainTransform, make_example, pad_labels
+from vit_jax.benchmark.rival import Rival
+from vit_jax.data import parallelism, pipeline, sources, transforms
+from vit_jax.data.draws import Draws
 from vit_jax.data.info import DataError
+from vit_jax.data.order import Order
+from vit_jax.data.rows import Pictures, TrainRows
+from vit_jax.devices.machine import count_cores
 
 # Stages that run in all threads; the others run one at a time.
 THREADED = ("read", "decode", "crop", "order")
+
+ROUNDS = 5  # A time is the median of so many.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +40,12 @@ class Report:
     threads: number of threads in each of them.
     cores: number of cores that this process may use.
     stages: name -> seconds per image, in a single thread.
-    images_per_second: speed of the whole input pipeline.
+    images_per_second: speed of the whole input pipeline, the median.
+    speeds: all speeds that were measured.
+    kept: whether images stay decoded, so that reading and decoding cost nothing
+      after the first epoch.
+    reasons: why there are so many workers and threads.
+    others: name -> speeds of others at the same work, measured in turns.
   """
 
   source: str
@@ -42,6 +56,12 @@ class Report:
   cores: int
   stages: dict[str, float]
   images_per_second: float
+  speeds: Sequence[float] = ()
+  kept: bool = False
+  reasons: Sequence[str] = ()
+  others: Mapping[str, Sequence[float]] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def parallel(self) -> int:
@@ -49,9 +69,15 @@ class Report:
     return min(self.cores, self.threads * max(1, self.workers))
 
   @property
+  def threaded(self) -> dict[str, float]:
+    """The stages that run in all threads, of every epoch."""
+    once = ("read", "decode") if self.kept else ()
+    return {k: self.stages[k] for k in THREADED if k not in once}
+
+  @property
   def limits(self) -> dict[str, float]:
     """Limit -> its images per second: the threads, and each other stage."""
-    shared = sum(self.stages[name] for name in THREADED)
+    shared = sum(self.threaded.values())
     alone = {k: 1 / x for k, x in self.stages.items() if k not in THREADED}
     return {"threads": self.parallel / shared} | alone
 
@@ -59,10 +85,10 @@ class Report:
   def bound(self) -> str:
     """The stage that bounds the speed of the input pipeline."""
     limits = self.limits
-    slowest = min(limits, key=limits.get)
+    slowest = min(limits, key=limits.__getitem__)
     if slowest != "threads":
       return slowest
-    return max(THREADED, key=self.stages.get)
+    return max(self.threaded, key=self.stages.__getitem__)
 
   def to_json(self) -> dict[str, Any]:
     """The measurements and what follows from them, as JSON."""
@@ -77,14 +103,15 @@ class Report:
     lines = [
       f"{self.source} at {height} x {width} px, batches of "
       f"{self.batch_size:,}, {parallel}, {self.cores} cores",
+      *(f"  {reason}" for reason in self.reasons),
       "",
       "stage        ms per image   at most images/s",
     ]
-    shared = sum(self.stages[name] for name in THREADED)
     limits = self.limits
     for name in THREADED:
-      lines.append(f"{name:12} {1e3 * self.stages[name]:12.3f}")
-    rows = {"all of these": (shared, limits["threads"])}
+      once = "" if name in self.threaded else "   once, then kept"
+      lines.append(f"{name:12} {1e3 * self.stages[name]:12.3f}{once}")
+    rows = {"all of these": (sum(self.threaded.values()), limits["threads"])}
     for name, seconds in self.stages.items():
       if name not in THREADED:
         rows[name] = seconds, limits[name]
@@ -95,28 +122,52 @@ class Report:
     lines += [
       "",
       f"whole input, as training has it: {self.images_per_second:,.0f} "
-      f"images/s",
+      f"images/s{describe_spread(self.speeds)}",
       f"bound by: {self.bound}",
     ]
+    for name, speeds in self.others.items():
+      median = statistics.median(speeds)
+      lines.append(
+        f"{name}: {median:,.0f} images/s{describe_spread(speeds)}, in turns; "
+        f"ratio {self.images_per_second / median:.2f}"
+      )
     return "\n".join(lines)
 
 
+def describe_spread(speeds: Sequence[float]) -> str:
+  """Describes the smallest and the largest of several speeds."""
+  if len(speeds) < 2:
+    return ""
+  return f" ({min(speeds):,.0f} to {max(speeds):,.0f})"
+
+
 def time_each(
-  function: Callable[[Any], Any], inputs: Sequence[Any]
+  function: Callable[[Any], Any],
+  inputs: Sequence[Any],
+  clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, list[Any]]:
-  """Seconds per call after a first one, and the results of the calls."""
+  """Seconds per call, the median of rounds after a first call, and the results.
+
+  Args:
+    function: what is timed.
+    inputs: one for each call; each round has its share of them.
+    clock: time.thread_time counts nothing of what else a machine does.
+  """
   function(inputs[0])
-  began = time.perf_counter()
-  results = [function(x) for x in inputs]
-  return (time.perf_counter() - began) / len(inputs), results
+  results, seconds = [], []
+  for number in range(min(ROUNDS, len(inputs))):
+    part = inputs[number::ROUNDS]
+    began = clock()
+    found = [function(x) for x in part]
+    seconds.append((clock() - began) / len(part))
+    results += found
+  return statistics.median(seconds), results
 
 
-def decode(data: bytes, channels: int) -> np.ndarray | None:
-  """Decodes an image to uint8 [H W c]; None if it cannot be decoded."""
-  try:
-    return transforms.decode(data, channels)
-  except ValueError:
-    return None
+def decode(data: bytes, channels: int, box: Any) -> None:
+  """Decodes a box of an image, if that is possible."""
+  with contextlib.suppress(ValueError):
+    transforms.Picture(data, channels).cut(box, copy=False)
 
 
 def measure_stages(
@@ -140,39 +191,69 @@ def measure_stages(
     DataError: if none of the images can be decoded.
   """
   source = sources.open_source(data.source, data.train, data.dir)
-  rng = np.random.default_rng(0)
-  indices = rng.integers(0, len(source), images).tolist()
-  transform = TrainTransform(data.shape, data.crop, data.crop_area)
+  rows = pipeline.make_train_rows(data, channels, source, seed=0)
+  cpu = time.thread_time
   stages = {}
+  indices = np.random.default_rng(0).integers(0, len(source), images).tolist()
   stages["read"], examples = time_each(source.__getitem__, indices)
-  stages["decode"], decoded = time_each(
-    lambda x: decode(x["image"], channels), examples
-  )
-  label = pad_labels(0, data.label_slots)
-  decoded = [
-    make_example(image, label, True) for image in decoded if image is not None
-  ]
-  if not decoded:
+  boxes = list(make_boxes(rows, examples, channels))
+  if not boxes:
     raise DataError(
       f"{data.source}: none of {images} images can be decoded; check the source"
     )
-  stages["crop"], cropped = time_each(lambda x: transform(x, rng), decoded)
-  # Grain's own cost: the order of the examples, and a generator for each.
-  ordered = pipeline.make_train_examples(data, channels, source, seed=0)
-  whole, _ = time_each(ordered.__getitem__, range(images))
-  stages["order"] = max(0.0, whole - sum(stages.values()))
-  # One batch, which repeats the images that were cropped.
-  rows = pipeline.find_rows(mesh, batch_size)
-  some = [cropped[row % len(cropped)] for row in rows]
-  stack = pipeline.stack
-  seconds, (batch, *_) = time_each(stack, [some] * 3)
-  stages["batch"] = seconds / len(rows)
+  stages["decode"], _ = time_each(
+    lambda x: decode(x[0]["image"], channels, x[1]), boxes, cpu
+  )
+  # Everything else that is done for an image: of pictures that are decoded.
+  readable = [example for example, _ in boxes]
+  decoded = dataclasses.replace(
+    rows,
+    parts=[Pictures(readable, channels, sys.maxsize)],
+    order=Order([len(readable)], [1.0], seed=0),
+  )
+  chosen = decoded.choose(np.arange(len(readable)))
+  batch = rows.make_batch(len(readable))
+  for number, one in enumerate(chosen):
+    decoded.write(one, batch, number)
+  batch = rows.make_batch(len(readable))  # New memory, as every batch is.
+  stages["crop"], _ = time_each(
+    lambda number: decoded.write(chosen[number], batch, number),
+    range(len(readable)),
+    cpu,
+  )
+  local = np.array(pipeline.find_rows(mesh, batch_size))
+  # Enough steps in a row that the order of a small set's epochs is in them.
+  several = [np.arange(4 * n, 4 * n + 4) for n in range(ROUNDS + 1)]
+  seconds, _ = time_each(
+    lambda steps: [rows.choose(local + x * batch_size) for x in steps],
+    several,
+    cpu,
+  )
+  stages["order"] = seconds / 4 / len(local)
+  image = np.ones((len(local), *data.shape, channels), np.uint8)
   seconds, _ = time_each(
     lambda x: jax.block_until_ready(pipeline.place(x, mesh, batch_size)),
-    [{"image": batch["image"]}] * 3,
+    [{"image": image}] * ROUNDS,
   )
-  stages["transfer"] = seconds / len(rows)
+  stages["transfer"] = seconds / len(local)
   return stages
+
+
+def make_boxes(
+  rows: TrainRows, examples: Sequence[dict[str, Any]], channels: int
+) -> Iterator[tuple[dict[str, Any], Any]]:
+  """Yields each readable example with the box of it that training cuts out."""
+  for position, example in enumerate(examples):
+    try:
+      image = transforms.Picture(example["image"], channels).cut(copy=False)
+    except ValueError:
+      continue
+    box = None
+    if rows.crop == "inception":
+      draws = Draws(rows.order.key, position)
+      height, width = image.shape[:2]
+      box = transforms.sample_crop(height, width, draws, rows.crop_area)
+    yield example, box
 
 
 def measure_whole(
@@ -182,18 +263,40 @@ def measure_whole(
   *,
   batch_size: int,
   seconds: float,
-) -> float:
-  """Measures the images per second of the whole input pipeline."""
-  batches = pipeline.make_train_batches(
+  rival: Rival | None = None,
+) -> dict[str, list[float]]:
+  """Measures the images per second of the whole input pipeline, in rounds.
+
+  Args:
+    data, mesh, channels, batch_size: as of `measure_stages`.
+    seconds: time of all rounds together.
+    rival: measured in turns, if given.
+
+  Returns:
+    Name -> speeds; that of the pipeline is "input".
+  """
+  batches: Any = pipeline.make_train_batches(
     data, mesh, channels, batch_size=batch_size, seed=0, start_step=0
   )
-  for _ in range(1 + pipeline.AHEAD):  # Those that were begun ahead.
-    jax.block_until_ready(next(batches))
-  began, count = time.perf_counter(), 0
-  while (passed := time.perf_counter() - began) < seconds or count < 2:
-    jax.block_until_ready(next(batches))
-    count += 1
-  return count * batch_size / passed
+  speeds: dict[str, list[float]] = {"input": []}
+  with contextlib.closing(batches):
+    for _ in range(ROUNDS):
+      # Those that were begun ahead, and that wait.
+      for _ in range(2 * pipeline.AHEAD + 2 * data.count_workers()):
+        jax.block_until_ready(next(batches))
+      began, count = time.perf_counter(), 0
+      while (
+        passed := time.perf_counter() - began
+      ) < seconds / ROUNDS or count < 2:
+        jax.block_until_ready(next(batches))
+        count += 1
+      speeds["input"].append(count * batch_size / passed)
+      if rival is None:
+        continue
+      for method in rival.METHODS:
+        speed = rival.measure(method, seconds / ROUNDS)
+        speeds.setdefault(f"tf.data, {method}", []).append(speed)
+  return speeds
 
 
 def measure(
@@ -204,25 +307,51 @@ def measure(
   batch_size: int,
   images: int = 200,
   seconds: float = 10.0,
+  against: str | None = None,
 ) -> Report:
   """Measures the input pipeline of a config.
 
   Args:
     data, mesh, channels, batch_size, images: as of `measure_stages`.
     seconds: time that the whole pipeline is measured for.
+    against: "tf_data" measures it too, in turns.
+
+  Raises:
+    DataError: if there is nothing to measure with.
   """
-  stages = measure_stages(
-    data, mesh, channels, batch_size=batch_size, images=images
+  source = sources.open_source(data.source, data.train, data.dir)
+  local = pipeline.find_rows(mesh, batch_size)
+  data, choices = pipeline.choose_for_training(
+    data, source, channels, rows=len(local)
   )
+  with contextlib.ExitStack() as stack:
+    rival = None
+    if against is not None:
+      rival = stack.enter_context(contextlib.closing(Rival(data, batch_size)))
+    stages = measure_stages(
+      data, mesh, channels, batch_size=batch_size, images=images
+    )
+    speeds = measure_whole(
+      data,
+      mesh,
+      channels,
+      batch_size=batch_size,
+      seconds=seconds,
+      rival=rival,
+    )
+  own = speeds.pop("input")
+  cost = parallelism.measure_cost(source, channels, data.shape)
   return Report(
     source=data.source,
     size=data.shape,
     batch_size=batch_size,
-    workers=data.workers,
+    workers=data.count_workers(),
     threads=data.count_threads(),
-    cores=pipeline.count_cores(),
+    cores=count_cores(),
     stages=stages,
-    images_per_second=measure_whole(
-      data, mesh, channels, batch_size=batch_size, seconds=seconds
-    ),
+    images_per_second=statistics.median(own),
+    speeds=own,
+    kept=parallelism.is_kept(cost, len(source), pipeline.KEEP_BYTES),
+    reasons=[str(choice) for choice in choices],
+    others=speeds,
   )

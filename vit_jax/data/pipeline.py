@@ -11,24 +11,22 @@ hosts.
 import bisect
 import collections
 import dataclasses
-import functools
 import itertools
-import os
 from collections.abc import Iterator, Sequence
-from concurrent import futures
 from typing import Annotated, Any, Literal
 
-import grain
 import jax
 import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from vit_jax.config import Count, Interval, Natural, Share
+from vit_jax.config import Choice, Count, Interval, Natural, Share
 from vit_jax.data import sources
 from vit_jax.data.augment import Augment
-from vit_jax.data.examples import Decoded, EvalExamples, TrainTransform
 from vit_jax.data.mixture import Mixture
+from vit_jax.data.order import ENDLESS, Order
+from vit_jax.data.parallelism import choose_parallelism
+from vit_jax.data.rows import Batches, EvalRows, Pictures, TrainRows
 from vit_jax.data.unreadable import Unreadable
 from vit_jax.data.workers import start_worker, watch
 from vit_jax.sharding import get_batch_sharding
@@ -39,8 +37,9 @@ from vit_jax.train_state import Batch
 # memory.
 AHEAD = 2
 
-# Images that a thread takes at a time, at most.
-CHUNK = 8
+# Images that take no more bytes than this, all of a split together, are kept
+# decoded while a run trains on them.
+KEEP_BYTES = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,9 +67,9 @@ class Data:
       records it.
     augment: augmentation on the device.
     workers: number of processes that read and decode; 0 uses threads of this
-      process.
-    threads: number of threads that read and decode in each process; None is one
-      a core.
+      process. "auto" chooses by the cores, the memory and the cost of an image.
+    threads: number of threads that read and decode in each process; "auto"
+      likewise.
     max_unreadable: largest share of a split's images that may be unreadable, in
       a process since it started. Each is logged and replaced by the next; above
       the share the run stops. 0 stops at the first.
@@ -86,8 +85,8 @@ class Data:
   crop_area: tuple[Share, Share] = (0.05, 1.0)
   eval_crop: Share | None = None
   augment: Augment = Augment()
-  workers: Natural = 0
-  threads: Count | None = None
+  workers: Literal["auto"] | Natural = "auto"
+  threads: Literal["auto"] | Count = "auto"
   max_unreadable: Annotated[float, Interval("[0, 1]")] = 0.001
 
   @property
@@ -97,71 +96,19 @@ class Data:
       return self.size, self.size
     return self.size
 
+  def count_workers(self) -> int:
+    """Returns the number of processes that decode; none if not yet chosen."""
+    return 0 if self.workers == "auto" else self.workers
+
   def count_threads(self) -> int:
-    """Computes the number of threads of each process that decodes."""
-    return self.threads or max(1, count_cores() // max(1, self.workers))
+    """Returns the number of threads of each; one if not yet chosen."""
+    return 1 if self.threads == "auto" else self.threads
 
 
-def count_cores() -> int:
-  """Counts the cores that this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
-@functools.cache
-def get_pool(threads: int) -> futures.ThreadPoolExecutor:
-  """Returns the threads of this process that read and decode, cached."""
-  return futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
-
-
-@dataclasses.dataclass(frozen=True)
-class Batches(Sequence[dict[str, np.ndarray]]):
-  """One process's rows of every batch, by step.
-
-  Attributes:
-    examples: examples of all batches, by index.
-    batch_size: global batch size (B).
-    rows: this process's rows of a batch, sorted.
-    threads: number of threads that read and decode.
-    start_step: number of batches to skip.
-  """
-
-  examples: Any
-  batch_size: int
-  rows: Sequence[int]
-  threads: int
-  start_step: int = 0
-
-  def __len__(self) -> int:
-    return len(self.examples) // self.batch_size - self.start_step
-
-  def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-    first = (self.start_step + step) * self.batch_size
-    indices = [first + row for row in self.rows]
-    # Several at a time, for handing one to a thread takes as long as reading a
-    # small image; but not so many that a thread is idle.
-    size = min(CHUNK, -(-len(indices) // self.threads))
-    parts = [indices[i : i + size] for i in range(0, len(indices), size)]
-    examples = get_pool(self.threads).map(self._read, parts)
-    return stack(list(itertools.chain.from_iterable(examples)))
-
-  def _read(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
-    return [self.examples[index] for index in indices]
-
-
-def stack(examples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-  """Stacks examples to a batch."""
-  return {
-    name: np.stack([example[name] for example in examples])
-    for name in examples[0]
-  }
-
-
-def make_train_examples(
+def make_train_rows(
   data: Data, channels: int, source: Sequence[dict[str, Any]], seed: int
-) -> grain.MapDataset:
-  """Makes the shuffled and cropped examples of all epochs, by index.
+) -> TrainRows:
+  """Makes the shuffled and cropped examples of all epochs, by position.
 
   Args:
     data: the config's section.
@@ -171,19 +118,16 @@ def make_train_examples(
   """
   parts, weights = [source], [1.0]
   if isinstance(source, Mixture):
-    parts, weights = source.parts, source.weights
-  streams, start = [], 0
-  for number, part in enumerate(parts):
-    decoded = Decoded(part, channels, data.label_slots, start)
-    stream = grain.MapDataset.source(decoded).seed((seed + number) % 2**32)
-    # The largest number of epochs that Grain can count.
-    streams.append(stream.shuffle().repeat(2**62 // len(part)))
-    start += len(part)
-  examples = streams[0]
-  if len(streams) > 1:
-    examples = grain.MapDataset.mix(streams, weights)
-  return examples.random_map(
-    TrainTransform(data.shape, data.crop, data.crop_area)
+    parts, weights = list(source.parts), list(source.weights)
+  limit = KEEP_BYTES // len(parts)
+  return TrainRows(
+    parts=[Pictures(part, channels, limit) for part in parts],
+    order=Order([len(part) for part in parts], weights, seed),
+    size=data.shape,
+    channels=channels,
+    slots=data.label_slots,
+    crop=data.crop,
+    crop_area=data.crop_area,
   )
 
 
@@ -196,11 +140,11 @@ def make_train_dataset(
   rows: Sequence[int],
   seed: int,
   start_step: int = 0,
-) -> grain.MapDataset:
+) -> Any:
   """Makes one process's rows of each batch, from `start_step` on, endless.
 
   Args:
-    data: the config's section.
+    data: the config's section; "auto" is one thread.
     channels: channels of the images (c).
     source: encoded examples.
     batch_size: global batch size (B).
@@ -208,10 +152,12 @@ def make_train_dataset(
     seed: seed of the order and of the crops.
     start_step: number of batches that are done.
   """
-  examples = make_train_examples(data, channels, source, seed)
-  threads = data.count_threads()
+  import grain  # Late: it imports Orbax.
+
+  all_rows = make_train_rows(data, channels, source, seed)
+  length, threads = ENDLESS // batch_size, data.count_threads()
   return grain.MapDataset.source(
-    Batches(examples, batch_size, rows, threads, start_step)
+    Batches(all_rows, length, batch_size, rows, threads, start_step)
   )
 
 
@@ -222,34 +168,42 @@ def make_eval_dataset(
   *,
   batch_size: int,
   rows: Sequence[int],
-) -> grain.MapDataset:
+) -> Any:
   """Makes one process's rows of each example once, the last batch padded."""
-  padded = -(-len(source) // batch_size) * batch_size
-  examples = EvalExamples(
-    source, padded, data.shape, channels, data.label_slots, data.eval_crop
+  import grain  # Late: it imports Orbax.
+
+  all_rows = EvalRows(
+    pictures=Pictures(source, channels),
+    size=data.shape,
+    channels=channels,
+    slots=data.label_slots,
+    crop=data.eval_crop,
   )
+  length = -(-len(source) // batch_size)
   return grain.MapDataset.source(
-    Batches(examples, batch_size, rows, data.count_threads())
+    Batches(all_rows, length, batch_size, rows, data.count_threads())
   )
 
 
-def read(
-  dataset: grain.MapDataset, data: Data
-) -> Iterator[dict[str, np.ndarray]]:
+def read(dataset: Any, data: Data) -> Iterator[dict[str, np.ndarray]]:
   """Reads batches ahead, in threads or in worker processes.
 
   Taking a batch raises DataError if the data are missing or a worker has died.
   """
-  options = grain.ReadOptions(num_threads=AHEAD, prefetch_buffer_size=AHEAD)
+  import grain  # Late: it imports Orbax.
+
+  ahead = 1 if data.count_threads() == 1 else AHEAD
+  options = grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=AHEAD)
   stream = dataset.to_iter_dataset(options)
-  if data.workers:
+  workers = data.count_workers()
+  if workers:
     # Grain reads flags of absl, which are not parsed: use their defaults.
     flags.FLAGS.mark_as_parsed()
     stream = stream.mp_prefetch(
-      grain.MultiprocessingOptions(num_workers=data.workers), start_worker
+      grain.MultiprocessingOptions(num_workers=workers), start_worker
     )
   batches = iter(stream)
-  return watch(batches, data.workers) if data.workers else batches
+  return watch(batches, workers) if workers else batches
 
 
 def find_rows(mesh: Mesh, batch_size: int) -> list[int]:
@@ -297,6 +251,39 @@ def to_device(
     yield queue.popleft()
 
 
+def choose_for_training(
+  data: Data,
+  source: Sequence[dict[str, Any]],
+  channels: int,
+  *,
+  rows: int,
+  images: int | None = None,
+  processes: int = 1,
+) -> tuple[Data, list[Choice]]:
+  """Chooses the workers and threads of training, where they are "auto".
+
+  Args:
+    data: the data section.
+    source: encoded examples of the split to train on.
+    channels: channels of the images (c).
+    rows: number of a batch's rows that this process reads.
+    images: number of images that it will read; None if that is unknown.
+    processes: number of processes of the run on this machine.
+
+  Returns:
+    The section with numbers, and what was chosen.
+  """
+  return choose_parallelism(
+    data,
+    source,
+    channels,
+    rows=rows,
+    images=images,
+    kept=KEEP_BYTES,
+    processes=processes,
+  )
+
+
 def make_train_batches(
   data: Data,
   mesh: Mesh,
@@ -313,12 +300,14 @@ def make_train_batches(
       images are unreadable.
   """
   source = sources.open_source(data.source, data.train, data.dir)
+  rows = find_rows(mesh, batch_size)
+  data, _ = choose_for_training(data, source, channels, rows=len(rows))
   dataset = make_train_dataset(
     data,
     channels,
     source,
     batch_size=batch_size,
-    rows=find_rows(mesh, batch_size),
+    rows=rows,
     seed=seed,
     start_step=start_step,
   )
@@ -340,6 +329,10 @@ def make_eval_batches(
   """
   source = sources.open_source(data.source, split, data.dir)
   rows = find_rows(mesh, batch_size)
+  images = len(source) * len(rows) // batch_size
+  data, _ = choose_parallelism(
+    data, source, channels, rows=len(rows), images=images
+  )
   dataset = make_eval_dataset(
     data, channels, source, batch_size=batch_size, rows=rows
   )

@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from vit_jax.data import jpeg
+from vit_jax.data.draws import Draws
+
 # We decode in many threads; OpenCV's own would compete with them.
 cv2.setNumThreads(0)
 
@@ -19,10 +22,88 @@ MAX_BYTES = 1 << 30
 # up to 20 of other formats: 1 to 3.5 GB at the limit.
 MAX_PIXELS = 178_956_970
 
+# Range of the logarithm of a random box's width over its height.
+LOG_ASPECT = tuple(np.log((3 / 4, 4 / 3)).tolist())
+
 ROWS = 256  # Rows of 16 bits that are scaled to 8 at a time.
 
 # Pillow reads more formats, some of them by running other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000")
+
+
+class Picture:
+  """An encoded image, of which a part can be decoded.
+
+  Both of its methods raise ValueError as `decode` does.
+  """
+
+  def __init__(self, data: bytes, channels: int):
+    """Decodes nothing yet.
+
+    Args:
+      data: as of `decode`.
+      channels: 1 for grey, 3 for colour (c).
+    """
+    self._data, self._channels = data, channels
+    self._image: np.ndarray | None = None
+    self._jpeg = jpeg.parse(data)
+    if self._jpeg and math.prod(self._jpeg.shape) > MAX_PIXELS:
+      self._jpeg = None  # `decode` says so.
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """(H, W) of the upright image."""
+    return self._jpeg.shape if self._jpeg else self._decode().shape[:2]
+
+  def cut(
+    self, box: jpeg.Box | None = None, *, copy: bool = True
+  ) -> np.ndarray:
+    """Decodes a box of the upright image, or all of it, to uint8 [h w c].
+
+    The same as the box of `decode`. Of a JPEG, rows below it are not decoded;
+    that none are missing is checked all the same.
+
+    Args:
+      box: top, left, height and width.
+      copy: False may return memory that this thread's next call overwrites.
+    """
+    if self._jpeg:
+      shape = self._jpeg.shape
+      try:
+        return self._jpeg.decode(self._channels, box, copy=copy)
+      except ValueError:
+        self._jpeg = None
+      if self._decode().shape[:2] != shape:
+        raise ValueError("not a readable image: it has two sizes")
+    image = self._decode()
+    if box is None:
+      return image
+    top, left, h, w = box
+    return image[top : top + h, left : left + w]
+
+  def _decode(self) -> np.ndarray:
+    if self._image is None:
+      self._image = _decode_any(self._data, self._channels)
+    return self._image
+
+
+class Pixels:
+  """An image that is decoded, with the methods of a `Picture`."""
+
+  def __init__(self, image: np.ndarray):
+    """Keeps uint8 [H W c]."""
+    self._image = image
+    self.shape = image.shape[:2]
+
+  def cut(
+    self, box: jpeg.Box | None = None, *, copy: bool = True
+  ) -> np.ndarray:
+    """Returns a box of the image, or all of it, as a view."""
+    del copy
+    if box is None:
+      return self._image
+    top, left, h, w = box
+    return self._image[top : top + h, left : left + w]
 
 
 def decode(data: bytes, channels: int) -> np.ndarray:
@@ -42,6 +123,11 @@ def decode(data: bytes, channels: int) -> np.ndarray:
     ValueError: if it is not an image, truncated or damaged, or larger than
       MAX_PIXELS (before memory is allocated).
   """
+  return Picture(data, channels).cut()
+
+
+def _decode_any(data: bytes, channels: int) -> np.ndarray:
+  """Decodes an image of any kind, as `decode`."""
   size = f"({len(data)} bytes)"
   try:
     # Reads the header only.
@@ -130,12 +216,30 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """
   if image.shape[:2] == size:
     return image
-  h, w = size
+  resized = np.empty((*size, image.shape[2]), np.uint8)
+  resize_into(image, resized)
+  return resized
+
+
+def resize_into(image: np.ndarray, out: np.ndarray) -> None:
+  """Resizes as `resize`, into the memory of an array.
+
+  Args:
+    image: uint8 [H W c].
+    out: uint8 [h w c], as a row of a batch.
+  """
+  h, w, channels = out.shape
+  if image.shape[:2] == (h, w):
+    out[...] = image
+    return
   shrinks = image.shape[0] >= h and image.shape[1] >= w
   kernel = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-  # OpenCV has the width first.
-  resized = cv2.resize(image, (w, h), interpolation=kernel)
-  return resized.reshape(h, w, image.shape[2])
+  # OpenCV has the width first, and writes where it is told to if the shape and
+  # the type are right.
+  target = out[..., 0] if channels == 1 else out
+  resized = cv2.resize(image, (w, h), dst=target, interpolation=kernel)
+  if resized is not target:
+    out[...] = resized.reshape(out.shape)
 
 
 def resize_small_side(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -193,10 +297,9 @@ def fit(
 def sample_crop(
   height: int,
   width: int,
-  rng: np.random.Generator,
+  rng: np.random.Generator | Draws,
   area: tuple[float, float],
-  aspect: tuple[float, float] = (3 / 4, 4 / 3),
-) -> tuple[int, int, int, int]:
+) -> jpeg.Box:
   """Samples a random box of an image (Szegedy et al., 2015).
 
   Args:
@@ -204,29 +307,17 @@ def sample_crop(
     width: width of the image (W).
     rng: random generator.
     area: range of the box's share of the image's area.
-    aspect: range of the box's width over its height, log-uniform.
 
   Returns:
     (top, left, height, width); the whole image if ten draws do not fit.
   """
   for _ in range(10):
     pixels = height * width * rng.uniform(*area)
-    ratio = np.exp(rng.uniform(*np.log(aspect)))
-    w = round(float(np.sqrt(pixels * ratio)))
-    h = round(float(np.sqrt(pixels / ratio)))
+    ratio = float(np.exp(rng.uniform(*LOG_ASPECT)))
+    w = round(math.sqrt(pixels * ratio))
+    h = round(math.sqrt(pixels / ratio))
     if 0 < h <= height and 0 < w <= width:
       top = int(rng.integers(height - h + 1))
       left = int(rng.integers(width - w + 1))
       return top, left, h, w
   return 0, 0, height, width
-
-
-def inception_crop(
-  image: np.ndarray,
-  size: tuple[int, int],
-  rng: np.random.Generator,
-  area: tuple[float, float],
-) -> np.ndarray:
-  """Cuts out a random box, and resizes it to `size` (h, w): [h w c]."""
-  top, left, h, w = sample_crop(*image.shape[:2], rng, area)
-  return resize(image[top : top + h, left : left + w], size)

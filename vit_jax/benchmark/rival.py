@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""tf.data at the work of our input, in a process of its own: see `tf_data`."""
+
+import json
+import os
+import subprocess
+import sys
+
+from vit_jax.data import pipeline, sources
+from vit_jax.data.info import DataError
+from vit_jax.devices.machine import count_cores
+
+PROGRAM = "from vit_jax.benchmark.tf_data import main; main()"
+
+MISSING = "tf.data does not run: install TensorFlow, pip install 'vit_jax[tf]'"
+
+
+class Rival:
+  """tf.data in a process of its own, see `tf_data`."""
+
+  METHODS = ("bilinear", "area")
+
+  def __init__(self, data: pipeline.Data, batch_size: int):
+    """Starts it.
+
+    Raises:
+      DataError: if the source is no folder, or TensorFlow is not there.
+    """
+    if not data.source.startswith("folder:"):
+      raise DataError(
+        "--against=tf_data reads files: give --config.data.source=folder:DIR, "
+        "or photographs"
+      )
+    source = sources.open_source(data.source, data.train, data.dir)
+    work = dict(
+      files=[example["name"] for example in source],
+      size=data.shape,
+      area=data.crop_area,
+      batch_size=batch_size,
+      threads=count_cores(),
+      methods=self.METHODS,
+    )
+    self._process = subprocess.Popen(
+      [sys.executable, "-c", PROGRAM],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+      text=True,
+    )
+    self._ask(json.dumps(work))
+
+  def _ask(self, line: str) -> None:
+    try:
+      assert self._process.stdin is not None
+      print(line, file=self._process.stdin, flush=True)
+    except BrokenPipeError as error:
+      raise DataError(MISSING) from error
+
+  def measure(self, method: str, seconds: float) -> float:
+    """Measures images per second of one method of resizing."""
+    self._ask(f"{method} {seconds}")
+    assert self._process.stdout is not None
+    answer = self._process.stdout.readline()
+    if not answer:
+      raise DataError(MISSING)
+    return float(answer)
+
+  def close(self) -> None:
+    """Ends it."""
+    self._process.kill()
+    self._process.wait()

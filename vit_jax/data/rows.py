@@ -1,0 +1,297 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a batch: pictures of a source, decoded, cropped and resized.
+
+A batch has: image, uint8 [B H W c]; label, int32 [B], or [B s] padded by -1;
+mask, bool [B], False for padding; and unreadable, int64 [B], which stays on the
+host: the index of an example whose image could not be decoded, or -1.
+
+Worker processes import this module and what it imports, so neither jax nor the
+sources are among them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+
+from vit_jax.data import transforms
+from vit_jax.data.draws import Draws
+from vit_jax.data.examples import describe_example, pad_labels
+from vit_jax.data.info import DataError
+from vit_jax.data.order import Order
+
+# Images that a thread takes at a time, at most.
+CHUNK = 8
+
+TRIES = 1000  # Unreadable images in a row; more point to another fault.
+
+
+class Pictures:
+  """The pictures of a source; those of a small one are kept, decoded.
+
+  Attributes:
+    source: encoded examples.
+    channels: channels of the images (c).
+  """
+
+  def __init__(
+    self, source: Sequence[dict[str, Any]], channels: int, limit: int = 0
+  ):
+    """Reads nothing yet.
+
+    Args:
+      source: encoded examples.
+      channels: channels of the images (c).
+      limit: bytes that all of them may take to be kept.
+    """
+    self.source, self.channels = source, channels
+    self._limit = limit
+    self._forget()
+
+  def _forget(self) -> None:
+    self._kept: dict[int, tuple[transforms.Pixels, Any]] = {}
+    self._bytes = 0
+
+  def __getstate__(self) -> dict[str, Any]:
+    # A worker process keeps its own.
+    return self.__dict__ | {"_kept": {}, "_bytes": 0}
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def read(
+    self, index: int
+  ) -> tuple[transforms.Picture | transforms.Pixels, Any]:
+    """Reads an example: its picture, which may be unreadable, and its label."""
+    kept = self._kept.get(index)
+    if kept is not None:
+      return kept
+    example = self.source[index]
+    picture = transforms.Picture(example["image"], self.channels)
+    if self._limit:
+      try:
+        image = picture.cut()
+      except ValueError:
+        return picture, example["label"]
+      self._keep(index, image, example["label"])
+      picture = transforms.Pixels(image)
+    return picture, example["label"]
+
+  def _keep(self, index: int, image: np.ndarray, label: Any) -> None:
+    """Keeps an image, unless all would take more than the limit."""
+    self._kept[index] = transforms.Pixels(image), label
+    self._bytes += image.nbytes
+    # Threads may lose one another's bytes; of small images, few matter.
+    mean = self._bytes / max(1, len(self._kept))
+    if mean * len(self.source) > self._limit:
+      self._limit = 0
+      self._forget()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+  """Examples that are written into the rows of a batch.
+
+  Attributes:
+    size: height and width (H, W).
+    channels: channels of the images (c).
+    slots: largest number of labels (s); None is one label an image.
+  """
+
+  size: tuple[int, int]
+  channels: int
+  slots: int | None = None
+
+  def make_batch(self, count: int) -> dict[str, np.ndarray]:
+    """Makes a batch whose rows are to be written."""
+    labels = (count,) if self.slots is None else (count, self.slots)
+    return dict(
+      image=np.empty((count, *self.size, self.channels), np.uint8),
+      label=np.empty(labels, np.int32),
+      mask=np.ones(count, np.bool_),
+      unreadable=np.full(count, -1, np.int64),
+    )
+
+  def choose(self, positions: np.ndarray) -> Sequence[Any]:
+    """Chooses the examples of positions, for `write`."""
+    raise NotImplementedError
+
+  def write(
+    self, chosen: Any, batch: Mapping[str, np.ndarray], row: int
+  ) -> None:
+    """Writes one of the chosen into a row of a batch; in any thread."""
+    raise NotImplementedError
+
+  def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+    (chosen,) = self.choose(np.array([position]))
+    batch = self.make_batch(1)
+    self.write(chosen, batch, 0)
+    return {name: x[0] for name, x in batch.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainRows(Rows):
+  """Crops, at random, of examples in random order, without end.
+
+  An unreadable image is replaced by the next of its source: the same one on
+  every machine and after every restart.
+
+  Attributes:
+    parts: the sources.
+    order: which example is where.
+    crop: "inception" or "none".
+    crop_area: range of the crop's share of the image's area.
+  """
+
+  parts: Sequence[Pictures]
+  order: Order
+  crop: str
+  crop_area: tuple[float, float]
+
+  def choose(
+    self, positions: np.ndarray
+  ) -> Sequence[tuple[int, int, list[int]]]:
+    """Chooses (index, position, random words), as `Rows`."""
+    found, words = self.order.take(positions)
+    return list(
+      zip(found.tolist(), positions.tolist(), words.tolist(), strict=True)
+    )
+
+  def write(
+    self,
+    chosen: tuple[int, int, list[int]],
+    batch: Mapping[str, np.ndarray],
+    row: int,
+  ) -> None:
+    """Writes a crop, as `Rows`.
+
+    Raises:
+      DataError: if nothing can be read.
+    """
+    index, position, words = chosen
+    start = 0
+    for pictures in self.parts:
+      if index < start + len(pictures):
+        break
+      start += len(pictures)
+    size = len(pictures)
+    for tried in range(min(size, TRIES)):
+      place = (index - start + tried) % size
+      picture, label = pictures.read(place)
+      try:
+        box = None
+        if self.crop == "inception":
+          draws = Draws(self.order.key, position, words)
+          height, width = picture.shape
+          box = transforms.sample_crop(height, width, draws, self.crop_area)
+        image = picture.cut(box, copy=False)
+      except ValueError as error:
+        reason = error
+        continue
+      transforms.resize_into(image, batch["image"][row])
+      batch["label"][row] = pad_labels(label, self.slots)
+      if tried:
+        batch["unreadable"][row] = index
+      return
+    example = pictures.source[place]
+    raise DataError(
+      f"{min(size, TRIES):,} images in a row cannot be read; the last, "
+      f"{describe_example(example, place)}: {reason}"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalRows(Rows):
+  """Every example of a source once, and then padding, which is masked.
+
+  An unreadable image is replaced by black, so that every example counts once.
+
+  Attributes:
+    pictures: the source.
+    crop: share of a central crop; None is the whole image.
+  """
+
+  pictures: Pictures
+  crop: float | None
+
+  def choose(self, positions: np.ndarray) -> Sequence[int]:
+    """Chooses indices, as `Rows`."""
+    return positions.tolist()
+
+  def write(
+    self, chosen: int, batch: Mapping[str, np.ndarray], row: int
+  ) -> None:
+    """Writes an image or padding, as `Rows`."""
+    out, index = batch["image"][row], chosen
+    if index >= len(self.pictures):
+      out[...] = 0
+      batch["label"][row] = pad_labels(-1, self.slots)
+      batch["mask"][row] = False
+      return
+    picture, label = self.pictures.read(index)
+    batch["label"][row] = pad_labels(label, self.slots)
+    try:
+      image = picture.cut(copy=False)
+    except ValueError:
+      out[...] = 0
+      batch["unreadable"][row] = index
+      return
+    if self.crop is None:
+      transforms.resize_into(image, out)
+    else:
+      out[...] = transforms.central_crop(image, self.size, self.crop)
+
+
+@functools.cache
+def get_pool(threads: int) -> futures.ThreadPoolExecutor:
+  """Returns the threads of this process that read and decode, cached."""
+  return futures.ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+  """One process's rows of every batch, by step.
+
+  Attributes:
+    rows: what is in the rows of all batches, by position.
+    length: number of all batches.
+    batch_size: global batch size (B).
+    local: this process's rows of a batch, sorted.
+    threads: number of threads that read and decode.
+    start_step: number of batches to skip.
+  """
+
+  rows: Rows
+  length: int
+  batch_size: int
+  local: Sequence[int]
+  threads: int
+  start_step: int = 0
+
+  def __len__(self) -> int:
+    return self.length - self.start_step
+
+  def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+    first = (self.start_step + step) * self.batch_size
+    chosen = self.rows.choose(first + np.asarray(self.local, np.int64))
+    batch = self.rows.make_batch(len(chosen))
+
+    def write(numbers: Sequence[int]) -> None:
+      for number in numbers:
+        self.rows.write(chosen[number], batch, number)
+
+    if self.threads == 1:  # That of `read`, or of a caller.
+      write(range(len(chosen)))
+      return batch
+    # Several at a time, for handing one to a thread takes as long as reading a
+    # small image; but not so many that a thread is idle.
+    size = min(CHUNK, -(-len(chosen) // self.threads))
+    parts = [
+      range(len(chosen))[i : i + size] for i in range(0, len(chosen), size)
+    ]
+    list(get_pool(self.threads).map(write, parts))  # Raises what they raise.
+    return batch
