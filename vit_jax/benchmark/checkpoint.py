@@ -9,9 +9,23 @@ from typing import Any
 import jax
 from etils import epath
 
+from vit_jax.benchmark.report import (
+  describe_machine,
+  format_machine,
+  format_table,
+)
+from vit_jax.benchmark.timing import Spread, make_spread
 from vit_jax.checkpoint import Checkpointer, CheckpointOptions
 from vit_jax.checkpoint.directory import sync
 from vit_jax.experiment import Experiment
+
+MEANINGS = {
+  "plain": "one file, and the disk holds it",
+  "blocked": "the loop stands still",
+  "saved": "complete and on the disk",
+  "verified": "read back and sound; old ones may go",
+  "restored": "read onto the mesh and sound",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +34,7 @@ class Report:
 
   Attributes:
     model: name of the model.
+    machine: of `describe_machine`.
     bytes: size of the state.
     plain: to write as many bytes to a file and flush them to the disk.
     blocked: from the start of a save until training can go on.
@@ -29,78 +44,83 @@ class Report:
   """
 
   model: str
+  machine: dict[str, Any]
   bytes: int
-  plain: float
-  blocked: float
-  saved: float
-  verified: float
-  restored: float
+  plain: Spread
+  blocked: Spread
+  saved: Spread
+  verified: Spread
+  restored: Spread
 
   def to_json(self) -> dict[str, Any]:
-    """The measurements as JSON."""
-    return dataclasses.asdict(self)
+    """The measurements as JSON: medians, and their spreads."""
+    spreads = {name: getattr(self, name) for name in MEANINGS}
+    return {
+      "model": self.model,
+      "machine": self.machine,
+      "bytes": self.bytes,
+      **{name: x.median for name, x in spreads.items()},
+      "spreads": {name: x.to_json() for name, x in spreads.items()},
+    }
 
   def __str__(self) -> str:
-    def format_row(name, seconds, text):
-      speed = self.bytes / seconds / 1e6
-      ratio = seconds / self.plain
-      return (
-        f"{name:9} {seconds:8.2f} s {speed:8,.0f} MB/s {ratio:6.2f}  {text}"
-      )
-
+    rows = []
+    for name, text in MEANINGS.items():
+      seconds: Spread = getattr(self, name)
+      speed = self.bytes / seconds.median / 1e6
+      ratio = seconds.median / self.plain.median
+      cells = [*seconds.format(",.2f"), f"{speed:,.0f}", f"{ratio:.2f}", text]
+      rows.append([name, *cells])
+    header = ["", "s", "range", "MB/s", "to plain", ""]
     return "\n".join(
       [
-        f"{self.model}: a state of {self.bytes / 1e6:,.0f} MB",
+        f"{self.model}: a state of {self.bytes / 1e6:,.0f} MB, saved and "
+        f"restored {len(self.plain.values)} times",
+        format_machine(self.machine),
         "",
-        "             time       speed  ratio to a plain file",
-        format_row("plain", self.plain, "one file, and the disk holds it"),
-        format_row("blocked", self.blocked, "the loop stands still"),
-        format_row("saved", self.saved, "complete and on the disk"),
-        format_row(
-          "verified", self.verified, "read back and sound; old ones may go"
-        ),
-        format_row("restored", self.restored, "read onto the mesh and sound"),
+        *format_table(header, rows, "<>>>><"),
       ]
     )
 
 
-def measure(exp: Experiment, directory: epath.Path) -> Report:
+def measure(exp: Experiment, directory: epath.Path, repeats: int) -> Report:
   """Measures saving and restoring the state of an experiment.
 
   Args:
     exp: the experiment.
     directory: a new directory with room for three checkpoints; it is removed.
+    repeats: how often.
   """
   state = exp.make_state()
   size = sum(x.nbytes for x in jax.tree.leaves(state))
   directory.mkdir(parents=True)
+  options = CheckpointOptions(keep=1)
+  found: dict[str, list[float]] = {name: [] for name in MEANINGS}
   try:
-    plain = time_plain_write(directory / "plain", size)
-    options = CheckpointOptions(keep=1)
     with Checkpointer(directory / "steps", options) as checkpointer:
       checkpointer.save(0, state)  # Compiles the checksums.
       checkpointer.finish()
-      began = time.perf_counter()
-      checkpointer.save(1, state)
-      blocked = time.perf_counter() - began
-      checkpointer.save(1, state, wait=True)
-      saved = time.perf_counter() - began
-      checkpointer.finish()
-      verified = time.perf_counter() - began
-    with Checkpointer(directory / "steps", options) as checkpointer:
-      began = time.perf_counter()
-      jax.block_until_ready(checkpointer.restore(exp.abstract_state))
-      restored = time.perf_counter() - began
+    for step in range(1, repeats + 1):
+      found["plain"].append(time_plain_write(directory / "plain", size))
+      with Checkpointer(directory / "steps", options) as checkpointer:
+        began = time.perf_counter()
+        checkpointer.save(step, state)
+        found["blocked"].append(time.perf_counter() - began)
+        checkpointer.save(step, state, wait=True)
+        found["saved"].append(time.perf_counter() - began)
+        checkpointer.finish()
+        found["verified"].append(time.perf_counter() - began)
+      with Checkpointer(directory / "steps", options) as checkpointer:
+        began = time.perf_counter()
+        jax.block_until_ready(checkpointer.restore(exp.abstract_state))
+        found["restored"].append(time.perf_counter() - began)
   finally:
     directory.rmtree()
   return Report(
     model=exp.config["model"]["variant"],
+    machine=describe_machine(list(exp.mesh.devices.flat)),
     bytes=size,
-    plain=plain,
-    blocked=blocked,
-    saved=saved,
-    verified=verified,
-    restored=restored,
+    **{name: make_spread(values) for name, values in found.items()},
   )
 
 
