@@ -5,6 +5,7 @@ directory. Nothing here needs a network."""
 
 import itertools
 import os
+import subprocess
 import sys
 
 # Small programs take far longer to compile than to run: with these, which the
@@ -57,6 +58,7 @@ SLOW = (
   "prepare/test_command.py",
   "recipes/test_recipes.py",
   "runtime/test_lock.py",
+  "runtime/test_profile.py::test_a_run",
   "test_imports.py::test_command_line_modules",
   "test_meshes.py",
   "test_predict.py",
@@ -86,6 +88,24 @@ def pytest_collection_modifyitems(items):
     if item.nodeid.removeprefix("tests/").startswith(SLOW):
       item.add_marker("slow")
   items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+  """Runs what profiles in a new process, if tests before it loaded libtpu.
+
+  jax's profiler then ends the process; a user is told so.
+  """
+  if pyfuncitem.get_closest_marker("profiler"):
+    from vit_jax.runtime.profile import is_libtpu_loaded
+
+    if is_libtpu_loaded():
+      command = [sys.executable, "-m", "pytest", "-p", "no:xdist"]
+      kept = {k: x for k, x in os.environ.items() if "PYTEST" not in k}
+      command.append(pyfuncitem.nodeid)
+      assert subprocess.run(command, cwd=ROOT, env=kept).returncode == 0
+      return True
+  return None
 
 
 @pytest.fixture(scope="session", autouse=True)

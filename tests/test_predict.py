@@ -16,6 +16,7 @@ from tests.support.weights import make_tiny_weights
 from vit_jax import predict
 from vit_jax.convert import save_weights
 from vit_jax.data import sources
+from vit_jax.data.preprocess import Preprocess
 from vit_jax.train import train
 
 
@@ -87,6 +88,39 @@ def test_tables_for_people_and_for_programs(digits, capsys):
   assert {row["class"] for row in rows} == set("0123456789")
   total = sum(float(row["probability"]) for row in rows)
   assert abs(total - 1) < 1e-5
+
+
+def test_images_are_read_a_few_batches_ahead(digits, monkeypatch):
+  """Nine of them in batches of two, of which at most four are in memory."""
+  root, _, _ = digits
+  photos = [str(root / "photos" / f"{i}.png") for i in range(9)]
+  decoded, yielded = [], 0
+  prepare = Preprocess.__call__
+
+  def count(self, image):
+    decoded.append(image)
+    return prepare(self, image)
+
+  monkeypatch.setattr(Preprocess, "__call__", count)
+  for found in predict.predict(str(root / "run"), photos, batch_size=2):
+    assert found.path == photos[yielded] and not found.error
+    assert len(decoded) <= 2 * (yielded // 2 + 4)
+    yielded += 1
+  assert yielded == 9 and sorted(decoded) == photos
+  assert not list(predict.predict(str(root / "run"), []))
+
+
+def test_int8_and_bfloat16_are_asked_for(digits, capsys):
+  root, _, _ = digits
+  photo, found = root / "photos" / "3.png", []
+  for flags in ((), ("--weights=int8",), ("--dtype=bfloat16",)):
+    text = run(capsys, root / "run", photo, *flags, "--format=json").out
+    [image] = json.loads(text)["images"]
+    found.append([p["probability"] for p in image["predictions"]])
+  # Three significant digits: a tenth of the weights' and activations' steps.
+  for other in found[1:]:
+    np.testing.assert_allclose(other, found[0], rtol=0.02)
+    assert other != found[0]
 
 
 def test_what_can_not_be_read_is_named_and_the_rest_is_done(digits, capsys):

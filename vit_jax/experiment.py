@@ -17,7 +17,8 @@ import numpy as np
 
 from vit_jax import models, optim, sharding
 from vit_jax.checkpoint import CheckpointOptions
-from vit_jax.config import ConfigError, check_multiple, parameters, raise_all
+from vit_jax.config import ConfigError, parameters, raise_all
+from vit_jax.config.choice import Choice
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.training import Train
 from vit_jax.convert.initialize import Report, Transfer, initialize, load_source
@@ -32,14 +33,21 @@ from vit_jax.convert.teacher import (
 )
 from vit_jax.convert.weights import Weights
 from vit_jax.data.augment import Augment, make_augment
-from vit_jax.data.pipeline import Data, make_train_batches
+from vit_jax.data.pipeline import (
+  Data,
+  choose_for_training,
+  find_rows,
+  make_train_batches,
+)
 from vit_jax.data.preprocess import Preprocess
-from vit_jax.data.sources import load_info
-from vit_jax.devices.auto import choose_attention, find_device_errors
+from vit_jax.data.sources import load_info, open_source
+from vit_jax.devices import auto
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
 from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.supervised import make_targets
+from vit_jax.runtime.fitting import make_fitting
+from vit_jax.runtime.preflight import check_batches
 from vit_jax.train_state import Batch
 from vit_jax.train_step import make_init_state, make_train_step
 
@@ -56,6 +64,7 @@ class Experiment:
     schedule, tx: learning rate by step, and the optimizer.
     steps: length of the run.
     mesh: device mesh.
+    fit: how the step fits into memory; `save_memory` changes it.
     evaluators: evaluators by name, in the config's order.
   """
 
@@ -84,22 +93,24 @@ class Experiment:
     slots = self.data.label_slots or self.info.label_slots
     self.data = dataclasses.replace(self.data, label_slots=slots or None)
     self.num_classes = self.data.num_classes or self.info.num_classes
+    self.steps = self._set_durations()
     # The config keeps "auto": a run may continue where that is something else.
     device = (devices or jax.devices())[0]
-    self.model = choose_attention(
-      models.make_model(self.num_classes, **config["model"]),
-      device,
-      *self.data.shape,
-    )
+    model = models.make_model(self.num_classes, **config["model"])
+    model, attention = auto.choose_attention(model, device, *self.data.shape)
+    self.model, unroll = auto.choose_unroll(model, device, self.steps)
+    self._choices = [*attention, *unroll]
+    self._reading = self.data
     self._check(device)
-    self.steps = self._set_durations()
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule)
     self.teacher, self._teacher_sha256 = self._load_teacher()
     self.objective = self._make_objective()
     self._shapes = jax.eval_shape(self.init_state)
     self.mesh = make_mesh(devices, self._shapes, **config["mesh"])
-    self._check_batches()
+    check_batches(config, self.mesh)
+    self._fitting = make_fitting(self)
+    self._use_fit()
     self.evaluators = self._make_evaluators()
     if self.optim.multipliers or self.optim.layer_decay:
       # A pattern that matches no parameter is named before a workdir is made.
@@ -108,7 +119,7 @@ class Experiment:
   def _check(self, device: jax.Device) -> None:
     """Raises one ConfigError for all that does not go together."""
     errors = self.model.find_errors(*self.data.shape)
-    errors += find_device_errors(self.model, device)
+    errors += auto.find_device_errors(self.model, device)
     for section in self.config["evals"].values():
       self.info.count(section["split"])
     if self.num_classes < self.info.num_classes:
@@ -123,21 +134,25 @@ class Experiment:
       )
     raise_all(errors)
 
-  def _check_batches(self) -> None:
-    """Raises one ConfigError for all batch sizes that do not fit the mesh."""
-    errors = []
-    sizes = {"train.batch_size": self.train.batch_size}
-    for name, section in self.config["evals"].items():
-      sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
-    parts = sharding.count_data_shards(self.mesh)
-    micro = self.train.accumulate
-    for name, batch in sizes.items():
-      divisor, what = parts, "the number of data-parallel devices"
-      if name == "train.batch_size" and micro > 1:
-        divisor, what = parts * micro, f"train.accumulate={micro} times {what}"
-      if batch is not None:
-        errors += check_multiple(name, batch, divisor, what)
-    raise_all(errors)
+  def _use_fit(self) -> None:
+    """Builds what depends on how the step fits into memory."""
+    self.fit = self._fitting.fit
+    if self.fit.remat is not None:
+      self.model = self.model.clone(remat=self.fit.remat)
+      self.objective = self._make_objective()
+    self.__dict__.pop("train_step", None)
+
+  def save_memory(self) -> bool:
+    """Changes the step to take less memory; False if there is no way left."""
+    if not self._fitting.take_next():
+      return False
+    self._use_fit()
+    return True
+
+  @property
+  def choices(self) -> list[Choice]:
+    """What was chosen for the keys that are "auto", and why."""
+    return [*self._choices, *self._fitting.choices]
 
   def _load_teacher(self) -> tuple[Weights | None, str | None]:
     """Returns the weights that the objective distils, and their digest."""
@@ -182,8 +197,11 @@ class Experiment:
   @functools.cached_property
   def init_state(self) -> Callable:
     """Function that builds the initial TrainState; takes no arguments."""
+    model = self.model
+    if hasattr(model, "unroll"):  # Unrolled it compiles for minutes.
+      model = model.clone(unroll=1)
     return make_init_state(
-      self.model,
+      model,
       self.objective,
       self.tx,
       self.image_shape,
@@ -258,8 +276,9 @@ class Experiment:
       given: path -> values of parameters that are not initialised at random.
     """
     shardings = jax.tree.map(lambda x: x.sharding, self.abstract_state)
-    with jax.set_mesh(self.mesh):
-      state = jax.jit(self.init_state, out_shardings=shardings)()
+    # Traced without the mesh, as `_shapes`: the activations of the model's
+    # first image need no sharding, as the compiler removes them.
+    state = jax.jit(self.init_state, out_shardings=shardings)()
     if not given:
       return state
 
@@ -274,10 +293,27 @@ class Experiment:
       ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
     return state.replace(params=params, ema=ema)
 
+  def choose_input(self, processes: int) -> None:
+    """Chooses the workers and threads that read; opens the data.
+
+    Args:
+      processes: number of processes of the run on this machine.
+    """
+    data, rows = self.data, len(find_rows(self.mesh, self.train.batch_size))
+    self._reading, choices = choose_for_training(
+      data,
+      open_source(data.source, data.train, data.dir),
+      self.info.channels,
+      rows=rows,
+      images=rows * self.steps,
+      processes=processes,
+    )
+    self._choices += choices
+
   def make_batches(self, start_step: int) -> Iterator[Batch]:
     """Makes the training batches that follow step `start_step`, on the mesh."""
     return make_train_batches(
-      self.data,
+      self._reading,
       self.mesh,
       self.info.channels,
       batch_size=self.train.batch_size,
@@ -298,7 +334,7 @@ class Experiment:
       ),
       seed=self.train.seed,
       ema=self.optim.ema,
-      accumulate=self.train.accumulate,
+      accumulate=self.fit.accumulate,
       freeze=functools.partial(optim.stop_frozen, self.optim),
       max_skipped_steps=skips if self.train.nonfinite == "skip" else 0,
     )
@@ -347,7 +383,7 @@ class Experiment:
     model = {
       key: value
       for key, value in self.config["model"].items()
-      if key not in ("attention", "remat")
+      if key not in ("attention", "remat", "unroll")
     }
     return {
       "model": model,

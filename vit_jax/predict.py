@@ -11,21 +11,26 @@ named, the others are classified, and the exit status is then 1.
 """
 
 import argparse
+import collections
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
 from vit_jax.config import ConfigError
 from vit_jax.config.command_line import make_parser, reported
 from vit_jax.devices.detection import start_backend
+from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.paths import is_local
 
 FORMATS = ("table", "json", "csv")
+AHEAD = 1  # Batches that are decoded beside the one that is waited for.
 COLUMNS = ("path", "rank", "index", "class", "probability")
 
 
@@ -78,9 +83,12 @@ def predict(
   top: int = 5,
   batch_size: int = 32,
   progress: Callable[[int], None] = lambda done: None,
-  **overrides: Any,
+  **arguments: Any,
 ) -> Iterator[Prediction]:
   """Classifies photographs; yields a prediction for each, in order.
+
+  The next batches are decoded while the device computes one, so that a few of
+  them are in memory, however many images there are.
 
   Args:
     path: the run or weights, see `vit_jax.load`.
@@ -89,7 +97,7 @@ def predict(
     batch_size: images at a time (B); batches are padded to it, so that the
       model is compiled once.
     progress: called with the number of images done.
-    **overrides: see `vit_jax.load`.
+    **arguments: see `vit_jax.load`.
 
   Raises:
     ConfigError: if the weights cannot be loaded, or the model has no head.
@@ -99,58 +107,108 @@ def predict(
 
   import vit_jax
 
-  model, preprocess = vit_jax.load(path, **overrides)
+  model, preprocess = vit_jax.load(path, **arguments)
   if not model.module.num_classes:
     raise ConfigError(
       f"{path} has no head, so it cannot classify; fine-tune it first"
     )
-  names = model.class_names
   score = jax.nn.softmax
   if model.manifest.get("cross_entropy") == "sigmoid":
     score = jax.nn.sigmoid
-  batch_size = min(batch_size, len(images))
-  for start in range(0, len(images), batch_size):
-    chosen = images[start : start + batch_size]
-    shape = (*preprocess.size, preprocess.channels)
-    batch = np.zeros((batch_size, *shape), np.float32)
-    errors: dict[int, str] = {}
-    for i, file in enumerate(chosen):
-      try:
-        batch[i] = preprocess(file)[0]
-      except ValueError as error:
-        errors[i] = str(error).removeprefix(f"{file}: ")
-    scores = np.asarray(score(model(batch)))
-    for i, file in enumerate(chosen):
-      if i in errors:
-        yield Prediction(file, error=errors[i])
-        continue
-      order = np.argsort(-scores[i], kind="stable")[:top]
-      yield Prediction(
-        file,
-        [
-          (int(j), names[j] if names else f"class {j}", float(scores[i, j]))
-          for j in order
-        ],
-      )
-    progress(start + len(chosen))
+  score = jax.jit(score)
+  batch_size = max(1, min(batch_size, len(images)))
+  done = 0
+
+  def finish(
+    files: Sequence[str], errors: Sequence[str | None], scores: jax.Array
+  ) -> Iterator[Prediction]:
+    """Waits for the scores of a batch and yields its predictions."""
+    nonlocal done
+    for file, error, row in zip(
+      files, errors, np.asarray(scores), strict=False
+    ):
+      classes = () if error else rank(row, top, model.class_names)
+      yield Prediction(file, classes, error)
+    done += len(files)
+    progress(done)
+
+  late: collections.deque = collections.deque()
+  for files, errors, batch in decode_batches(images, batch_size, preprocess):
+    late.append((files, errors, score(model(batch))))
+    if len(late) > 1:  # Once the device has the next one to compute.
+      yield from finish(*late.popleft())
+  while late:
+    yield from finish(*late.popleft())
 
 
-def write_table(predictions: Sequence[Prediction]) -> None:
+def decode_batches(
+  images: Sequence[str], batch_size: int, preprocess: Any
+) -> Iterator[tuple[Sequence[str], list[str | None], Any]]:
+  """Decodes images in threads, AHEAD batches before they are asked for.
+
+  Args:
+    images: paths, at least one.
+    batch_size: B.
+    preprocess: a `Preprocess`.
+
+  Yields:
+    The paths of a batch, what is wrong with each image, and float32
+    [B H W c], which is zero where there is no image.
+  """
+  import numpy as np
+
+  from vit_jax.devices.machine import count_cores
+
+  def decode(file: str, row: np.ndarray) -> str | None:
+    """Decodes an image into its row; returns what is wrong if it cannot."""
+    try:
+      row[:] = preprocess(file)[0]
+    except ValueError as error:
+      return str(error).removeprefix(f"{file}: ")
+    return None
+
+  shape = (batch_size, *preprocess.size, preprocess.channels)
+  waiting: collections.deque = collections.deque()
+  starts = iter(range(0, len(images), batch_size))
+  with futures.ThreadPoolExecutor(count_cores()) as pool:
+    while True:
+      for start in itertools.islice(starts, AHEAD + 1 - len(waiting)):
+        files = images[start : start + batch_size]
+        batch = np.zeros(shape, np.float32)
+        results = [
+          pool.submit(decode, *x) for x in zip(files, batch, strict=False)
+        ]
+        waiting.append((files, results, batch))
+      if not waiting:
+        return
+      files, results, batch = waiting.popleft()
+      yield files, [x.result() for x in results], batch
+
+
+def rank(
+  scores: Any, top: int, names: Sequence[str]
+) -> list[tuple[int, str, float]]:
+  """Lists the `top` classes of an image: (index, name, probability)."""
+  order = (-scores).argsort(kind="stable")[:top]
+  return [
+    (int(j), names[j] if names else f"class {j}", float(scores[j]))
+    for j in order
+  ]
+
+
+def write_table(predictions: Iterator[Prediction]) -> None:
   """Prints the path of each photograph and, below it, its classes."""
-  width = max(
-    (len(name) for p in predictions for _, name, _ in p.classes), default=0
-  )
   for found in predictions:
     print(found.path)
     for _, name, probability in found.classes:
-      print(f"  {probability:6.1%}  {name:{width}}".rstrip())
+      print(f"  {probability:6.1%}  {name}")
     if found.error:
       print(f"  cannot be read: {found.error}")
 
 
-def write_json(predictions: Sequence[Prediction]) -> None:
-  """Prints one JSON object on one line."""
-  rows = []
+def write_json(predictions: Iterator[Prediction]) -> None:
+  """Prints one JSON object on one line, image by image."""
+  start = '{"images": ['
   for found in predictions:
     row: dict[str, Any] = {"path": found.path}
     if found.error:
@@ -160,17 +218,19 @@ def write_json(predictions: Sequence[Prediction]) -> None:
         {"index": index, "class": name, "probability": probability}
         for index, name, probability in found.classes
       ]
-    rows.append(row)
-  print(json.dumps({"images": rows}, ensure_ascii=False))
+    print(start, json.dumps(row, ensure_ascii=False), sep="", end="")
+    start = ", "
+  print("]}")
 
 
-def write_csv(predictions: Sequence[Prediction]) -> None:
+def write_csv(predictions: Iterator[Prediction]) -> None:
   """Prints CSV, a row per class; an unreadable photograph has none."""
   writer = csv.writer(sys.stdout, lineterminator="\n")
-  writer.writerow(COLUMNS)
-  for found in predictions:
-    for rank, (index, name, probability) in enumerate(found.classes, 1):
-      writer.writerow([found.path, rank, index, name, f"{probability:.6f}"])
+  for number, found in enumerate(predictions):
+    if not number:
+      writer.writerow(COLUMNS)
+    for place, (index, name, probability) in enumerate(found.classes, 1):
+      writer.writerow([found.path, place, index, name, f"{probability:.6f}"])
 
 
 WRITERS = {"table": write_table, "json": write_json, "csv": write_csv}
@@ -210,30 +270,49 @@ def main(argv: list[str] | None = None) -> None:
     metavar="N",
     help="images at a time (default: 32)",
   )
+  parser.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    help="dtype that the model computes in (default: bfloat16 on an "
+    "accelerator; on a CPU that of the run, or float32)",
+  )
+  parser.add_argument(
+    "--weights",
+    choices=("float32", "int8"),
+    default="float32",
+    help="int8 keeps the weights in a quarter of the memory",
+  )
   arguments = parser.parse_args(argv)
   with reported():
     images = find_images(arguments.images)
-    start_backend()
+    use_cache(start_backend())
     live = sys.stderr.isatty()
+    bad = []
 
-    def progress(done):
+    def progress(done: int) -> None:
       if live:
         text = f"\r\x1b[2K{done:,}/{len(images):,} images"
         print(text, end="", file=sys.stderr, flush=True)
 
-    found = list(
-      predict(
-        arguments.run,
-        images,
-        top=arguments.top,
-        batch_size=arguments.batch,
-        progress=progress,
-      )
+    def collect_bad(predictions: Iterator[Prediction]) -> Iterator[Prediction]:
+      for found in predictions:
+        if found.error:
+          bad.append(found)
+        yield found
+
+    chosen = {"dtype": arguments.dtype} if arguments.dtype else {}
+    predictions = predict(
+      arguments.run,
+      images,
+      top=arguments.top,
+      batch_size=arguments.batch,
+      progress=progress,
+      weights=arguments.weights,
+      **chosen,
     )
+    WRITERS[arguments.format](collect_bad(predictions))
     if live:
       print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
-  WRITERS[arguments.format](found)
-  bad = [p for p in found if p.error]
   for p in bad if arguments.format != "table" else ():
     print(f"{p.path} cannot be read: {p.error}", file=sys.stderr)
   if bad:

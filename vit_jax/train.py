@@ -56,13 +56,15 @@ def train(
     check_platform(allow_cpu or config["train"]["allow_cpu"])
     exp = Experiment(config)
     run.open(exp)
+    run.start_compiling(trace(exp.train_step, exp.mesh, *exp.abstract_inputs))
     state = run.restore()
     if not run.begin(init_state(exp, run) if state is None else state):
       return run.result
     if run.step < exp.steps:
-      with run.compiling():
-        traced = trace(exp.train_step, exp.mesh, *exp.abstract_inputs)
-        train_step = traced.lower().compile()
+      while (train_step := run.finish_compiling()) is None:  # It did not fit.
+        run.start_compiling(
+          trace(exp.train_step, exp.mesh, *exp.abstract_inputs)
+        )
 
     with run.stepping():
       run.evaluate_due()  # Left over by a run that stopped after a checkpoint.

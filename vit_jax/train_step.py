@@ -166,7 +166,8 @@ def make_train_step(
   ) -> tuple[TrainState, dict]:
     key = jax.random.fold_in(make_key(seed, STEP), state.step)
     augment_key, loss_key = jax.random.split(key)
-    batch = augment(batch, augment_key)
+    with jax.named_scope("augment"):  # Names that profiles show.
+      batch = augment(batch, augment_key)
     gradient = jax.grad(
       lambda params, *rest: objective.loss(freeze(params), *rest, *frozen),
       has_aux=True,
@@ -178,23 +179,25 @@ def make_train_step(
       grads, (metrics, aux) = accumulate_gradient(
         gradient, *arguments, micro_batches=accumulate
       )
-    updates, opt_state = tx.update(
-      grads, state.opt_state, state.params, step=state.step
-    )
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):
+      updates, opt_state = tx.update(
+        grads, state.opt_state, state.params, step=state.step
+      )
+      params = optax.apply_updates(state.params, updates)
     average = state.ema
     if ema is not None:
       average = update_ema(average, params, state.step, ema)
     learning_rate = jnp.asarray(schedule(state.step), jnp.float32)
     # A step with a non-finite value leaves the old state, to the bit.
-    state, checks = nonfinite.guard(
-      state,
-      state.replace(params=params, opt_state=opt_state, ema=average, aux=aux),
-      loss=metrics["loss"][0],
-      grads=grads,
-      updates=updates,
-      max_skipped_steps=max_skipped_steps,
-    )
+    with jax.named_scope("checks"):
+      state, checks = nonfinite.guard(
+        state,
+        state.replace(params=params, opt_state=opt_state, ema=average, aux=aux),
+        loss=metrics["loss"][0],
+        grads=grads,
+        updates=updates,
+        max_skipped_steps=max_skipped_steps,
+      )
     return state, metrics | checks | {"lr": (learning_rate, jnp.ones(()))}
 
   return train_step

@@ -14,7 +14,7 @@ import pytest
 import vit_jax
 from tests.support.weights import make_tiny_weights
 from vit_jax.config import ConfigError
-from vit_jax.convert import save_weights
+from vit_jax.convert import load, save_weights
 from vit_jax.convert.npz import POSITION
 from vit_jax.convert.resample import resample_positions
 from vit_jax.data import sources
@@ -59,6 +59,26 @@ def test_logits_are_those_of_the_module(path):
   logits, found = model(images, intermediates=True)
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
   assert found["attention"].shape == (2, 2, 2, 25, 25)
+
+
+@pytest.mark.parametrize(
+  "platform, overrides, dtype",
+  [
+    ("cpu", {}, "float32"),
+    ("gpu", {}, "bfloat16"),
+    ("tpu", {}, "bfloat16"),
+    ("tpu", dict(dtype="float32"), "float32"),
+    ("cpu", dict(dtype="bfloat16"), "bfloat16"),
+  ],
+)
+def test_accelerators_compute_in_bfloat16(
+  path, monkeypatch, platform, overrides, dtype
+):
+  monkeypatch.setattr(load, "start_backend", lambda: platform)
+  model, preprocess = vit_jax.load(path, **overrides)
+  assert model.module.dtype == model.manifest["model"]["dtype"] == dtype
+  logits = model(preprocess(np.zeros((8, 8, 3), np.uint8)))
+  assert logits.dtype == np.float32
 
 
 def test_weights_without_a_head_give_the_representation(tmp_path):

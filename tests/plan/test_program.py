@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vit_jax.devices.topology import make_topology
 from vit_jax.plan.program import parse_group_size, read_program
-from vit_jax.plan.topology import make_topology
 
 pytest.importorskip("libtpu")
 

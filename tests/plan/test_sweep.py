@@ -12,8 +12,8 @@ import pytest
 from tests.support import ROOT, build
 from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
+from vit_jax.devices.topology import make_topology
 from vit_jax.plan import sweep as sweeping
-from vit_jax.plan.topology import make_topology
 
 pytest.importorskip("libtpu")
 

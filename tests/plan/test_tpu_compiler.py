@@ -48,16 +48,20 @@ for remat in ("none", "offload"):
 print(json.dumps(found))
 """
 
-FLASH = """
-from vit_jax.models.attention_kernels import flash_attention
+KERNELS = """
+from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.devices.mesh import make_mesh
 
 with jax.set_mesh(make_mesh(topology.devices, fsdp=2, tensor=2)):
-  for size in (64, 80, 104, 112):
-    x = jax.ShapeDtypeStruct((4, 1025, 4, size), jnp.bfloat16)
-    pull = jax.jit(lambda q, k, v: jax.vjp(flash_attention, q, k, v)[1](v))
+  for name, tokens, heads, size in (
+    *(("flash", 1025, 4, size) for size in (64, 80, 104, 112)),
+    *(("vmem", 197, 24, 64), ("vmem", 577, 4, 64)),
+    *(("vmem", 257, 32, size) for size in (80, 104)),
+  ):
+    x = jax.ShapeDtypeStruct((4, tokens, heads, size), jnp.bfloat16)
+    pull = jax.jit(lambda *x: jax.vjp(KERNELS[name], *x)[1](x[0]))
     text = pull.lower(x, x, x).compile().as_text()
-    print(json.dumps([size, text.count("tpu_custom_call"), [
+    print(json.dumps([name, size, text.count("tpu_custom_call"), [
       name for name in ("all-gather", "all-reduce") if name in text
     ]]))
 """
@@ -108,11 +112,12 @@ def test_offloading_moves_the_inputs_of_blocks_to_the_host():
   assert rest < kept - moved
 
 
-def test_the_flash_kernel_compiles_for_the_head_sizes_of_the_table():
+def test_the_kernels_compile_for_the_head_sizes_of_the_table():
   """H's 80, G's 104 and e's 112 too, each device on what it has."""
-  for size, calls, collectives in ask(FLASH, "v5e:2x2"):
-    assert size in (64, 80, 104, 112)
-    assert calls == 3 and collectives == []
+  rows = ask(KERNELS, "v5e:2x2")
+  assert [size for _, size, *_ in rows] == [64, 80, 104, 112, 64, 64, 80, 104]
+  for name, _, calls, collectives in rows:
+    assert calls == {"flash": 3, "vmem": 2}[name] and collectives == []
 
 
 def test_the_largest_models_lower_for_a_pod():
@@ -124,3 +129,29 @@ def test_the_largest_models_lower_for_a_pod():
   # A device has its share of the float32 parameters, biases apart.
   for _, devices, count, held in rows:
     assert 4 * count / devices < held < 1.05 * 4 * count / devices
+
+
+WHOLE = """
+from vit_jax.plan.program import read_program
+from vit_jax.runtime.fitting import compile_lowered
+
+config = dict(
+  model=dict(variant="B/16", depth=1, unroll=1, remat="full"),
+  data=dict(source="synthetic:1000"),
+  optim=dict(lr=1e-4),
+  train=dict(steps=1, batch_size=256, accumulate=1),
+  mesh=dict(fsdp=16),
+)
+exp = build(config, topology.devices)
+text = compile_lowered(lower(exp), "tpu").as_text()
+found = read_program(text, 16).collectives
+print(json.dumps([exp.model.attention, sorted(found)]))
+"""
+
+
+def test_products_with_sharded_weights_are_not_cut():
+  """The compiler would pass weights on from chip to chip, part by part."""
+  [[attention, collectives]] = ask(WHOLE, "v5e:4x4")
+  assert attention == "vmem"
+  assert "all-gather" in collectives
+  assert "collective-permute" not in collectives

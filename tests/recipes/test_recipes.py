@@ -100,7 +100,7 @@ def get_parts(exp):
 
   config, model = exp.config, dict(exp.config["model"])
   kind = re.match(r"R\d+x|R\w*\+|Mixer|", model.pop("variant"))[0]
-  accumulates = exp.train.accumulate > 1
+  accumulates = exp.fit.accumulate > 1
   rest = config["objective"], config["data"]["augment"], config["optim"]
   return [
     repr((re.sub(r"\d+", "", kind), blur(model))),

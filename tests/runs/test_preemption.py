@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import jax
 import pytest
 
 from tests.support import ROOT
@@ -30,6 +31,9 @@ from tests.support.processes import (
 from vit_jax.config.errors import Preempted
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.hosts.preemption import Preemption
+from vit_jax.objectives.supervised import Supervised
+from vit_jax.runtime import run
+from vit_jax.runtime.run import Run
 from vit_jax.train import train
 
 # Far enough apart for a signal to come in time on a machine that is busy.
@@ -231,8 +235,8 @@ def test_before_the_first_step_a_run_ends_at_once(tmp_path, data_dir):
   before = read_files(tmp_path)
   for number in (signal.SIGTERM, signal.SIGINT):
     process = start(tmp_path, data_dir, *DEEP, *UNROLLED, XLA_FLAGS="")
-    wait_for(process, f"resuming after step {step}")
     wait_for(process, "compiling")
+    wait_for(process, f"resuming after step {step}")
     time.sleep(2)  # Past what is Python.
     text = stop(process, number)
     assert f"{number.name}: ended before the first step" in text
@@ -275,6 +279,51 @@ def test_a_notebook_has_its_signals_back(config, tmp_path):
   sender.join()
   assert get_handlers() == before
   assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_at_most_one_more_step_is_trained(config, tmp_path, monkeypatch):
+  """A signal comes within a step that is slow, with others in the queue."""
+  begun, asked = [], []
+  loss = Supervised.loss
+
+  def wait(label):
+    begun.append(time.monotonic())
+    if len(begun) == 4:
+      asked.append(len(begun))
+      os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(2 * run.SLOW)
+    return label
+
+  def lose(self, params, aux, batch, key):
+    label = batch["label"]
+    shape = jax.ShapeDtypeStruct(label.shape, label.dtype)
+    label = jax.pure_callback(wait, shape, label)
+    return loss(self, params, aux, {**batch, "label": label}, key)
+
+  monkeypatch.setattr(Supervised, "loss", lose)
+  config["train"] |= dict(steps=100, log_every=1)
+  with pytest.raises(Preempted) as found:
+    train(config, str(tmp_path))
+  saved = int(re.search(r"saved step (\d+)", str(found.value))[1])
+  assert saved == len(begun) <= asked[0] + 1
+
+
+@pytest.mark.parametrize("slow, most", [(0.0, 1), (1e9, 2)])
+def test_few_steps_wait_for_the_device(
+  config, tmp_path, monkeypatch, slow, most
+):
+  """Where steps are slow, only one beside that which it computes."""
+  waiting, advance = [], Run.advance
+
+  def watch(this, state, metrics):
+    advance(this, state, metrics)
+    waiting.append(len(this._ahead))
+
+  monkeypatch.setattr(Run, "advance", watch)
+  monkeypatch.setattr(run, "SLOW", slow)
+  config["train"]["steps"] = 5
+  train(config, str(tmp_path))
+  assert len(waiting) == 5 and max(waiting) == most
 
 
 def test_a_second_ctrl_c_is_a_notebooks_own():

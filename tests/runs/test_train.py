@@ -62,7 +62,7 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight):
   assert json.loads((workdir / "result.json").read_text()) == result
   assert set(result) == {
     *("accuracy", "correct", "total", "loss"),
-    *("steps", "seconds", "compile_seconds", "params_sha256"),
+    *("steps", "seconds", "compile_seconds", "params_sha256", "choices"),
   }
   assert result["steps"] == 6 and result["total"] == 40
   assert result["accuracy"] == result["correct"] / 40
@@ -230,7 +230,7 @@ def test_the_host_fetches_once_an_interval(config, tmp_path, monkeypatch):
 def test_a_bad_config_ends_before_anything_is_compiled(
   config, tmp_path, monkeypatch, change, message
 ):
-  monkeypatch.setattr(Run, "compiling", None)
+  monkeypatch.setattr(Run, "start_compiling", None)
   for section, keys in change.items():
     config.setdefault(section, {}).update(keys)
   with pytest.raises(ConfigError, match=message):

@@ -1,12 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
 import os
+import pathlib
+import subprocess
+import sys
 
 import jax
+import jaxlib.version
 import pytest
 
-from tests.support import build, lower
+from tests.support import ROOT, build, lower
+from vit_jax.runtime import compilation_cache
 from vit_jax.runtime.compilation_cache import (
+  FIRST_FOR_CPUS,
+  describe_cpu,
   find_cache_dir,
   prune,
   timed_compilation,
@@ -17,11 +24,16 @@ from vit_jax.runtime.compilation_cache import (
 @pytest.fixture
 def no_cache(monkeypatch, tmp_path):
   """An empty home of a user who has configured no cache."""
-  before = jax.config.jax_compilation_cache_dir
+  names = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+  )
+  before = {name: getattr(jax.config, name) for name in names}
   jax.config.update("jax_compilation_cache_dir", None)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   yield
-  jax.config.update("jax_compilation_cache_dir", before)
+  for name, value in before.items():
+    jax.config.update(name, value)
 
 
 def test_a_resumed_run_compiles_nothing_again(config):
@@ -35,12 +47,100 @@ def test_a_resumed_run_compiles_nothing_again(config):
 
 
 def test_programs_for_accelerators_are_kept_in_the_home(no_cache, tmp_path):
-  use_cache("cpu")
-  assert jax.config.jax_compilation_cache_dir is None
   use_cache("tpu")
   expected = tmp_path / "vit_jax" / "compilation"
   assert jax.config.jax_compilation_cache_dir == str(expected)
+  assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
   assert expected.is_dir()
+
+
+CPUS = {
+  "a": "processor : 0\nmodel name : X\nflags : sse avx\ncpu MHz : 1",
+  "a again": "processor : 7\nmodel name : X\nflags : sse avx\ncpu MHz : 2",
+  "other instructions": "processor : 0\nmodel name : X\nflags : sse",
+  "other model": "processor : 0\nmodel name : Y\nflags : sse avx",
+  "big and little": "CPU part : 0xd0b\nFeatures : asimd\nCPU part : 0xd05",
+  "little": "CPU part : 0xd05\nFeatures : asimd",
+}
+
+
+def test_each_kind_of_cpu_has_programs_of_its_own(
+  no_cache, tmp_path, monkeypatch
+):
+  found = {}
+  for name, text in CPUS.items():
+    monkeypatch.setattr(compilation_cache, "CPUINFO", tmp_path / name)
+    (tmp_path / name).write_text(text)
+    jax.config.update("jax_compilation_cache_dir", None)
+    use_cache("cpu")
+    found[name] = pathlib.Path(jax.config.jax_compilation_cache_dir)
+  assert found["a"].parent == tmp_path / "vit_jax" / "compilation"
+  assert found["a"].is_dir() and found["a"] == found["a again"]
+  assert len(set(found.values())) == len(CPUS) - 1
+
+
+@pytest.mark.parametrize("text", [None, "", "vendor_id : RISC", "noise"])
+def test_programs_for_an_unknown_cpu_are_not_kept(
+  no_cache, tmp_path, monkeypatch, text
+):
+  monkeypatch.setattr(compilation_cache, "CPUINFO", tmp_path / "cpuinfo")
+  if text is not None:
+    (tmp_path / "cpuinfo").write_text(text)
+  use_cache("cpu")
+  assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_jaxlib_that_writes_errors_keeps_none_for_cpus(no_cache, monkeypatch):
+  monkeypatch.setattr(jaxlib.version, "__version_info__", (0, 10, 1))
+  use_cache("cpu")
+  assert jax.config.jax_compilation_cache_dir is None
+
+
+PROGRAM = """
+import sys
+import jax, jax.numpy as jnp
+from vit_jax.runtime.compilation_cache import CACHE_HIT, use_cache
+
+use_cache("cpu")
+hits = []
+jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+x = jax.jit(lambda x: jnp.tanh(x @ x).sum())(jnp.ones((9, 9)))
+print(float(x), hits.count(CACHE_HIT))
+"""
+
+
+@pytest.mark.skipif(
+  jaxlib.version.__version_info__ < FIRST_FOR_CPUS or describe_cpu() is None,
+  reason="no programs are kept here",
+)
+def test_a_process_finds_what_another_left_and_survives_damage(tmp_path):
+  """In silence; a damaged entry is compiled again, with a warning."""
+  environment = os.environ | {
+    "XDG_CACHE_HOME": str(tmp_path),
+    "JAX_PLATFORMS": "cpu",
+  }
+  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+
+  def run():
+    return subprocess.run(
+      [sys.executable, "-c", PROGRAM],
+      **dict(env=environment, cwd=ROOT, capture_output=True, text=True),
+      check=True,
+    )
+
+  first, second = run(), run()
+  assert first.stdout.split()[0] == second.stdout.split()[0]
+  entries = list(tmp_path.glob("vit_jax/compilation/cpu-*/*-cache"))
+  assert first.stdout.split()[1] == "0"
+  assert second.stdout.split()[1] == str(len(entries))
+  assert not second.stderr
+  for path in entries:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+  third = run()
+  assert third.stdout.split() == [first.stdout.split()[0], "0"]
+  assert "persistent compilation cache" in third.stderr
 
 
 def test_what_the_user_decided_stays(no_cache, tmp_path):

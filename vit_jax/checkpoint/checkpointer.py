@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from orbax.checkpoint import v1 as ocp
 
 from vit_jax.checkpoint.checksums import compute_checksums
 from vit_jax.checkpoint.directory import (
   CheckpointOptions,
   choose_old,
   delete,
+  get_orbax,
   list_steps,
   sweep,
   sync,
@@ -248,6 +248,7 @@ class Checkpointer:
       )
     tree = to_tree(state)
     own = {"format": FORMAT, "step": step, "checksums": compute_checksums(tree)}
+    ocp = get_orbax()
     context = ocp.Context()
     # Else Orbax waits ten minutes for a directory that it could not create.
     context.asynchronous.create_directories_asynchronously = False

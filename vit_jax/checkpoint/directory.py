@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from etils import epath
 
@@ -52,6 +53,13 @@ class CheckpointOptions:
         "checkpoint.keep_best is a number of checkpoints, checkpoint.best the "
         "metric that ranks them, e.g. test/accuracy: set both or neither"
       )
+
+
+def get_orbax() -> Any:
+  """Imports Orbax, which a run needs after its first step only."""
+  from orbax.checkpoint import v1
+
+  return v1
 
 
 def list_steps(directory: epath.Path) -> list[int]:

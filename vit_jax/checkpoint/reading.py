@@ -15,15 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from orbax.checkpoint import v1 as ocp
-
-# These numbers have no public interface.
-from orbax.checkpoint._src.futures.synchronization import (
-  OperationIdGenerator as Operations,
-)
 
 from vit_jax.checkpoint.checksums import compute_checksum, describe
-from vit_jax.checkpoint.directory import METADATA, list_steps
+from vit_jax.checkpoint.directory import METADATA, get_orbax, list_steps
 from vit_jax.checkpoint.metadata import (
   DamagedError,
   compare,
@@ -51,7 +45,7 @@ GROUP = 1 << 30  # Bytes of the arrays that are read back together.
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
   """Wraps a read by Orbax: by this process alone, errors as DamagedError."""
-  context, index = ocp.Context(), jax.process_index()
+  context, index = get_orbax().Context(), jax.process_index()
   context.multiprocessing.primary_host = index
   context.multiprocessing.active_processes = {index}
   context.multiprocessing.barrier_sync_key_prefix = f"host_{index}"
@@ -81,7 +75,8 @@ def load_metadata(
     # Orbax takes malformed JSON for no metadata.
     text = read_file(path / METADATA, MAX_TEXT)
     metadata = open_metadata(parse_json(text).get("custom_metadata"))
-    tree = ocp.checkpointables_metadata(path).metadata["state"]
+    found = get_orbax().checkpointables_metadata(path)
+    tree = found.metadata["state"]
     if tree is None:  # Orbax only logs why.
       raise DamagedError("the metadata of its arrays is missing or damaged")
     tree = dict(tree)
@@ -152,7 +147,8 @@ def load_state(path: epath.Path, abstract_state: TrainState) -> TrainState:
   """
   with reading():
     wanted = {"state": to_tree(abstract_state)}
-    return from_tree(ocp.load_checkpointables(path, wanted)["state"])
+    found = get_orbax().load_checkpointables(path, wanted)
+    return from_tree(found["state"])
 
 
 def load_arrays(
@@ -171,6 +167,8 @@ def load_arrays(
   Raises:
     DamagedError: if they cannot be read.
   """
+
+  ocp = get_orbax()
 
   def want(keys, leaf):
     if get_path(keys) not in names:
@@ -193,6 +191,11 @@ def align_operations(hosts: Hosts) -> None:
   Orbax numbers the operations of a process, reads too, and hosts that save
   together must have the same number.
   """
+  # These numbers have no public interface.
+  from orbax.checkpoint._src.futures.synchronization import (
+    OperationIdGenerator as Operations,
+  )
+
   last = max(hosts.gather(int(Operations.get_current_operation_id())))
   while int(Operations.get_current_operation_id()) < last:
     Operations.next_operation_id()

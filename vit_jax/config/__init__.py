@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configs: errors, the strict schema, recipes and command lines."""
 
+from vit_jax.config.choice import Choice
 from vit_jax.config.errors import (
   BAD_CONFIG,
   INTERRUPTED,
@@ -35,6 +36,7 @@ __all__ = [
   "INTERRUPTED",
   "PREEMPTED",
   "WATCHDOG",
+  "Choice",
   "ConfigError",
   "Count",
   "Interval",

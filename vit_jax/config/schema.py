@@ -160,7 +160,8 @@ def describe(annotation: Any) -> str:
   if origin is Annotated:
     return f"{describe(args[0])} in {args[1].text}"
   if origin is typing.Literal:
-    return "one of " + ", ".join(map(repr, args))
+    names = ", ".join(map(repr, args))
+    return f"one of {names}" if len(args) > 1 else names
   if origin in (typing.Union, types.UnionType):
     return " or ".join(map(describe, args))
   if annotation in (None, type(None)):

@@ -3,8 +3,10 @@
 """The `train` section of a config."""
 
 import dataclasses
+import re
 from typing import Annotated, Literal
 
+from vit_jax.config.errors import ConfigError
 from vit_jax.config.schema import Count, Interval, Positive
 
 
@@ -19,7 +21,7 @@ class Train:
       examples.
     examples: length in training examples seen.
     accumulate: micro-batches that a batch is split into to save memory; their
-      gradients are summed to that of the batch.
+      gradients are summed to that of the batch. "auto" takes as few as fit.
     seed: seeds parameters, order of examples, augmentation and dropout.
     log_every: steps between two log rows.
     nonfinite: response to a step whose loss, gradient or update is not finite.
@@ -27,6 +29,8 @@ class Train:
       step's update; "rollback" restores the last checkpoint and skips all
       batches from there to the non-finite step.
     max_skipped_steps: how often a run may skip or roll back before it stops.
+    profile: steps that are traced for TensorBoard, as "100:105", both included;
+      below WORKDIR/profile.
     allow_cpu: lets a CPU train this config without --allow_cpu.
   """
 
@@ -34,9 +38,28 @@ class Train:
   steps: Count | None = None
   epochs: Positive | None = None
   examples: Count | None = None
-  accumulate: Count = 1
+  accumulate: Literal["auto"] | Count = "auto"
   seed: Annotated[int, Interval("[0, 4294967296)")] = 0
   log_every: Count = 50
   nonfinite: Literal["stop", "skip", "rollback"] = "stop"
   max_skipped_steps: Annotated[int, Interval("[0, 64]")] = 10
+  profile: str | None = None
   allow_cpu: bool = False
+
+  def __post_init__(self):
+    if self.profile is not None:
+      self._find_profiled()
+
+  @property
+  def profiled_steps(self) -> range | None:
+    """The steps that are traced, counted from 1; None if none are."""
+    return None if self.profile is None else self._find_profiled()
+
+  def _find_profiled(self) -> range:
+    found = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", self.profile or "")
+    if found is None or int(found[1]) > int(found[2]):
+      raise ConfigError(
+        f"train.profile={self.profile!r} must be FIRST:LAST, two steps from 1 "
+        f"on in their order, as 100:105"
+      )
+    return range(int(found[1]), int(found[2]) + 1)

@@ -13,15 +13,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from vit_jax import models
 from vit_jax.config import ConfigError, Count, Natural, fits, nearest, raise_all
 from vit_jax.convert.initialize import Transfer, find_source, initialize
 from vit_jax.convert.published import parse_name
+from vit_jax.convert.quantize import apply as apply_quantized
+from vit_jax.convert.quantize import quantize
 from vit_jax.convert.resample import KERNELS
 from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data.preprocess import Preprocess
+from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.detection import start_backend
+
+WEIGHTS = ("float32", "int8")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,16 +38,22 @@ class Model:
     module: flax module, for `module.apply({"params": params}, images)`.
     params: its parameters.
     manifest: fields, classes and pre-processing, as in manifest.json.
+    weights: "float32", or "int8" where `params` has kernels of
+      `convert.quantize`, which only a call of this model reads.
   """
 
   module: nn.Module
   params: Mapping[str, Any] = dataclasses.field(repr=False)
   manifest: Mapping[str, Any] = dataclasses.field(repr=False)
+  weights: str = "float32"
 
   @functools.cached_property
   def _apply(self) -> Any:
     """The compiled forward pass."""
-    return jax.jit(self.module.apply, static_argnames="intermediates")
+    function = self.module.apply
+    if self.weights == "int8":
+      function = functools.partial(apply_quantized, self.module)
+    return jax.jit(function, static_argnames="intermediates")
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -81,6 +93,7 @@ def load(
   antialias: bool = False,
   source_size: Any = None,
   directory: str | None = None,
+  weights: str = "float32",
   **overrides: Any,
 ) -> tuple[Model, Preprocess]:
   """Loads a trained model of any known format.
@@ -96,10 +109,13 @@ def load(
     source_size: (H, W), or one number, at which positions were trained, if
       nothing beside the file states it.
     directory: directory of index.csv and the files, for a model's name.
+    weights: "int8" keeps the kernels of layers in a quarter of the memory, see
+      `convert.quantize`.
     **overrides: fields of the model that arrays do not determine, e.g.
-      gelu="exact" or dtype="bfloat16" (runs compute in the dtype that they were
-      trained in, other files in float32); patch_size=P resamples the patch
-      kernel; num_classes=0 drops the head.
+      gelu="exact"; dtype="float32" or "bfloat16" is what it computes in, on an
+      accelerator bfloat16 unless this is given, on a CPU what a run was trained
+      in, and float32 for other files; patch_size=P resamples the patch kernel;
+      num_classes=0 drops the head.
 
   Returns:
     The model, and the function that makes its input from images.
@@ -112,6 +128,8 @@ def load(
     overrides.pop(name, None) for name in ("patch_size", "num_classes")
   )
   size, source_size = _check_sizes(size, source_size, patch_size, classes)
+  if weights not in WEIGHTS:
+    raise ConfigError(f"weights={weights!r}: {nearest(weights, WEIGHTS)}")
   if resample not in KERNELS:
     raise ConfigError(f"resample={resample!r}: {nearest(resample, KERNELS)}")
   if parse_name(os.fspath(path)) and directory is None:
@@ -119,32 +137,36 @@ def load(
       f"{path} is a model's name; pass directory=DIR, the directory of the "
       f"files and their index.csv"
     )
-  weights = load_weights(
+  loaded = load_weights(
     find_source(os.fspath(path), directory),
     source_size=source_size,
     **overrides,
   )
-  if weights.is_size_guessed:
-    warnings.warn(weights.describe_size(), stacklevel=2)
+  if loaded.is_size_guessed:
+    warnings.warn(loaded.describe_size(), stacklevel=2)
   if classes == 0:
-    weights = _drop_head(weights)
-  elif classes not in (None, weights.num_classes):
+    loaded = _drop_head(loaded)
+  elif classes not in (None, loaded.num_classes):
     raise ConfigError(
-      f"{weights.source} has {weights.num_classes:,} classes, not {classes:,}; "
+      f"{loaded.source} has {loaded.num_classes:,} classes, not {classes:,}; "
       f"num_classes=0 loads it without its head, and a run with "
-      f"--config.init={weights.source} trains a new one"
+      f"--config.init={loaded.source} trains a new one"
     )
   fields = {"patch_size": patch_size} if patch_size else {}
   if fields or size:
     transfer = Transfer(resample=resample, antialias=antialias)
-    weights = _adapt(weights, fields, size or weights.size, transfer)
-  start_backend()  # Quiets libtpu where there is no TPU.
+    loaded = _adapt(loaded, fields, size or loaded.size, transfer)
+  if start_backend() != "cpu" and "dtype" not in overrides:
+    loaded = _compute_in_bfloat16(loaded)
+  module, _ = choose_attention(loaded.model, jax.devices()[0], *loaded.size)
+  params = loaded.params if weights == "float32" else quantize(loaded.params)
   model = Model(
-    module=weights.model,
-    params=jax.device_put(weights.tree),
-    manifest=weights.manifest,
+    module=module,
+    params=jax.device_put(unflatten_dict(params, sep="/")),
+    manifest=loaded.manifest,
+    weights=weights,
   )
-  return model, weights.preprocess
+  return model, loaded.preprocess
 
 
 def _check_sizes(
@@ -182,6 +204,14 @@ def _drop_head(weights: Weights) -> Weights:
   return dataclasses.replace(
     weights, params=params, num_classes=0, class_names=()
   )
+
+
+def _compute_in_bfloat16(weights: Weights) -> Weights:
+  """The same weights in a model whose activations are bfloat16."""
+  if "dtype" not in weights.all_fields:
+    return weights
+  fields = weights.fields | {"dtype": "bfloat16"}
+  return dataclasses.replace(weights, fields=fields)
 
 
 def _adapt(

@@ -1,33 +1,47 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Choices of "auto" by the kind of device that a model is trained on."""
+"""Choices of "auto" by the kind of device that a model is trained on.
+
+Those that depend on memory are in `devices.fitting`.
+"""
 
 from typing import Any
 
 import flax.linen as nn
 
-# Tokens from which an attention kernel replaces XLA's attention. Below, padding
-# to the blocks of a TPU kernel costs more than all of XLA's attention (estimate
-# of the compiler for v5e; not measured on a device). From there on the weights
-# [B K N N] are most of a block's memory, on a GPU as well.
-MIN_KERNEL_TOKENS = 1000
+from vit_jax.config.choice import Choice
+
+# Kernel -> tokens from which it replaces XLA's attention. cuDNN's is faster
+# from there on (H100, bfloat16, forward and backward pass: 1.09 against 1.19 ms
+# at 50 tokens, 1.47 against 1.38 at 37). Below 1,000, padding to the blocks of
+# the TPU's flash kernel costs more than all of XLA's attention, and "vmem" has
+# no blocks (estimates of the compiler for v5e).
+MIN_TOKENS = {"cudnn": 50, "vmem": 1, "flash": 1000}
+
+# Platform -> steps of a run from which it pays to compile every block anew
+# instead of one in a loop: longer to compile, and then faster in every step.
+MIN_UNROLLED_STEPS = {"gpu": 200, "tpu": 1000, "cpu": 50}
+
+# Blocks that are unrolled at most: compilation takes seconds for each.
+MAX_UNROLLED = 64
 
 
-def find_kernel(device: Any) -> str | None:
-  """Returns the attention kernel (key of KERNELS) of a jax device, if any."""
+def find_kernels(device: Any) -> tuple[str, ...]:
+  """Lists the attention kernels (KERNELS) of a jax device, the best first."""
   if device.platform == "tpu":
-    return "flash"
+    return "vmem", "flash"
   if device.platform == "gpu":
     # cuDNN needs Ampere (8.0) or later; AMD's GPUs have no such number.
     major = str(device.compute_capability).partition(".")[0]
-    return "cudnn" if major.isdecimal() and int(major) >= 8 else None
-  return None
+    if major.isdecimal() and int(major) >= 8:
+      return ("cudnn",)
+  return ()
 
 
 def choose_attention(
   model: nn.Module, device: Any, height: int, width: int
-) -> nn.Module:
-  """Replaces attention="auto" by "xla" or the kernel of the device.
+) -> tuple[nn.Module, list[Choice]]:
+  """Replaces attention="auto" by "xla" or a kernel of the device.
 
   Args:
     model: model; returned as it is if its attention is not "auto".
@@ -36,15 +50,48 @@ def choose_attention(
     width: width of the images in pixels.
   """
   if getattr(model, "attention", None) != "auto":
-    return model
-  kernel = find_kernel(device)
+    return model, []
   tokens = model.make_layout(height, width).tokens
-  if kernel is None or tokens < MIN_KERNEL_TOKENS:
-    return model.clone(attention="xla")
-  other = model.clone(attention=kernel)
-  if other.find_errors(height, width):
-    return model.clone(attention="xla")
-  return other
+  value, reason = "xla", f"{device.device_kind} has no kernel for it"
+  for kernel in find_kernels(device):
+    least = MIN_TOKENS[kernel]
+    if model.clone(attention=kernel).find_errors(height, width):
+      reason = f"{kernel!r} does not support this model"
+    elif tokens < least:
+      reason = f"{tokens:,} tokens; {kernel!r} is faster from {least:,} on"
+    else:
+      value, reason = kernel, f"{tokens:,} tokens; faster from {least:,} on"
+      break
+  choice = Choice("model.attention", value, reason)
+  return model.clone(attention=value), [choice]
+
+
+def choose_unroll(
+  model: nn.Module, device: Any, steps: int
+) -> tuple[nn.Module, list[Choice]]:
+  """Replaces unroll="auto" by the number of blocks in an iteration of the scan.
+
+  It is all or one: the arrays that a scan stacks for the backward pass cost
+  most of the difference, and are the same with a few blocks in an iteration
+  (H100, B/16: 121 ms with 1 and with 4, 73 ms with 12).
+
+  Args:
+    model: model; returned as it is if its unroll is not "auto".
+    device: a device that it is trained on.
+    steps: length of the run.
+  """
+  if getattr(model, "unroll", None) != "auto":
+    return model, []
+  least = MIN_UNROLLED_STEPS[device.platform]
+  value = 1
+  if steps < least:
+    reason = f"{steps:,} steps; unrolling pays from {least:,} on"
+  elif model.depth > MAX_UNROLLED:
+    reason = f"more than {MAX_UNROLLED} blocks take too long to compile"
+  else:
+    value = model.depth
+    reason = "all blocks: slower to compile, and faster in every step"
+  return model.clone(unroll=value), [Choice("model.unroll", value, reason)]
 
 
 def find_device_errors(model: nn.Module, device: Any) -> list[str]:
@@ -56,8 +103,9 @@ def find_device_errors(model: nn.Module, device: Any) -> list[str]:
       "the host's, and a CPU has only one: use 'full'"
     )
   attention = getattr(model, "attention", "xla")
-  if attention != "xla" and attention != find_kernel(device):
-    kind = {"flash": "a TPU", "cudnn": "an NVIDIA GPU from Ampere on"}
+  if attention not in ("xla", *find_kernels(device)):
+    tpu = dict.fromkeys(("flash", "vmem"), "a TPU")
+    kind = tpu | {"cudnn": "an NVIDIA GPU from Ampere on"}
     errors.append(
       f"model.attention={attention!r} needs {kind[attention]}, and this is "
       f"{device.device_kind}: use 'auto' or 'xla'"

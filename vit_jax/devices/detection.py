@@ -4,9 +4,11 @@
 
 import glob
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 from collections.abc import Collection
+from typing import Any
 
 from vit_jax.config import ConfigError
 
@@ -33,6 +35,10 @@ def find_installed(names: Collection[str]) -> dict[str, str]:
   return versions
 
 
+# Share of a GPU's memory that jax takes; its own default is three quarters.
+GPU_SHARE = "0.92"
+
+
 def has_tpu() -> bool:
   """Returns whether this machine seems to have TPUs, even if jax sees none."""
   # Google's PCI vendor id on an accelerator, or the driver's device files.
@@ -46,6 +52,15 @@ def has_tpu() -> bool:
 def has_gpu() -> bool:
   """Returns whether this machine seems to have an NVIDIA GPU, as `has_tpu`."""
   return bool(glob.glob("/dev/nvidia[0-9]*") or shutil.which("nvidia-smi"))
+
+
+def has_plugins() -> bool:
+  """Returns whether jax would find an accelerator's plugin beside libtpu."""
+  return bool(
+    importlib.util.find_spec("jax_plugins")
+    or importlib.metadata.entry_points(group="jax_plugins")
+    or os.environ.get("PJRT_NAMES_AND_LIBRARY_PATHS")
+  )
 
 
 def explain(backend: str, installed: Collection[str]) -> str:
@@ -104,11 +119,16 @@ def start_backend() -> str:
   """
   import jax
 
-  # Where libtpu is installed only to plan with, jax starts it all the same, and
-  # it logs errors. jax sets this variable if it has found no TPU either.
+  # Where libtpu is installed only to plan with, jax starts it all the same; it
+  # logs errors, and its profiler may not fit this jaxlib and end the process.
+  # jax sets this variable if it has found no TPU either.
   if not has_tpu() and os.environ.get("TPU_SKIP_MDS_QUERY") == "1":
     for name, value in WITHOUT_TPU.items():
       os.environ.setdefault(name, value)
+    settings: Any = jax.config
+    if not settings.jax_platforms and not has_plugins():
+      settings.update("jax_platforms", "cpu")
+  os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", GPU_SHARE)
   try:
     return jax.default_backend()
   except (RuntimeError, AssertionError) as error:

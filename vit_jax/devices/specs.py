@@ -7,9 +7,7 @@ memory, of which programs get a little less.
 """
 
 import re
-from typing import NamedTuple
-
-import jax
+from typing import Any, NamedTuple
 
 
 class DeviceSpec(NamedTuple):
@@ -47,8 +45,8 @@ SPECS = {
 }
 
 
-def get_device_spec(device: jax.Device) -> DeviceSpec | None:
-  """Looks up the spec of a device; None if it is not in the table."""
+def get_device_spec(device: Any) -> DeviceSpec | None:
+  """Looks up the spec of a jax device; None if it is not in the table."""
   for pattern, spec in SPECS.items():
     if re.fullmatch(pattern, device.device_kind):
       return spec

@@ -67,7 +67,7 @@ class MetricWriter:
       self._rows = AppendLog(lambda _: self._path, len(self._kept))
     else:
       self._rows = AppendLog(lambda part: rows.make_part_path(workdir, part))
-    self._events = tensorboard.make_log(workdir / "events", start_step)
+    self._events = tensorboard.EventLog(workdir / "events", start_step)
     self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
     self._writing = None
     self._due = -math.inf
@@ -81,7 +81,7 @@ class MetricWriter:
     if not self._enabled:
       return
     self._rows.add(to_json({"step": step, **values}).encode() + b"\n")
-    self._events.add(tensorboard.make_scalars(step, values))
+    self._events.add_row(step, values)
     idle = self._writing is None or self._writing.done()
     if idle and time.monotonic() > self._due:
       self._writing = self._thread.submit(self._write)

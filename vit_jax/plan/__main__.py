@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
     import jax
 
-    from vit_jax.plan.topology import make_topology
+    from vit_jax.devices.topology import make_topology
     from vit_jax.sections import resolve
 
     # A program compiled for chips that are not there cannot be read back.
@@ -95,8 +95,11 @@ def main(argv: list[str] | None = None) -> None:
       from vit_jax.plan.estimate import make_plan
       from vit_jax.plan.report import format_plan
 
-      found = make_plan(Experiment(config, topology.devices), topology)
+      exp = Experiment(config, topology.devices)
+      found = make_plan(exp, topology)
       say(format_plan(found))
+      for choice in exp.choices:
+        say(str(choice))
   if arguments.json:
     print(json.dumps(found.to_json()))
 

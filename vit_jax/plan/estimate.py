@@ -3,6 +3,7 @@
 """The plan of a run: its training step compiled for TPUs that are not there."""
 
 import dataclasses
+import functools
 import re
 import time
 from typing import Any
@@ -11,11 +12,12 @@ import jax
 
 from vit_jax.config import ConfigError
 from vit_jax.devices.specs import GIB
+from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
 from vit_jax.models.flops import count_jaxpr
 from vit_jax.plan.paper import Cost, get_cost
 from vit_jax.plan.program import Program, read_program
-from vit_jax.plan.topology import Topology
+from vit_jax.runtime.fitting import compile_lowered, take_fitting
 from vit_jax.runtime.flops import count_flops_per_image
 from vit_jax.sharding import count_bytes
 from vit_jax.train_step import trace
@@ -213,11 +215,13 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
     ConfigError: if the compiler fails for another reason than memory.
   """
   tick = time.monotonic()
-  traced = trace(exp.train_step, exp.mesh, *exp.abstract_inputs)
-  lowered = traced.lower()
   compiled = needed = program = bounds = None
   try:
-    compiled = lowered.compile()
+    while compiled is None:
+      traced = trace(exp.train_step, exp.mesh, *exp.abstract_inputs)
+      compiled = take_fitting(
+        exp, functools.partial(compile_lowered, traced.lower(), "tpu")
+      )
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise ConfigError(
@@ -229,7 +233,7 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
   chips, generation = len(topology.devices), topology.generation
   program_flops = count_jaxpr(traced.jaxpr.jaxpr)
   if compiled is not None:
-    program = read_program(compiled.as_text(), chips)
+    program = read_program(compiled.as_text() or "", chips)
     bounds = Bounds(
       products=program_flops / chips / topology.peak_flops,
       fusions=program.cycles / generation.clock,
@@ -247,8 +251,8 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
     chips=chips,
     mesh=dict(exp.mesh.shape),
     batch_size=batch,
-    accumulate=exp.train.accumulate,
-    remat=exp.config["model"].get("remat"),
+    accumulate=exp.fit.accumulate,
+    remat=exp.fit.remat,
     steps=exp.steps,
     compile_seconds=seconds,
     memory=compute_memory(exp, int(generation.memory), compiled, needed),

@@ -22,9 +22,10 @@ import jax.numpy as jnp
 
 from vit_jax.config import ConfigError
 from vit_jax.devices.specs import GIB
+from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
+from vit_jax.models.activations import count_activation_bytes
 from vit_jax.models.flops import count_flops
-from vit_jax.plan.topology import Topology
 from vit_jax.sections import resolve
 from vit_jax.sharding import count_bytes
 
@@ -272,7 +273,7 @@ def make_candidates(exp: Experiment, topology: Topology, sizes: Sequence[int]):
   """Yields all candidates whose mesh divides the batch and the heads."""
   chips, slices = len(topology.devices), topology.slices
   heads = getattr(exp.model, "num_heads", None)
-  own = exp.config["model"].get("remat")
+  own = exp.fit.remat
   # "offload" is only tried if the config has it: its cost is not modelled.
   policies = (None,) if own is None else dict.fromkeys((*REMAT, own))
   for batch, tensor, fsdp in itertools.product(
@@ -291,27 +292,20 @@ def measure_image(exp: Experiment, remat: str | None) -> Image:
   """The cost of an image under a remat policy, computed from shapes."""
   model = exp.model if remat is None else exp.model.clone(remat=remat)
   keys = {"dropout": jax.random.key(0)}
-  forward = functools.partial(model.apply, train=True, rngs=keys)
-  params = {"params": exp.abstract_state.params}
+  params = exp.abstract_state.params
   # Kernels hide their products.
   plain = model.clone(attention="xla") if hasattr(model, "attention") else model
-  whole = functools.partial(plain.apply, train=True, rngs=keys)
-
-  def run(params, image):
-    return jax.vjp(forward, params, image)[1]
 
   def train(params, image):
-    logits, back = jax.vjp(whole, params, image)
+    forward = functools.partial(plain.apply, train=True, rngs=keys)
+    logits, back = jax.vjp(forward, {"params": params}, image)
     return back(jnp.ones_like(logits))
 
-  def count(batch):
-    image = jax.ShapeDtypeStruct((batch, *exp.image_shape), jnp.float32)
-    kept = jax.tree.leaves(jax.eval_shape(run, params, image))
-    return sum(x.size * x.dtype.itemsize for x in kept)
-
   image = jax.ShapeDtypeStruct((1, *exp.image_shape), jnp.float32)
-  # Parameters are kept once, whatever the batch.
-  return Image(count(2) - count(1), count_flops(train, params, image))
+  return Image(
+    count_activation_bytes(model, params, exp.image_shape),
+    count_flops(train, params, image),
+  )
 
 
 def guess(

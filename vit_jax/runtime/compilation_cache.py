@@ -9,17 +9,25 @@ cache cannot end a run.
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jaxlib.version
 from absl import logging
 
 MAX_BYTES = 8 * 2**30  # A training step of ViT-G takes 0.04 GiB.
+# Earlier ones write an error for every program of a CPU that they find.
+FIRST_FOR_CPUS = (0, 10, 2)
+CPUINFO = pathlib.Path("/proc/cpuinfo")
+# What says which instructions a processor has, and which are fast on it.
+FEATURES = ("model name", "flags", "Features", "CPU part")
 CACHE_HIT = "/jax/compilation_cache/cache_hits"
 
 
@@ -29,13 +37,28 @@ def find_cache_dir() -> pathlib.Path:
   return pathlib.Path(base) / "vit_jax" / "compilation"
 
 
+def describe_cpu() -> str | None:
+  """Returns a digest of the features of this machine's CPU; None if unknown."""
+  try:
+    lines = CPUINFO.read_text().splitlines()
+  except OSError:  # Linux only.
+    return None
+  pairs = (line.partition(":") for line in lines)
+  found = {f"{name.strip()}:{x}" for name, _, x in pairs if x}
+  facts = [x for x in sorted(found) if x.partition(":")[0] in FEATURES]
+  if not facts:
+    return None
+  return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
 def use_cache(platform: str) -> None:
   """Turns the persistent cache on, unless the user has configured JAX's.
 
   JAX_COMPILATION_CACHE_DIR names another directory, on any platform, and
-  JAX_ENABLE_COMPILATION_CACHE=false turns the cache off. By default it is off
-  on a CPU: its programs use all instructions of one processor, and machines
-  that share a home directory would crash on those that theirs lacks.
+  JAX_ENABLE_COMPILATION_CACHE=false turns the cache off. Programs for a CPU
+  use all instructions of one processor, and machines that share a home
+  directory would crash on those that theirs lacks: each kind of CPU has a
+  directory of its own, and where the kind cannot be told there is no cache.
 
   A directory that cannot be written is a warning.
 
@@ -43,12 +66,17 @@ def use_cache(platform: str) -> None:
     platform: "tpu", "gpu" or "cpu".
   """
   config = jax.config
-  if platform == "cpu" or not config.jax_enable_compilation_cache:
+  if not config.jax_enable_compilation_cache:
     return
   if config.jax_compilation_cache_dir:
     return
+  cpu = describe_cpu() if platform == "cpu" else ""
+  if cpu is None or (cpu and jaxlib.version.__version_info__ < FIRST_FOR_CPUS):
+    return
   try:
     directory = find_cache_dir()
+    if cpu:
+      directory /= f"cpu-{cpu}"
     directory.mkdir(parents=True, exist_ok=True)
     prune(directory, MAX_BYTES)
     if not os.access(directory, os.W_OK):
@@ -61,6 +89,8 @@ def use_cache(platform: str) -> None:
     )
     return
   config.update("jax_compilation_cache_dir", os.fspath(directory))
+  # Small programs too, of which a start has many.
+  config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def prune(directory: pathlib.Path, limit: int) -> None:
@@ -100,11 +130,12 @@ class Compilation:
 
 @contextlib.contextmanager
 def timed_compilation() -> Iterator[Compilation]:
-  """Wraps a compilation; yields its cost, which is known at the end."""
-  found = Compilation()
+  """Wraps a compilation in this thread; yields its cost, known at the end."""
+  found, thread = Compilation(), threading.get_ident()
 
   def listen(event: str, **_: Any) -> None:
-    found.cached |= event == CACHE_HIT
+    mine = threading.get_ident() == thread  # Others may compile meanwhile.
+    found.cached |= mine and event == CACHE_HIT
 
   began = time.monotonic()
   jax.monitoring.register_event_listener(listen)

@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from vit_jax import models
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, check_multiple, raise_all
 from vit_jax.data import sources
 from vit_jax.devices.detection import start_backend
 from vit_jax.devices.memory import describe_indivisible, describe_mesh
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.runtime.resume import LOCAL, flatten
 from vit_jax.runtime.workdir import collect_versions
+from vit_jax.sharding import count_data_shards
 
 Say = Callable[[str], None]
 
@@ -83,6 +85,30 @@ def prepare_data(
   return fingerprint
 
 
+def check_batches(config: Mapping[str, Any], mesh: Mesh) -> None:
+  """Checks that the mesh divides all batches.
+
+  Args:
+    config: resolved config.
+    mesh: device mesh.
+
+  Raises:
+    ConfigError: for all batch sizes that do not fit.
+  """
+  errors, micro = [], config["train"]["accumulate"]
+  sizes = {"train.batch_size": config["train"]["batch_size"]}
+  for name, section in config["evals"].items():
+    sizes[f"evals.{name}.batch_size"] = section.get("batch_size")
+  parts = count_data_shards(mesh)
+  for name, batch in sizes.items():
+    divisor, what = parts, "the number of data-parallel devices"
+    if name == "train.batch_size" and micro not in ("auto", 1):
+      divisor, what = parts * micro, f"train.accumulate={micro} times {what}"
+    if batch is not None:
+      errors += check_multiple(name, batch, divisor, what)
+  raise_all(errors)
+
+
 def describe(exp: Any, say: Say) -> None:
   """Reports the model, data, mesh and memory of an `Experiment`."""
   parameters = sum(x.size for x in jax.tree.leaves(exp.abstract_state.params))
@@ -113,3 +139,5 @@ def describe(exp: Any, say: Say) -> None:
   say(describe_mesh(exp.mesh, exp.abstract_state, exp.config["mesh"]))
   for line in describe_indivisible(exp.abstract_state.params):
     say(line)
+  for choice in exp.choices:
+    say(str(choice))

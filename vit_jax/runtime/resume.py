@@ -13,12 +13,14 @@ from vit_jax.config import ConfigError
 from vit_jax.data import sources
 from vit_jax.storage.untrusted import load_json
 
-# Keys that may change: where a run runs, what is watched and the response to
-# non-finite values, but nothing that a step computes. A teacher may be moved;
-# its digest may not change. Older runs recorded train.max_passed.
+# Keys that may change: where a run runs, how a step is fitted into a machine,
+# what is watched and the response to non-finite values, but nothing that a step
+# computes. A teacher may be moved; its digest may not change. Older runs
+# recorded train.max_passed.
 FREE = re.compile(
   r"(evals|checkpoint|mesh|hosts|versions)\..*"
-  r"|train\.(log_every|allow_cpu|nonfinite|max_skipped_steps|max_passed)"
+  r"|train\.(accumulate|log_every|profile|allow_cpu|nonfinite)"
+  r"|train\.(max_skipped_steps|max_passed)"
   r"|data\.(dir|workers|threads|max_unreadable)"
   r"|model\.(remat|unroll|attention)"
   r"|objective\.teacher"

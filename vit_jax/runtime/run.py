@@ -24,11 +24,14 @@ from vit_jax.metrics.writer import MetricWriter
 from vit_jax.optim.nonfinite import list_tensors
 from vit_jax.runtime.flops import compute_peak_images_per_second
 from vit_jax.runtime.nonfinite import recover
+from vit_jax.runtime.profile import StepProfile
 from vit_jax.runtime.resume import load_result
 from vit_jax.runtime.session import Session
 from vit_jax.runtime.workdir import write_config, writing
 from vit_jax.storage.files import write_json
 from vit_jax.train_state import TrainState, compute_digest
+
+SLOW = 0.25  # Seconds between two steps from which the device is well ahead.
 
 
 class Run(Session):
@@ -52,7 +55,8 @@ class Run(Session):
     exp, workdir = self.exp, self._workdir
     self.state, self.step = state, int(jax.device_get(state.step))
     self._start = start = self.step
-    self._ahead = collections.deque()
+    self._ahead: collections.deque[Any] = collections.deque()
+    self._advanced = time.monotonic()
     if start > exp.steps:
       raise ConfigError(
         f"{workdir} holds a run of {start} steps, more than the {exp.steps} "
@@ -80,6 +84,14 @@ class Run(Session):
       names=list_tensors(exp.abstract_state.params, exp.abstract_state.aux),
       peak_images_per_second=compute_peak_images_per_second(exp),
     )
+    self._profile = StepProfile(
+      exp.train.profiled_steps, workdir, flush=self._flush_log, say=self.say
+    )
+    self._stack.callback(self._profile.close)
+    self._stack.callback(self._close_batches)
+    if start < exp.steps:  # While the step is compiled.
+      with self._saving_on_error(f"reading the batch of step {start + 1}"):
+        self._batches = exp.make_batches(start)
     return True
 
   @contextlib.contextmanager
@@ -90,7 +102,6 @@ class Run(Session):
       Preempted: after SIGTERM, Ctrl-C or a preemption notice, once saved.
     """
     self._watchdog.mark("waiting until all hosts can begin", STARTING)
-    self._stack.callback(self._close_batches)
     save = functools.partial(self.save, wait=True)
     with self._preemption.running(save):
       self._log.restart_clock()
@@ -102,6 +113,8 @@ class Run(Session):
     Raises:
       ConfigError: if data are lost; the steps done so far are saved.
     """
+    if self._profile.begin(self.step + 1):
+      self._log.restart_clock()
     if self._batches is None:
       self._batches = self.exp.make_batches(self.step)
     doing = f"reading the batch of step {self.step + 1}"
@@ -120,10 +133,13 @@ class Run(Session):
     self.state, self.step = state, self.step + 1
     self._log.add(self.step, metrics)
     self._checkpointer.check()
-    # At most two steps wait for the device: their batches are in its memory.
+    # Their batches are in the device's memory, and a run that is asked to end
+    # trains all of them: where steps are slow, one waits while one is trained.
+    slow = time.monotonic() - self._advanced > SLOW
     self._ahead.append(metrics)
-    if len(self._ahead) > 2:
+    while len(self._ahead) > (1 if slow else 2):
       jax.block_until_ready(self._ahead.popleft())
+    self._advanced = time.monotonic()
 
   def check(self) -> None:
     """Ends the run if it was asked to; handles non-finite values.
@@ -134,6 +150,8 @@ class Run(Session):
       Preempted: if it was asked to end.
       NonFiniteError: if values were not finite and train.nonfinite stops it.
     """
+    if self._profile.end(self.step):
+      self._log.restart_clock()
     self._preemption.poll()
     self._handle_nonfinite()
 
@@ -215,6 +233,7 @@ class Run(Session):
       "seconds": round(time.monotonic() - self._began, 1),
       "compile_seconds": round(self._compile_seconds, 1),
       "params_sha256": compute_digest(self.state.params),
+      "choices": self._metadata["choices"],
     }
     if self._first:
       kept = f"step {self.step} is saved, and the same command ends the run"

@@ -4,8 +4,10 @@
 
 import contextlib
 import functools
+import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -19,8 +21,14 @@ from vit_jax.hosts.watchdog import STARTING, Watchdog
 from vit_jax.metrics.progress import Progress
 from vit_jax.metrics.rows import read_scores
 from vit_jax.runtime import preflight
-from vit_jax.runtime.compilation_cache import timed_compilation, use_cache
+from vit_jax.runtime.compilation_cache import (
+  Compilation,
+  timed_compilation,
+  use_cache,
+)
+from vit_jax.runtime.fitting import compile_lowered, take_fitting
 from vit_jax.runtime.lock import WorkdirLock
+from vit_jax.runtime.out_of_memory import explained
 from vit_jax.runtime.resume import check_metadata
 from vit_jax.runtime.workdir import collect_versions, open_workdir
 from vit_jax.train_state import TrainState
@@ -47,6 +55,7 @@ class Session:
     """Starts nothing yet; arguments are those of `train`."""
     self._config, self._name, self._extend = config, workdir, extend
     self._preemption = preemption or Preemption()
+    self._compiling: futures.Future | None = None
     self._compile_seconds = 0.0
 
   def __enter__(self):
@@ -89,9 +98,14 @@ class Session:
         objective's teacher does not exist.
     """
     self.exp, enter = exp, self._stack.enter_context
+    enter(explained(exp))
     objective = exp.recorded_config["objective"]
     digest = objective.get("teacher_sha256")
-    self._hosts.compare({"objective.teacher_sha256": digest})
+    self._hosts.compare(
+      {"objective.teacher_sha256": digest}
+      | {choice.key: choice.value for choice in exp.choices}
+    )
+    exp.choose_input(self._hosts.names.count(socket.gethostname()) or 1)
     self.frozen = exp.load_frozen()
     seconds = self._config["hosts"]["heartbeat_timeout"]
     self._workdir = open_workdir(self._name, self._hosts, seconds)
@@ -100,6 +114,7 @@ class Session:
       "config": exp.recorded_config,
       "data": self._data,
       "versions": collect_versions(),
+      "choices": {choice.key: choice.value for choice in exp.choices},
     }
     # Step -> metric that chooses the best checkpoints; host 0 reads for all.
     best = exp.checkpoint.best
@@ -136,13 +151,62 @@ class Session:
     """Raises ConfigError, on every host, if the hosts' facts differ."""
     self._hosts.compare(facts)
 
-  @contextlib.contextmanager
-  def compiling(self) -> Iterator[None]:
-    """Wraps the compilation of the training step; reports its time."""
+  def start_compiling(self, traced: jax.stages.Traced) -> None:
+    """Compiles the training step while the state is restored or initialised.
+
+    A run with no steps left compiles nothing. On a GPU this waits for
+    `finish_compiling`: its compiler times kernels on the device, which must
+    have nothing else to do.
+
+    Args:
+      traced: the step, from `trace`.
+    """
+    self._traced = traced
+    done = self._checkpointer.find_latest_step() or 0
+    if done < self.exp.steps and jax.default_backend() != "gpu":
+      self._compiling = self._compile()
+
+  def finish_compiling(self) -> jax.stages.Compiled | None:
+    """Waits for the compiled training step; reports the time that it took.
+
+    Returns:
+      The step; None if it does not fit into memory, and `exp` has one now that
+      takes less.
+    """
     self._watchdog.mark("compiling the training step", STARTING)
-    self.say("compiling the training step")
-    with timed_compilation() as found:
-      yield
+    compiling = self._compiling or self._compile()
+    self._compiling = None
+    compiled = take_fitting(self.exp, lambda: compiling.result()[0])
+    if compiled is None:
+      changed = {choice.key: choice.value for choice in self.exp.choices}
+      values = ", ".join(
+        f"{key}={value}"
+        for key, value in changed.items()
+        if self._metadata["choices"][key] != value
+      )
+      self.say(f"the step does not fit into memory: now {values}")
+      self._metadata["choices"] = changed
+      return None
+    _, found = compiling.result()
     self._compile_seconds = found.seconds
     note = ", from the compilation cache" if found.cached else ""
     self.say(f"compiled in {found.seconds:.1f} s{note}")
+    return compiled
+
+  def _compile(self) -> futures.Future:
+    """Lowers the training step, and compiles it in a thread."""
+    self.say("compiling the training step")
+    began = time.monotonic()
+    lowered = self._traced.lower()
+
+    def run_compiler() -> tuple[jax.stages.Compiled, Compilation]:
+      with timed_compilation() as found:
+        compiled = compile_lowered(lowered, jax.default_backend())
+      found.seconds = time.monotonic() - began
+      return compiled, found
+
+    # Only the compiler runs in the thread: it is what does not hold the GIL.
+    pool = futures.ThreadPoolExecutor(1, thread_name_prefix="compile")
+    future = pool.submit(run_compiler)
+    pool.shutdown(wait=False)
+    return future
