@@ -92,19 +92,18 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-  """Runs what profiles in a new process, if tests before it loaded libtpu.
+  """Runs what profiles in a new process: a process has one profiler.
 
-  jax's profiler then ends the process; a user is told so.
+  And where tests before it loaded libtpu, it ends the process.
   """
-  if pyfuncitem.get_closest_marker("profiler"):
-    from vit_jax.runtime.profile import is_libtpu_loaded
-
-    if is_libtpu_loaded():
-      command = [sys.executable, "-m", "pytest", "-p", "no:xdist"]
-      kept = {k: x for k, x in os.environ.items() if "PYTEST" not in k}
-      command.append(pyfuncitem.nodeid)
-      assert subprocess.run(command, cwd=ROOT, env=kept).returncode == 0
-      return True
+  marked = pyfuncitem.get_closest_marker("profiler")
+  if marked and "VIT_JAX_PROFILER" not in os.environ:
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist"]
+    kept = {k: x for k, x in os.environ.items() if "PYTEST" not in k}
+    kept["VIT_JAX_PROFILER"] = "1"
+    command.append(pyfuncitem.nodeid)
+    assert subprocess.run(command, cwd=ROOT, env=kept).returncode == 0
+    return True
   return None
 
 
