@@ -17,8 +17,7 @@ import numpy as np
 
 from vit_jax import models, optim, sharding
 from vit_jax.checkpoint import CheckpointOptions
-from vit_jax.config import ConfigError, parameters, raise_all
-from vit_jax.config.choice import Choice
+from vit_jax.config import Choice, ConfigError, parameters, raise_all
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.training import Train
 from vit_jax.convert.initialize import Report, Transfer, initialize, load_source

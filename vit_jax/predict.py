@@ -10,7 +10,6 @@ are searched for images (jpg, jpeg, png, webp). Images that cannot be read are
 named, the others are classified, and the exit status is then 1.
 """
 
-import argparse
 import collections
 import csv
 import dataclasses
@@ -24,7 +23,7 @@ from concurrent import futures
 from typing import Any
 
 from vit_jax.config import ConfigError
-from vit_jax.config.command_line import make_parser, reported
+from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.devices.detection import start_backend
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.paths import is_local
@@ -234,14 +233,6 @@ def write_csv(predictions: Iterator[Prediction]) -> None:
 
 
 WRITERS = {"table": write_table, "json": write_json, "csv": write_csv}
-
-
-def positive(text: str) -> int:
-  """Parses an int that is at least 1, for argparse."""
-  value = int(text)
-  if value < 1:
-    raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-  return value
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -58,8 +58,8 @@ def test_a_model_computes_with_the_values_times_the_scales(variant, fields):
   found = jax.jit(lambda x: apply(model, {"params": x}, image))(
     unflatten_dict(quantized, sep="/")
   )
-  # Sums of another program: float32's rounding, several layers deep.
-  np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+  rounding = 1e-4  # Of float32, in another program, several layers deep.
+  np.testing.assert_allclose(found, want, rtol=rounding, atol=rounding)
 
 
 def test_scales_are_of_output_channels():
@@ -98,7 +98,10 @@ def test_weights_are_loaded_in_int8(tmp_path):
   images = images.astype(np.float32)
   assert model.params["head"][KERNEL].dtype == np.int8
   logits, found = model(images, intermediates=True)
-  np.testing.assert_allclose(logits, model(images), rtol=1e-4, atol=1e-4)
+  rounding = 1e-4  # Of float32, in another program.
+  np.testing.assert_allclose(
+    logits, model(images), rtol=rounding, atol=rounding
+  )
   assert found["attention"].shape == (2, 3, 2, 25, 25)
   difference = np.abs(np.asarray(model(images)) - exact(images)).max()
   assert 0 < difference < 0.05 * np.abs(exact(images)).max()

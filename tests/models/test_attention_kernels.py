@@ -11,6 +11,7 @@ import pytest
 from jax.experimental.pallas import tpu as pltpu
 
 from tests.support import build
+from tests.support.attention import draw, get_all
 from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.devices.mesh import make_mesh
@@ -25,28 +26,13 @@ GPU = types.SimpleNamespace(
 )
 
 
-def draw(shape, dtype="float32"):
-  rng = np.random.default_rng(0)
-  return [jnp.asarray(rng.normal(size=shape), dtype) for _ in range(4)]
-
-
-def get_all(attend, query, key, value, cotangent):
-  """The mixed values and the three gradients."""
-  mixed, pull = jax.vjp(attend, query, key, value)
-  return mixed, *pull(cotangent)
-
-
-def reference(query, key, value):
-  return dot_product_attention(query, key, value)
-
-
 @pytest.mark.parametrize(
   "tokens, size", [(197, 64), (257, 80), (256, 104), (130, 112)]
 )
 def test_flash_attention_is_attention(tokens, size):
   """With the padding that the kernel needs, and without (256)."""
   arrays = draw((1, tokens, 1, size))
-  expected = jax.jit(lambda *x: get_all(reference, *x))(*arrays)
+  expected = jax.jit(lambda *x: get_all(dot_product_attention, *x))(*arrays)
   with pltpu.force_tpu_interpret_mode():
     found = jax.jit(lambda *x: get_all(flash_attention, *x))(*arrays)
   for a, b in zip(found, expected, strict=True):
@@ -56,8 +42,10 @@ def test_flash_attention_is_attention(tokens, size):
 
 def test_flash_attention_in_bfloat16_is_as_near_as_the_dtype_allows():
   arrays = draw((1, 150, 1, 64), "bfloat16")
-  exact = get_all(reference, *(x.astype(jnp.float32) for x in arrays))
-  plain = get_all(reference, *arrays)
+  exact = get_all(
+    dot_product_attention, *(x.astype(jnp.float32) for x in arrays)
+  )
+  plain = get_all(dot_product_attention, *arrays)
   with pltpu.force_tpu_interpret_mode():
     found = jax.jit(lambda *x: get_all(flash_attention, *x))(*arrays)
   for a, b, c in zip(found, plain, exact, strict=True):
@@ -105,9 +93,9 @@ def test_a_token_of_padding_changes_nothing(fields, monkeypatch):
     _, logits = model.apply(variables, image, mutable=["attention_logits"])
     return jax.grad(loss, has_aux=True)(variables), logits
 
-  # Rounded to 8 bits at other places.
+  rounding = 0.02  # To 8 bits, at other places.
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=0.02 * abs(b).max()),
+    lambda a, b: np.testing.assert_allclose(a, b, atol=rounding * abs(b).max()),
     compute("cudnn"),
     compute("xla"),
   )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
 
+from tests.support.attention import draw, get_all
 from vit_jax import models
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.models.attention import dot_product_attention
@@ -15,21 +16,6 @@ from vit_jax.models.attention_kernels import vmem_attention
 from vit_jax.models.flops import count_flops
 from vit_jax.models.projection import add_bias
 from vit_jax.models.vmem_budget import choose_heads, supports_vmem
-
-
-def draw(shape, dtype="float32"):
-  rng = np.random.default_rng(0)
-  return [jnp.asarray(rng.normal(size=shape), dtype) for _ in range(4)]
-
-
-def get_all(attend, query, key, value, cotangent):
-  """The mixed values and the three gradients."""
-  mixed, pull = jax.vjp(attend, query, key, value)
-  return mixed, *pull(cotangent)
-
-
-def reference(query, key, value):
-  return dot_product_attention(query, key, value)
 
 
 def run_kernel(*arrays):
@@ -47,7 +33,7 @@ def run_kernel(*arrays):
 def test_the_kernel_is_attention(tokens, heads, size):
   """Also for heads that are not taken in fours."""
   arrays = draw((2, tokens, heads, size))
-  expected = jax.jit(lambda *x: get_all(reference, *x))(*arrays)
+  expected = jax.jit(lambda *x: get_all(dot_product_attention, *x))(*arrays)
   for a, b in zip(run_kernel(*arrays), expected, strict=True):
     assert a.shape == b.shape and a.dtype == b.dtype
     np.testing.assert_allclose(a, b, atol=4e-6, rtol=0)
@@ -63,8 +49,10 @@ def test_large_logits_do_not_overflow():
 
 def test_in_bfloat16_it_is_as_near_as_the_dtype_allows():
   arrays = draw((1, 150, 2, 64), "bfloat16")
-  exact = get_all(reference, *(x.astype(jnp.float32) for x in arrays))
-  plain = get_all(reference, *arrays)
+  exact = get_all(
+    dot_product_attention, *(x.astype(jnp.float32) for x in arrays)
+  )
+  plain = get_all(dot_product_attention, *arrays)
   for a, b, c in zip(run_kernel(*arrays), plain, exact, strict=True):
     assert a.dtype == jnp.bfloat16
     error, usual = (float(jnp.abs(x - c).max()) for x in (a, b))
@@ -118,7 +106,7 @@ def test_every_device_runs_it_on_its_own_examples_and_heads():
 
 def test_on_a_mesh_it_is_attention():
   arrays = draw((8, 50, 4, 32))
-  expected = get_all(reference, *arrays)
+  expected = get_all(dot_product_attention, *arrays)
   with jax.set_mesh(make_mesh(fsdp=2, replica=2, tensor=2)):
     found = run_kernel(*map(np.asarray, arrays))
   for a, b in zip(found, expected, strict=True):

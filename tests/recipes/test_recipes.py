@@ -110,7 +110,7 @@ def get_parts(exp):
 
 @pytest.fixture(scope="session")
 def is_first(tmp_path_factory):
-  """A function that tells if nobody has lowered a step with a part yet."""
+  """A function that tells if no test has lowered a step with a part yet."""
   root = get_shared_root(tmp_path_factory) / "lowered"
   root.mkdir(exist_ok=True)
 

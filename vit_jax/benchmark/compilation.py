@@ -11,7 +11,6 @@ import jax
 from vit_jax.benchmark.report import (
   PARTS,
   describe_machine,
-  format_gib,
   format_machine,
   format_table,
 )
@@ -23,6 +22,7 @@ from vit_jax.benchmark.step import (
 )
 from vit_jax.benchmark.timing import Spread, make_spread
 from vit_jax.benchmark.turns import OutOfMemoryError
+from vit_jax.devices.fitting import format_bytes
 from vit_jax.experiment import Experiment
 from vit_jax.sections import resolve
 
@@ -96,7 +96,8 @@ class Report:
         row += ["does not fit", "", ""]
       else:
         row += [
-          format_gib(x.memory[key]) for key in ("temporaries", "total", "code")
+          format_bytes(x.memory[key])
+          for key in ("temporaries", "total", "code")
         ]
       rows.append(row)
     header = [

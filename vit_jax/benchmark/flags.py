@@ -6,17 +6,9 @@ import argparse
 from collections.abc import Callable
 
 from vit_jax.benchmark.timing import Schedule
-from vit_jax.config.command_line import CONFIG
+from vit_jax.config.command_line import CONFIG, positive
 
 DTYPES = ("bfloat16", "float32")
-
-
-def positive(text: str) -> int:
-  """Parses an int that is at least 1, for argparse."""
-  value = int(text)
-  if value < 1:
-    raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-  return value
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:

@@ -16,14 +16,13 @@ from jax.sharding import Mesh
 
 from vit_jax.benchmark.rival import Rival
 from vit_jax.data import parallelism, pipeline, sources, transforms
-from vit_jax.data.draws import Draws
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
 from vit_jax.data.rows import Pictures, TrainRows
 from vit_jax.devices.machine import count_cores
 
 # Stages that run in all threads; the others run one at a time.
-THREADED = ("read", "decode", "crop", "order")
+THREADED = ("read", "decode", "crop")
 
 ROUNDS = 5  # A time is the median of so many.
 
@@ -211,25 +210,15 @@ def measure_stages(
     parts=[Pictures(readable, channels, sys.maxsize)],
     order=Order([len(readable)], [1.0], seed=0),
   )
-  chosen = decoded.choose(np.arange(len(readable)))
-  batch = rows.make_batch(len(readable))
-  for number, one in enumerate(chosen):
-    decoded.write(one, batch, number)
-  batch = rows.make_batch(len(readable))  # New memory, as every batch is.
+  numbers = range(len(readable))
+  batch = rows.make_batch(len(numbers))
+  for number in numbers:
+    decoded.write(number, batch, number)
+  batch = rows.make_batch(len(numbers))  # New memory, as every batch is.
   stages["crop"], _ = time_each(
-    lambda number: decoded.write(chosen[number], batch, number),
-    range(len(readable)),
-    cpu,
+    lambda number: decoded.write(number, batch, number), numbers, cpu
   )
-  local = np.array(pipeline.find_rows(mesh, batch_size))
-  # Enough steps in a row that the order of a small set's epochs is in them.
-  several = [np.arange(4 * n, 4 * n + 4) for n in range(ROUNDS + 1)]
-  seconds, _ = time_each(
-    lambda steps: [rows.choose(local + x * batch_size) for x in steps],
-    several,
-    cpu,
-  )
-  stages["order"] = seconds / 4 / len(local)
+  local = pipeline.find_rows(mesh, batch_size)
   image = np.ones((len(local), *data.shape, channels), np.uint8)
   seconds, _ = time_each(
     lambda x: jax.block_until_ready(pipeline.place(x, mesh, batch_size)),
@@ -250,9 +239,9 @@ def make_boxes(
       continue
     box = None
     if rows.crop == "inception":
-      draws = Draws(rows.order.key, position)
+      rng = rows.order.get_rng(position)
       height, width = image.shape[:2]
-      box = transforms.sample_crop(height, width, draws, rows.crop_area)
+      box = transforms.sample_crop(height, width, rng, rows.crop_area)
     yield example, box
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from vit_jax.benchmark.timing import Schedule
+from vit_jax.devices.fitting import format_bytes
 from vit_jax.runtime.workdir import collect_versions
 
-GIB = 2**30
 PARTS = ("trace", "lower", "compile")
 # Of the versions, those that a table names by platform; JSON has all of them.
 NAMED = ("jax", "flax", "torch", "timm")
@@ -93,13 +93,6 @@ def format_table(
   return [format_row(row) for row in table]
 
 
-def format_gib(size: int) -> str:
-  """Formats bytes as GiB, small ones as MiB."""
-  if size < GIB / 10:
-    return f"{size / 2**20:,.1f} MiB"
-  return f"{size / GIB:,.2f} GiB"
-
-
 def describe_compilation(found: dict[str, Any]) -> str:
   """Describes the time of a compilation in one line."""
   parts = {name: found[f"{name}_seconds"] for name in PARTS}
@@ -111,13 +104,13 @@ def describe_compilation(found: dict[str, Any]) -> str:
 def describe_memory(found: dict[str, Any]) -> str:
   """Describes a program's memory in one line."""
   names = ("arguments", "temporaries", "output")
-  text = ", ".join(f"{name} {format_gib(found[name])}" for name in names)
+  text = ", ".join(f"{name} {format_bytes(found[name])}" for name in names)
   line = (
-    f"memory of a device by XLA: {format_gib(found['total'])} ({text}, of it "
-    f"{format_gib(found['in_place'])} in place of arguments)"
+    f"memory of a device by XLA: {format_bytes(found['total'])} ({text}, of it "
+    f"{format_bytes(found['in_place'])} in place of arguments)"
   )
   if found.get("device_peak"):
-    line += f"; the device says {format_gib(found['device_peak'])} at most"
+    line += f"; the device says {format_bytes(found['device_peak'])} at most"
   return line
 
 

@@ -27,6 +27,7 @@ from vit_jax.runtime.flops import (
   compute_peak_images_per_second,
   count_flops_per_image,
 )
+from vit_jax.runtime.out_of_memory import is_out_of_memory
 from vit_jax.runtime.start import start
 from vit_jax.sections import resolve
 from vit_jax.sharding import put
@@ -45,7 +46,7 @@ def explained(what: str) -> Iterator[None]:
   try:
     yield
   except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
+    if not is_out_of_memory(error):
       raise
     line = str(error).partition("\n")[0]
     raise OutOfMemoryError(

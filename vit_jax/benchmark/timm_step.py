@@ -5,6 +5,7 @@
 The only place that imports torch and timm; it runs in a process of its own.
 """
 
+import abc
 import contextlib
 import importlib.abc
 import importlib.machinery
@@ -130,7 +131,7 @@ def get_device(torch: Any) -> Any:
   return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-class TimmProgram:
+class TimmProgram(abc.ABC):
   """A compiled program of timm's, on data that lie on the device.
 
   Attributes:
@@ -197,14 +198,17 @@ class TimmProgram:
       self._torch.cuda.empty_cache()
     return found
 
+  @abc.abstractmethod
   def _prepare(self) -> None:
-    raise NotImplementedError
+    """Makes what the program needs beside the model."""
 
+  @abc.abstractmethod
   def _run_once(self) -> None:
-    raise NotImplementedError
+    """Runs the program once."""
 
+  @abc.abstractmethod
   def _compute(self, *inputs: Any) -> Any:
-    raise NotImplementedError
+    """Computes what is compiled."""
 
   def _describe(self) -> dict[str, Any]:
     return {}

@@ -17,9 +17,9 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vit_jax.benchmark.report import format_gib
 from vit_jax.benchmark.timing import Spread, make_spread
 from vit_jax.config import ConfigError, RunError
+from vit_jax.devices.fitting import format_bytes
 
 OURS, THEIRS = "vit_jax", "timm"
 # Both sides of a comparison allocate what they need, when they need it.
@@ -66,7 +66,7 @@ class Comparison:
     how = "torch.compile" if peer["compiled"] else "not compiled"
     parts = [how, peer["dtype"], peer.get("optimizer")]
     if peer.get("memory"):
-      parts.append(f"{format_gib(peer['memory'])} at most")
+      parts.append(f"{format_bytes(peer['memory'])} at most")
     return [
       f"{OURS} has {median} of {THEIRS}'s speed ({spread} by turn)",
       f"{peer['model']}: {', '.join(filter(None, parts))}",

@@ -28,6 +28,14 @@ def make_parser(verb: str, doc: str) -> argparse.ArgumentParser:
   )
 
 
+def positive(text: str) -> int:
+  """Parses an int that is at least 1, for argparse."""
+  value = int(text)
+  if value < 1:
+    raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+  return value
+
+
 def parse(
   parser: argparse.ArgumentParser,
   argv: Sequence[str] | None,

@@ -4,23 +4,19 @@
 
 Both are functions of (seed, position), where a position counts the examples of
 all steps: a run resumes anywhere without a state. They are what Grain's
-`seed(seed).shuffle().repeat().random_map(...)` gives, and are computed here for
-a whole batch at a time, which takes a tenth of the time.
+`seed(seed).shuffle().repeat().random_map(...)` gives, without its layers, which
+cost more than a small image.
 """
 
-import functools
-import math
+import threading
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int64, UInt64
-
-from vit_jax.data.draws import draw_words, make_key
 
 # The largest number of epochs that Grain can count.
 ENDLESS = 2**62
 
-MIN_BITS = 16  # Numbers of at least so many bits are permuted.
+ROUNDS = 4  # Of the cipher by which Grain permutes.
 
 
 def derive_seed(*numbers: int) -> int:
@@ -29,89 +25,39 @@ def derive_seed(*numbers: int) -> int:
   return int(sequence.generate_state(1, np.uint32)[0])
 
 
-def make_round_keys(seed: int) -> list[int]:
-  """Makes four keys of 32 bits, as std::seed_seq of C++ does."""
-  size, mask = 4, 0xFFFFFFFF
-  x = [0x8B8B8B8B] * size
+def shuffle(position: int, size: int, seed: int) -> int:
+  """Finds the example at a position of an endless series of epochs."""
+  from grain.experimental import index_shuffle  # Late: it imports Orbax.
 
-  def mix(value):
-    return value ^ (value >> 27)
-
-  for k in range(2 * size):
-    here, near, far = k % size, (k + 1) % size, (k + 2) % size
-    last = x[(k - 1) % size]
-    if k < size:
-      a = 1664525 * mix(x[here] ^ x[near] ^ last) & mask
-      b = a + (1 if k == 0 else here + (seed if k == 1 else 0)) & mask
-      x[near], x[far] = x[near] + a & mask, x[far] + b & mask
-    else:
-      a = 1566083941 * mix(x[here] + x[near] + last & mask) & mask
-      b = a - here & mask
-      x[near], x[far] = x[near] ^ a, x[far] ^ b
-    x[here] = b
-  return x
+  epoch, place = divmod(position, size)
+  seed = (seed + epoch) % 2**32
+  return index_shuffle(place, max_index=size - 1, seed=seed, rounds=ROUNDS)
 
 
-def encrypt(
-  x: UInt64[np.ndarray, "n"], seed: int, bits: int
-) -> UInt64[np.ndarray, "n"]:
-  """Permutes numbers of `bits` bits: four rounds of Simon, a block cipher."""
-  half = bits // 2
-  mask = np.uint64(2**half - 1)
+class _Generators(threading.local):
+  """A random generator for each thread; making one costs more than its use."""
 
-  def turn(word, by):
-    return word << np.uint64(by) | word >> np.uint64(half - by)
+  def __init__(self):
+    self._bits = np.random.Philox()
+    self._rng = np.random.Generator(self._bits)
 
-  def mix(word):
-    return turn(word, 1) & turn(word, 8) ^ turn(word, 2)
-
-  left, right = x >> np.uint64(half), x & mask
-  for key in np.array(make_round_keys(seed), np.uint64):
-    left, right = right, (left ^ mix(right) ^ key) & mask
-  return left << np.uint64(half) | right
-
-
-@functools.lru_cache(maxsize=8)
-def make_table(size: int, seed: int) -> UInt64[np.ndarray, "n"]:
-  """Makes the permutation of a small set in one epoch, cached."""
-  table = encrypt(np.arange(2**MIN_BITS, dtype=np.uint64), seed, MIN_BITS)
-  steps, places = table.tolist(), []
-  for place in steps[:size]:
-    while place >= size:  # Not of this set: go on from there.
-      place = steps[place]
-    places.append(place)
-  return np.array(places, np.uint64)
+  def get(self, key: np.ndarray, position: int) -> np.random.Generator:
+    """Returns the generator of a position, until the next call in a thread."""
+    self._bits.state = {
+      "bit_generator": "Philox",
+      "state": {
+        "counter": np.array([0, 0, 0, position], np.uint64),
+        "key": key,
+      },
+      "buffer": np.zeros(4, np.uint64),
+      "buffer_pos": 4,  # It is used up.
+      "has_uint32": 0,
+      "uinteger": 0,
+    }
+    return self._rng
 
 
-def permute(
-  x: UInt64[np.ndarray, "n"], size: int, seed: int
-) -> UInt64[np.ndarray, "n"]:
-  """Permutes the numbers below `size`, by an order that the seed decides."""
-  if size == 1:
-    return x
-  if size <= 2**MIN_BITS:
-    return make_table(size, seed)[x.astype(np.int64)]
-  bits = math.ceil(math.log2(size - 1))
-  bits += bits % 2
-  x = encrypt(x, seed, bits)
-  outside = np.flatnonzero(x >= size)
-  while outside.size:
-    x[outside] = encrypt(x[outside], seed, bits)
-    outside = outside[x[outside] >= size]
-  return x
-
-
-def shuffle(
-  positions: Int64[np.ndarray, "n"], size: int, seed: int
-) -> Int64[np.ndarray, "n"]:
-  """Finds the example at each position of an endless series of epochs."""
-  epochs, places = np.divmod(positions, size)
-  found = np.empty_like(positions)
-  for epoch in np.unique(epochs).tolist():
-    here = epochs == epoch
-    order = (seed + epoch) % 2**32
-    found[here] = permute(places[here].astype(np.uint64), size, order)
-  return found
+GENERATORS = _Generators()
 
 
 class _Positions(Sequence):
@@ -140,11 +86,12 @@ class Order:
     """
     seeds = [(seed + number) % 2**32 for number in range(len(sizes))]
     self._sizes = sizes
-    self._starts = np.cumsum([0, *sizes])
+    self._starts = np.cumsum([0, *sizes]).tolist()
     # Grain counts how far its transformations are from where the seed is set.
     self._seeds = [derive_seed(x, 1) for x in seeds]
     depth = 3 if len(sizes) == 1 else 4
-    self.key = make_key(derive_seed(*(y for x in seeds for y in (x, depth))))
+    of_crops = derive_seed(*(y for x in seeds for y in (x, depth)))
+    self._key = np.random.SeedSequence(of_crops).generate_state(2, np.uint64)
     self._mix = None
     if len(sizes) > 1:
       import grain  # Late: it imports Orbax.
@@ -155,22 +102,17 @@ class Order:
       ]
       self._mix = grain.MapDataset.mix(streams, weights)
 
-  def take(
-    self, positions: Int64[np.ndarray, "n"]
-  ) -> tuple[Int64[np.ndarray, "n"], UInt64[np.ndarray, "n words"]]:
-    """Finds the examples of positions, and their first random words.
+  def find(self, position: int) -> int:
+    """Finds the index of an example, of all sources one after another."""
+    number = 0
+    if self._mix is not None:
+      number, position = self._mix[position]
+    found = shuffle(position, self._sizes[number], self._seeds[number])
+    return self._starts[number] + found
 
-    Returns:
-      Indices of the examples, of all sources one after another; and what
-      `draw_words` gives.
+  def get_rng(self, position: int) -> np.random.Generator:
+    """Returns the random numbers of an example.
+
+    They hold until the next call in the same thread.
     """
-    words = draw_words(self.key, positions)
-    if self._mix is None:
-      return shuffle(positions, self._sizes[0], self._seeds[0]), words
-    pairs = np.array([self._mix[x] for x in positions.tolist()]).reshape(-1, 2)
-    found = np.empty(len(positions), np.int64)
-    for number in np.unique(pairs[:, 0]).tolist():
-      here = pairs[:, 0] == number
-      size, seed = self._sizes[number], self._seeds[number]
-      found[here] = shuffle(pairs[here, 1], size, seed) + self._starts[number]
-    return found, words
+    return GENERATORS.get(self._key, position)

@@ -10,6 +10,7 @@ Worker processes import this module and what it imports, so neither jax nor the
 sources are among them.
 """
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from vit_jax.data import transforms
-from vit_jax.data.draws import Draws
 from vit_jax.data.examples import describe_example, pad_labels
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
@@ -93,7 +93,7 @@ class Pictures:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rows:
+class Rows(abc.ABC):
   """Examples that are written into the rows of a batch.
 
   Attributes:
@@ -116,20 +116,15 @@ class Rows:
       unreadable=np.full(count, -1, np.int64),
     )
 
-  def choose(self, positions: np.ndarray) -> Sequence[Any]:
-    """Chooses the examples of positions, for `write`."""
-    raise NotImplementedError
-
+  @abc.abstractmethod
   def write(
-    self, chosen: Any, batch: Mapping[str, np.ndarray], row: int
+    self, position: int, batch: Mapping[str, np.ndarray], row: int
   ) -> None:
-    """Writes one of the chosen into a row of a batch; in any thread."""
-    raise NotImplementedError
+    """Writes the example at a position into a row of a batch; in any thread."""
 
   def __getitem__(self, position: int) -> dict[str, np.ndarray]:
-    (chosen,) = self.choose(np.array([position]))
     batch = self.make_batch(1)
-    self.write(chosen, batch, 0)
+    self.write(position, batch, 0)
     return {name: x[0] for name, x in batch.items()}
 
 
@@ -152,28 +147,15 @@ class TrainRows(Rows):
   crop: str
   crop_area: tuple[float, float]
 
-  def choose(
-    self, positions: np.ndarray
-  ) -> Sequence[tuple[int, int, list[int]]]:
-    """Chooses (index, position, random words), as `Rows`."""
-    found, words = self.order.take(positions)
-    return list(
-      zip(found.tolist(), positions.tolist(), words.tolist(), strict=True)
-    )
-
   def write(
-    self,
-    chosen: tuple[int, int, list[int]],
-    batch: Mapping[str, np.ndarray],
-    row: int,
+    self, position: int, batch: Mapping[str, np.ndarray], row: int
   ) -> None:
     """Writes a crop, as `Rows`.
 
     Raises:
       DataError: if nothing can be read.
     """
-    index, position, words = chosen
-    start = 0
+    index, start = self.order.find(position), 0
     for pictures in self.parts:
       if index < start + len(pictures):
         break
@@ -185,9 +167,9 @@ class TrainRows(Rows):
       try:
         box = None
         if self.crop == "inception":
-          draws = Draws(self.order.key, position, words)
+          rng = self.order.get_rng(position)
           height, width = picture.shape
-          box = transforms.sample_crop(height, width, draws, self.crop_area)
+          box = transforms.sample_crop(height, width, rng, self.crop_area)
         image = picture.cut(box, copy=False)
       except ValueError as error:
         reason = error
@@ -218,27 +200,23 @@ class EvalRows(Rows):
   pictures: Pictures
   crop: float | None
 
-  def choose(self, positions: np.ndarray) -> Sequence[int]:
-    """Chooses indices, as `Rows`."""
-    return positions.tolist()
-
   def write(
-    self, chosen: int, batch: Mapping[str, np.ndarray], row: int
+    self, position: int, batch: Mapping[str, np.ndarray], row: int
   ) -> None:
     """Writes an image or padding, as `Rows`."""
-    out, index = batch["image"][row], chosen
-    if index >= len(self.pictures):
+    out = batch["image"][row]
+    if position >= len(self.pictures):
       out[...] = 0
       batch["label"][row] = pad_labels(-1, self.slots)
       batch["mask"][row] = False
       return
-    picture, label = self.pictures.read(index)
+    picture, label = self.pictures.read(position)
     batch["label"][row] = pad_labels(label, self.slots)
     try:
       image = picture.cut(copy=False)
     except ValueError:
       out[...] = 0
-      batch["unreadable"][row] = index
+      batch["unreadable"][row] = position
       return
     if self.crop is None:
       transforms.resize_into(image, out)
@@ -277,21 +255,19 @@ class Batches:
 
   def __getitem__(self, step: int) -> dict[str, np.ndarray]:
     first = (self.start_step + step) * self.batch_size
-    chosen = self.rows.choose(first + np.asarray(self.local, np.int64))
-    batch = self.rows.make_batch(len(chosen))
+    batch = self.rows.make_batch(len(self.local))
 
     def write(numbers: Sequence[int]) -> None:
       for number in numbers:
-        self.rows.write(chosen[number], batch, number)
+        self.rows.write(first + self.local[number], batch, number)
 
+    numbers = range(len(self.local))
     if self.threads == 1:  # That of `read`, or of a caller.
-      write(range(len(chosen)))
+      write(numbers)
       return batch
     # Several at a time, for handing one to a thread takes as long as reading a
     # small image; but not so many that a thread is idle.
-    size = min(CHUNK, -(-len(chosen) // self.threads))
-    parts = [
-      range(len(chosen))[i : i + size] for i in range(0, len(chosen), size)
-    ]
+    size = min(CHUNK, -(-len(numbers) // self.threads))
+    parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
     list(get_pool(self.threads).map(write, parts))  # Raises what they raise.
     return batch

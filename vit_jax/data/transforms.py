@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vit_jax.data import jpeg
-from vit_jax.data.draws import Draws
 
 # We decode in many threads; OpenCV's own would compete with them.
 cv2.setNumThreads(0)
@@ -297,7 +296,7 @@ def fit(
 def sample_crop(
   height: int,
   width: int,
-  rng: np.random.Generator | Draws,
+  rng: np.random.Generator,
   area: tuple[float, float],
 ) -> jpeg.Box:
   """Samples a random box of an image (Szegedy et al., 2015).

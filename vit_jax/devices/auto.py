@@ -9,7 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from vit_jax.config.choice import Choice
+from vit_jax.config import Choice
 
 # Kernel -> tokens from which it replaces XLA's attention. cuDNN's is faster
 # from there on (H100, bfloat16, forward and backward pass: 1.09 against 1.19 ms

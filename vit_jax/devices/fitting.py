@@ -12,9 +12,9 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from vit_jax.config.choice import Choice
+from vit_jax.config import Choice
 from vit_jax.devices.machine import find_memory_limit
-from vit_jax.devices.specs import get_device_spec
+from vit_jax.devices.specs import GIB, get_device_spec
 
 # Policies of rematerialisation that are tried, by what they cost.
 POLICIES = ("none", "dots", "full")
@@ -58,10 +58,10 @@ def get_memory(device: Any) -> float | None:
 
 
 def format_bytes(size: int | float) -> str:
-  """Formats a number of bytes, as "12.3 GiB" or "45 MiB"."""
-  if size < 2**30:
-    return f"{size / 2**20:.0f} MiB"
-  return f"{size / 2**30:.1f} GiB"
+  """Formats bytes as GiB, small ones as MiB."""
+  if size < GIB / 10:
+    return f"{size / 2**20:,.1f} MiB"
+  return f"{size / GIB:,.2f} GiB"
 
 
 class Fitting:
@@ -108,14 +108,15 @@ class Fitting:
 
   @property
   def fit(self) -> Fit:
+    """The fit in use."""
     return self._fits[0]
 
   def take_next(self) -> bool:
-    """Goes on to the next fit, which takes less; False if there is none."""
-    if len(self._fits) == 1:
-      return False
-    del self._fits[0]
-    return True
+    """Goes on to the next fit that takes less; False if there is none."""
+    needed = self._estimate(self.fit)
+    less = [fit for fit in self._fits if self._estimate(fit) < needed]
+    self._fits = less or self._fits[:1]
+    return bool(less)
 
   @property
   def choices(self) -> list[Choice]:

@@ -4,14 +4,12 @@
 
 import dataclasses
 import functools
-import re
 import time
 from typing import Any
 
 import jax
 
 from vit_jax.config import ConfigError
-from vit_jax.devices.specs import GIB
 from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
 from vit_jax.models.flops import count_jaxpr
@@ -19,10 +17,10 @@ from vit_jax.plan.paper import Cost, get_cost
 from vit_jax.plan.program import Program, read_program
 from vit_jax.runtime.fitting import compile_lowered, take_fitting
 from vit_jax.runtime.flops import count_flops_per_image
+from vit_jax.runtime.out_of_memory import is_out_of_memory, parse_asked
 from vit_jax.sharding import count_bytes
 from vit_jax.train_step import trace
 
-UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 HOUR, DAY = 3600, 86_400
 
 
@@ -223,12 +221,12 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
         exp, functools.partial(compile_lowered, traced.lower(), "tpu")
       )
   except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
+    if not is_out_of_memory(error):
       raise ConfigError(
         f"{topology.name}: libtpu cannot compile the training step: {error}\n"
         f"  try another mesh, topology or release of libtpu"
       ) from error
-    needed = parse_needed(str(error))
+    needed = parse_asked(str(error))
   seconds = time.monotonic() - tick
   chips, generation = len(topology.devices), topology.generation
   program_flops = count_jaxpr(traced.jaxpr.jaxpr)
@@ -264,12 +262,6 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
     cores=generation.cores,
     paper=get_cost(exp.config),
   )
-
-
-def parse_needed(message: str) -> int | None:
-  """Bytes that a step needs in all, from the compiler's out-of-memory error."""
-  found = re.search(r"(?:temporaries \(|Used )([\d.]+)([KMGT])", message)
-  return int(float(found[1]) * UNITS[found[2]]) if found else None
 
 
 def compute_memory(

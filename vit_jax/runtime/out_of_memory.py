@@ -11,6 +11,7 @@ import jax
 
 from vit_jax.config.errors import RunError
 from vit_jax.devices.fitting import format_bytes, get_memory
+from vit_jax.sharding import count_data_shards
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Forms in which XLA says how much it wanted: "Out of memory while trying to
@@ -21,10 +22,9 @@ ASKED = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-  """Returns whether an error of XLA says that a device's memory is full."""
-  return isinstance(error, MemoryError) or (
-    isinstance(error, jax.errors.JaxRuntimeError)
-    and re.search("RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error)) is not None
+  """Returns whether an error is XLA's, and says that a memory is full."""
+  return isinstance(error, jax.errors.JaxRuntimeError) and (
+    re.search("RESOURCE_EXHAUSTED|[Oo]ut of memory", str(error)) is not None
   )
 
 
@@ -54,7 +54,7 @@ def explained(exp: Any) -> Iterator[None]:
   """
   try:
     yield
-  except (MemoryError, jax.errors.JaxRuntimeError) as error:
+  except jax.errors.JaxRuntimeError as error:
     if not is_out_of_memory(error):
       raise
     raise RunError(describe(exp, parse_asked(str(error)))) from error
@@ -75,10 +75,12 @@ def describe(exp: Any, asked: int | None) -> str:
   ]
   text = f"the memory of {device.device_kind} is full"
   text = ": ".join(filter(None, (text, ", ".join(filter(None, facts)))))
-  keys = [f"train.accumulate={2 * exp.fit.accumulate}"]
+  keys, parts = [], 2 * exp.fit.accumulate
+  if exp.train.batch_size % (parts * count_data_shards(exp.mesh)) == 0:
+    keys.append(f"train.accumulate={parts}")
   if exp.fit.remat in ("none", "dots"):
     keys.append("model.remat=full")
-  if exp.mesh.size > 1:
+  if exp.mesh.shape["fsdp"] < exp.mesh.size:
     keys.append(f"mesh.fsdp={exp.mesh.size}")
   keys.append("a smaller train.batch_size")
   return (

@@ -18,7 +18,7 @@ STEP = "train"  # Name of a step in a profile.
 
 
 def is_libtpu_loaded() -> bool:
-  """Returns whether libtpu is in this process, whoever loaded it."""
+  """Returns whether this process has loaded libtpu."""
   try:
     return "libtpu" in pathlib.Path("/proc/self/maps").read_text()
   except OSError:  # Not Linux, where there is no libtpu.
