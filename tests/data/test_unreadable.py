@@ -47,8 +47,8 @@ class InOrder(order.Order):
   def __init__(self):
     super().__init__([1], [1.0], seed=0)
 
-  def take(self, positions):
-    return positions, np.zeros((len(positions), 8), np.uint64)
+  def find(self, position):
+    return position
 
 
 def in_order(source):

@@ -27,8 +27,8 @@ from vit_jax.config import RunError
 # Stage -> what the line says that ends it, in the order of a run.
 ENDS = {
   "config, data, model": re.compile(r".*: [\d,]+ parameters, on "),
-  "state": re.compile(r"compiling the training step"),
-  "compilation": re.compile(r"compiled in "),
+  "workdir and trace": re.compile(r"compiling the training step"),
+  "state and compilation": re.compile(r"compiled in "),
   "first step": re.compile(r"step +1/1 "),
 }
 IMPORT = re.compile(r"import time: +(\d+) \| +\d+ \| +([\w.]+)")
