@@ -45,7 +45,7 @@ from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
 from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.supervised import make_targets
-from vit_jax.runtime.fitting import make_fitting
+from vit_jax.runtime.fitting import jit_once, make_fitting
 from vit_jax.runtime.preflight import check_batches
 from vit_jax.train_state import Batch
 from vit_jax.train_step import make_init_state, make_train_step
@@ -277,7 +277,7 @@ class Experiment:
     shardings = jax.tree.map(lambda x: x.sharding, self.abstract_state)
     # Traced without the mesh, as `_shapes`: the activations of the model's
     # first image need no sharding, as the compiler removes them.
-    state = jax.jit(self.init_state, out_shardings=shardings)()
+    state = jit_once(self.init_state, shardings)()
     if not given:
       return state
 

@@ -39,6 +39,14 @@ def test_the_estimate_is_near_what_the_compiler_allocates(one_device):
   assert 0.6 * needed < estimate < 1.5 * needed
 
 
+@pytest.mark.usefixtures("optimised")
+def test_a_state_that_is_compiled_faster_is_the_same_to_the_bit(one_device):
+  exp = one_device()
+  fast, slow = exp.make_state(), jax.jit(exp.init_state)()
+  for a, b in zip(jax.tree.leaves(fast), jax.tree.leaves(slow), strict=True):
+    assert a.dtype == b.dtype and bool((a == b).all())
+
+
 def test_a_step_that_does_not_fit_is_made_smaller(one_device, monkeypatch):
   """The compiler says that it takes more than was estimated."""
   exp = one_device()
