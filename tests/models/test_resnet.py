@@ -18,11 +18,14 @@ EPS = dict(group_norm_eps=1e-6, std_conv_eps=1e-5, std_conv_eps_in="std")
 CLOSE = dict(rtol=1e-4, atol=1e-4)  # Standardising amplifies their rounding.
 
 
-def convolve(x, p, stride=1, padding="SAME"):
+def convolve(x, p, stride=1, padding="SAME", bit=False):
   """A standardised convolution of [h w c], one output pixel at a time."""
   kernel = p["kernel"]
   axes = (0, 1, 2)
-  kernel = (kernel - kernel.mean(axes)) / (kernel.std(axes) + 1e-5)
+  spread = kernel.std(axes) + 1e-5
+  if bit:
+    spread = np.sqrt(kernel.var(axes) + 1e-10)
+  kernel = (kernel - kernel.mean(axes)) / spread
   size = kernel.shape[0]
   out = -(-x.shape[0] // stride), -(-x.shape[1] // stride)
   pads = []
@@ -53,12 +56,12 @@ def relu(x):
   return np.maximum(x, 0)
 
 
-def pool(x, padding):
+def pool(x, padding, border=0.0):
   """3x3 maxima at stride 2."""
   if padding == "SAME":  # Of an even size: one row behind, of nothing.
     x = np.pad(x, ((0, 1), (0, 1), (0, 0)), constant_values=-np.inf)
   else:
-    x = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    x = np.pad(x, ((1, 1), (1, 1), (0, 0)), constant_values=border)
   n, m = (x.shape[0] - 1) // 2, (x.shape[1] - 1) // 2
   return np.array(
     [
@@ -142,29 +145,86 @@ def test_hybrid_feeds_its_encoder_with_the_stem():
   np.testing.assert_allclose(found[0], expected, **CLOSE)
 
 
-def test_bit():
-  """Norm, activation, convolution; the sum is left as it is."""
-  model = models.make_model(3, variant="R50x1", stages=(2, 1), dtype="float32")
+def apply_bit(x, p, border=0.0):
+  """BiT's release: epsilons of 1e-5 and 1e-10, and zeros around the pool.
+
+  Norm, activation, convolution; the sum is left as it is.
+  """
+  conv = functools.partial(convolve, padding="FIXED", bit=True)
+  norm = functools.partial(group_norm, eps=1e-5)
 
   def unit(x, p, stride):
-    y = relu(group_norm(x, p["a"]["group_norm"]))
+    y = relu(norm(x, p["a"]["group_norm"]))
     shortcut = x
     if "proj" in p["a"]:
-      proj = p["a"]["proj"]["standardized_conv2d"]
-      shortcut = convolve(y, proj, stride, "FIXED")
-    y = convolve(y, p["a"]["standardized_conv2d"])
-    y = relu(group_norm(y, p["b"]["group_norm"]))
-    y = convolve(y, p["b"]["standardized_conv2d"], stride, "FIXED")
-    y = relu(group_norm(y, p["c"]["group_norm"]))
-    return shortcut + convolve(y, p["c"]["standardized_conv2d"])
+      shortcut = conv(y, p["a"]["proj"]["standardized_conv2d"], stride)
+    y = conv(y, p["a"]["standardized_conv2d"])
+    y = relu(norm(y, p["b"]["group_norm"]))
+    y = conv(y, p["b"]["standardized_conv2d"], stride)
+    y = relu(norm(y, p["c"]["group_norm"]))
+    return shortcut + conv(y, p["c"]["standardized_conv2d"])
 
-  def reference(x, p):
-    x = convolve(x, p["root_block"]["standardized_conv2d"], 2, "FIXED")
-    x = pool(x, "FIXED")
-    x = unit(x, p["block1"]["unit01"], 1)
-    x = unit(x, p["block1"]["unit02"], 1)
-    x = unit(x, p["block2"]["unit01"], 2)
-    x = relu(group_norm(x, p["group_norm"])).mean((0, 1))
-    return x @ p["head"]["kernel"] + p["head"]["bias"]
+  x = conv(x, p["root_block"]["standardized_conv2d"], 2)
+  x = pool(x, "FIXED", border)
+  x = unit(x, p["block1"]["unit01"], 1)
+  x = unit(x, p["block1"]["unit02"], 1)
+  x = unit(x, p["block2"]["unit01"], 2)
+  x = relu(norm(x, p["group_norm"])).mean((0, 1))
+  return x @ p["head"]["kernel"] + p["head"]["bias"]
 
-  compare(model, make_image(2, 16, 16, 3), reference)
+
+BIT = models.make_model(3, variant="R50x1", stages=(2, 1), dtype="float32")
+
+
+def test_bit():
+  compare(BIT, make_image(2, 16, 16, 3), apply_bit)
+
+
+def test_bits_epsilons_and_border_count():
+  """With small kernels and an image of little contrast; else none is seen."""
+  image = 0.01 * make_image(1, 16, 16, 3)
+  params = make_params(BIT, image)
+  shrink = lambda path, x: 1e-4 * x if x.ndim == 4 else x  # noqa: E731
+  params = jax.tree_util.tree_map_with_path(shrink, params)
+  expected = apply_bit(image[0].astype(float), params)
+  scale = np.abs(expected).max()
+
+  def differ(found):
+    return np.abs(found - expected).max() / scale
+
+  arrays = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
+
+  def apply(model):
+    return model.apply({"params": arrays}, jnp.asarray(image))[0]
+
+  assert differ(apply(BIT)) < 2e-5  # float32, through 11 convolutions.
+  for other in (
+    dict(group_norm_eps=1e-6),
+    dict(std_conv_eps_in="std"),
+    dict(std_conv_eps=1e-8),
+  ):
+    assert differ(apply(BIT.clone(**other))) > 1e-4, other
+  without = apply_bit(image[0].astype(float), params, border=-np.inf)
+  assert differ(without) > 1e-2
+
+
+def test_a_normalisation_of_bit_keeps_its_digits_beside_a_large_mean():
+  image = make_image(1, 16, 16, 64) + 100
+  norm = resnet.make_norm(1e-5, jnp.float32)
+  params = make_params(norm, image)
+  expected = group_norm(image[0].astype(float), params, eps=1e-5)
+  arrays = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
+  found = norm.apply({"params": arrays}, jnp.asarray(image))[0]
+  # Values around 100 are rounded to 4e-6, and a mean of them likewise.
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_hybrids_have_the_epsilons_of_their_own_release():
+  names = ("group_norm_eps", "std_conv_eps", "std_conv_eps_in")
+  for variant, expected in (
+    ("R50+B/16", (1e-6, 1e-5, "std")),
+    ("R+Ti/16", (1e-6, 1e-5, "std")),
+    ("R152x2", (1e-5, 1e-10, "variance")),
+  ):
+    model = models.make_model(3, variant=variant)
+    assert tuple(getattr(model, name) for name in names) == expected

@@ -227,6 +227,9 @@ FORMATS = {
       kind="resnet",
       rows=npz.BIT,
       is_like=has("root_block/standardized_conv2d/kernel"),
+      fields=dict(
+        group_norm_eps=1e-5, std_conv_eps=1e-10, std_conv_eps_in="variance"
+      ),
     ),
     Format(
       name="mixer",
