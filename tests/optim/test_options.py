@@ -26,6 +26,9 @@ def test_defaults_are_those_of_the_optimizer(config):
     (dict(momentum=0.9), "'optim.momentum'"),
     (dict(cooldown_steps=3), "'optim.cooldown_steps'"),
     (dict(schedule="constant", timescale=3), "'optim.timescale'"),
+    (dict(schedule="constant", shift=3), "'optim.shift'"),
+    (dict(name="adam", clip_update=1.0), "did you mean 'optim.clip_norm'"),
+    (dict(name="adafactor", clip_update=0.0), "optim.clip_update=0.0"),
     (dict(name="adan"), "did you mean 'adam'?"),
     (dict(schedule=3), "optim.schedule=3 (int) must be one of 'cosine'"),
     (

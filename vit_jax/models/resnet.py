@@ -342,10 +342,9 @@ class ResNet(nn.Module, kw_only=True):
     found = {}
     x = self.root_block(image)
     border = ((0, 0), (1, 1), (1, 1), (0, 0))
-    # BiT's release pads with zeros, which may exceed the values that are pooled;
-    # big_vision's copy of the model pads with minus infinity. The published
-    # files want zeros: timm's ResNets have them, and find 82.82 % with the
-    # distilled R50x1 where its authors say 82.8 %.
+    # BiT's release pads with zeros, which may exceed what is pooled; the model
+    # in big_vision pads with minus infinity. Published files want zeros: with
+    # them timm finds 82.82 % for the distilled R50x1, its authors 82.8 %.
     x = nn.max_pool(jnp.pad(x, border), (3, 3), strides=(2, 2))
     for name in (f"block{i + 1}" for i in range(len(self.stages))):
       x = found[name] = getattr(self, name)(x)

@@ -55,7 +55,7 @@ def find_factored_axes(
 
 
 def scale_by_factored_rms(
-  b2: float, threshold: float = 1.0
+  b2: float, clip: float | None
 ) -> optax.GradientTransformation:
   """Adafactor's second moment and update clipping, layer by layer.
 
@@ -66,8 +66,8 @@ def scale_by_factored_rms(
   Args:
     b2: largest decay; it grows as 1 - step ** -0.8 (Adafactor, section 7.2) up
       to this ("Scaling Vision Transformers", section 3.4).
-    threshold: root mean square to which the update of an array, or of each
-      layer of a stack, is clipped (Adafactor, section 6).
+    clip: root mean square to which the update of an array, or of each layer of
+      a stack, is clipped (Adafactor, section 6), or None.
   """
 
   def init(params):
@@ -111,9 +111,11 @@ def scale_by_factored_rms(
         column = average(column, square.mean(first, keepdims=True))
         share = row / row.mean(first, keepdims=True)
         g = g * jax.lax.rsqrt(share) * jax.lax.rsqrt(column)
-      own = tuple(range(int(is_stacked(path)), g.ndim))
-      rms = jnp.sqrt((g * g).mean(own, keepdims=True))
-      updates.append(g / jnp.maximum(1.0, rms / threshold))
+      if clip is not None:
+        own = tuple(range(int(is_stacked(path)), g.ndim))
+        rms = jnp.sqrt((g * g).mean(own, keepdims=True))
+        g = g / jnp.maximum(1.0, rms / clip)
+      updates.append(g)
       found.append((row, column, full))
     trees = map(treedef.unflatten, zip(*found, strict=True))
     return treedef.unflatten(updates), FactoredState(count, *trees)

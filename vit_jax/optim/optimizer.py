@@ -41,9 +41,10 @@ def make_preconditioner(optim: Optim) -> optax.GradientTransformation:
   if optim.name == "muon":
     return scale_by_muon(optim)
   # No step relative to the parameters' size, and a first moment in half
-  # precision ("Scaling Vision Transformers", arXiv 2106.04560, section 3.4).
+  # precision ("Scaling Vision Transformers", arXiv 2106.04560, section 3.4); no
+  # clipping of updates unless asked for (its released code).
   return optax.chain(
-    scale_by_factored_rms(optim.b2),
+    scale_by_factored_rms(optim.b2, optim.clip_update),
     store_moment("ema", dtype, optax.ema(optim.b1, debias=False)),
   )
 

@@ -22,7 +22,9 @@ from vit_jax.config import (
 OPTIMIZERS = {
   "adam": dict(b1=0.9, b2=0.999, momentum_dtype="float32"),
   "sgd": dict(b1=0.9, momentum_dtype="float32"),
-  "adafactor": dict(b1=0.9, b2=0.999, momentum_dtype="bfloat16"),
+  "adafactor": dict(
+    b1=0.9, b2=0.999, momentum_dtype="bfloat16", clip_update=None
+  ),
   "lion": dict(b1=0.9, b2=0.99, momentum_dtype="float32"),
   "muon": dict(b1=0.9, b2=0.999, momentum=0.95, momentum_dtype="float32"),
 }
@@ -31,7 +33,7 @@ SCHEDULES = {
   "cosine": {},
   "linear": {},
   "constant": COOLDOWN,
-  "rsqrt": COOLDOWN | dict(timescale=10_000),
+  "rsqrt": COOLDOWN | dict(timescale=10_000, shift=0),
 }
 
 
@@ -45,16 +47,21 @@ class Optim:
       matrices with Adam for the rest.
     lr: the peak learning rate, reached after the warm-up.
     schedule: shape of the learning rate after the linear warm-up from zero.
-      "rsqrt" is lr sqrt(timescale / max(step, timescale)).
+      "rsqrt" is lr / sqrt(1 + (step - warm-up + shift) / timescale), as in the
+      released code of "Scaling Vision Transformers"; where the warm-up is as
+      long as the timescale, that is lr sqrt(timescale / step).
     warmup_steps, warmup_epochs, warmup_examples: length of the warm-up, in one
       of the three units.
-    cooldown_steps, cooldown_epochs, cooldown_examples: length of a linear
-      decay to end_lr at the end of the run, in one of the three units; for
-      "rsqrt" and "constant" only, as the others reach end_lr by themselves.
+    cooldown_steps, cooldown_epochs, cooldown_examples: length of the end of the
+      run in which the rate of the schedule, which goes on, is faded linearly
+      into end_lr, in one of the three units; for "rsqrt" and "constant" only,
+      as the others reach end_lr by themselves.
     end_lr: learning rate that one more update after the last would have
       ("rsqrt" and "constant": only with a cool-down).
-    timescale: timescale of "rsqrt", in steps; at least the warm-up, or the
-      peak stays below lr.
+    timescale: timescale of "rsqrt", in steps: three of them after the warm-up
+      the rate is half of lr.
+    shift: steps that "rsqrt" takes for done when the warm-up ends, to go on
+      where another run stopped; its peak is below lr then.
     b1: decay of the first moment: SGD's momentum; Lion's weight of the moment
       in its update; for Muon that of its Adam.
     b2: decay of the second moment (Adafactor: the limit of its growing decay;
@@ -66,6 +73,9 @@ class Optim:
     weight_decay: multiplied by the learning rate (AdamW). Decays kernels only,
       as the authors' released code does; the paper does not say.
     clip_norm: global norm to which gradients are clipped, or None.
+    clip_update: root mean square to which Adafactor's update of an array, or of
+      each layer of a stack, is clipped: 1 in its paper (section 6), None in the
+      released code of "Scaling Vision Transformers".
     layer_decay: factor on the learning rate from one layer to the one below it
       (BEiT, arXiv 2106.08254): 1 for head and final norm, layer_decay for the
       last of L blocks, layer_decay ** (L + 1) for all below the first.
@@ -91,12 +101,14 @@ class Optim:
   cooldown_examples: Count | None = None
   end_lr: NotNegative = 0.0
   timescale: Count = 10_000
+  shift: Natural = 0
   b1: Rate | None = None
   b2: Rate | None = None
   momentum: Rate | None = None
   momentum_dtype: Literal["float32", "bfloat16"] | None = None
   weight_decay: NotNegative = 0.0
   clip_norm: Positive | None = None
+  clip_update: Positive | None = None
   layer_decay: Share | None = None
   multipliers: tuple[tuple[str, NotNegative], ...] = ()
   ema: Rate | None = None

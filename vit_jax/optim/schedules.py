@@ -73,13 +73,13 @@ def make_schedule(optim: Optim, steps: int) -> Schedule:
     ),
     "linear": lambda: optax.linear_schedule(optim.lr, optim.end_lr, rest),
     "constant": lambda: optax.constant_schedule(optim.lr),
-    "rsqrt": lambda: make_rsqrt(optim.lr, optim.timescale, warmup),
+    "rsqrt": lambda: make_rsqrt(optim.lr, optim.timescale, optim.shift),
   }[optim.schedule]()
   schedule = after
   if warmup:
     peak = optim.lr
-    if optim.schedule == "rsqrt":
-      peak *= min(1.0, math.sqrt(optim.timescale / warmup))
+    if optim.schedule == "rsqrt" and optim.shift:
+      peak /= math.sqrt(1.0 + optim.shift / optim.timescale)
     up = optax.linear_schedule(0.0, peak, warmup)
     schedule = optax.join_schedules([up, after], [warmup])
   cooldown = min(optim.cooldown_steps, steps - warmup)
@@ -88,21 +88,25 @@ def make_schedule(optim: Optim, steps: int) -> Schedule:
   return schedule
 
 
-def make_rsqrt(lr: float, timescale: int, warmup: int) -> Schedule:
+def make_rsqrt(lr: float, timescale: int, shift: int) -> Schedule:
   """The reciprocal square root of "Scaling Vision Transformers", section 3.5.
 
   It does not depend on the length of the run: one run, cooled down from several
-  points, gives the results of runs of several lengths.
+  points, gives the results of runs of several lengths. The paper leaves open
+  how timescale and warm-up go together; this is its released code.
 
   Args:
-    lr: learning rate up to the timescale.
-    timescale: steps from the start of the run at which the decay begins.
-    warmup: steps before the schedule's own count begins.
+    lr: learning rate at the start of the decay, without a shift.
+    timescale: steps after which it is lr / sqrt(2).
+    shift: steps of the decay that are skipped.
+
+  Returns:
+    A function of the steps since the warm-up.
   """
 
   def schedule(count):
-    step = jnp.asarray(count + warmup, jnp.float32)
-    return lr * jnp.sqrt(timescale / jnp.maximum(step, timescale))
+    step = jnp.asarray(count + shift + timescale, jnp.float32)
+    return lr * jnp.sqrt(timescale / step)
 
   return schedule
 
@@ -110,16 +114,21 @@ def make_rsqrt(lr: float, timescale: int, warmup: int) -> Schedule:
 def cool_down(
   schedule: Schedule, start: int, length: int, end_lr: float
 ) -> Schedule:
-  """Lets a schedule fall linearly to `end_lr` from step `start` on.
+  """Fades a schedule linearly into `end_lr` from step `start` on.
+
+  The schedule goes on meanwhile: to an `end_lr` of 0 it is multiplied by what
+  is left of the cool-down, as in the released code of "Scaling Vision
+  Transformers".
 
   Args:
-    schedule: learning rate before `start`.
+    schedule: learning rate without the cool-down.
     start: first step of the cool-down.
     length: number of its steps.
     end_lr: learning rate at step start + length.
   """
 
   def down(count):
-    return schedule(start) + (end_lr - schedule(start)) * (count / length)
+    rate = schedule(start + count)
+    return rate + (end_lr - rate) * (count / length)
 
   return optax.join_schedules([schedule, down], [start])

@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from vit_jax import optim
 from vit_jax.config import ConfigError
 from vit_jax.data import sources
 from vit_jax.storage.untrusted import load_json
@@ -40,6 +41,24 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator:
       yield f"{prefix}{key}", json.loads(json.dumps(value))
 
 
+def add_unrecorded(then: dict[str, Any]) -> None:
+  """Adds to a recorded config what its version did without having a key for it.
+
+  Otherwise the defaults of keys that came later would change a run silently.
+
+  Args:
+    then: SECTION.KEY -> value.
+  """
+  if then.get("optim.name") == "adafactor":
+    then.setdefault("optim.clip_update", 1.0)
+  if then.get("optim.schedule") == "rsqrt" and "optim.shift" not in then:
+    # It began to fall at the timescale, and its cool-down was a straight line.
+    same = then.get("optim.warmup_steps") == then.get("optim.timescale")
+    cools = any(then.get(f"optim.cooldown_{unit}") for unit in optim.LENGTHS)
+    earlier = "of an earlier version, which cannot go on; use --config.init"
+    then["optim.shift"] = 0 if same and not cools else earlier
+
+
 def check_config(
   before: Mapping[str, Any], config: Mapping[str, Any], extend: bool
 ) -> None:
@@ -54,6 +73,7 @@ def check_config(
     ConfigError: the keys that differ and may not.
   """
   then, now = dict(flatten(before)), dict(flatten(config))
+  add_unrecorded(then)
   lines, length = [], False
   for key in sorted(then.keys() | now.keys()):
     if FREE.fullmatch(key) or then.get(key) == now.get(key):
