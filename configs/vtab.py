@@ -33,12 +33,13 @@ patches of 14 px) of table 4, for every task. From BiT (Kolesnikov et al.,
 flips, except where they would change the label (BiT's supplement F). Ours:
 crops of that share of an image, but of varying aspect ratio. From AugReg
 (Steiner et al., 2022), for as many steps: 200 of warm-up. From the released
-code: momentum in bfloat16.
+code of fine-tuning, which has no VTAB: momentum in bfloat16, and the dropout of
+finetune.py.
 """
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from configs import arguments, finetune
 
 TASKS = (
   # Natural, specialised and structured.
@@ -69,7 +70,7 @@ def get_config(text=""):
     train, test = "train800", "val200"
   patch = arguments.parse_patch(args.model)
   config = dict(
-    model=dict(variant=args.model),
+    model=finetune.make_model(args.model),
     data=dict(
       source=f"vtab:{args.task}",
       train=train,

@@ -206,53 +206,6 @@ def test_adafactor(clip):
   compare(options, shapes, step, rtol=3e-5)
 
 
-@pytest.mark.parametrize("clip", [None, 0.7])
-def test_adafactor_of_a_stack_is_optaxs_of_each_layer(clip):
-  """Put together as the released code of "Scaling Vision Transformers" does."""
-  theirs = optax.chain(
-    optax.scale_by_factored_rms(
-      min_dim_size_to_factor=32,
-      epsilon=1e-30,
-      decay_rate_fn=lambda done, power: jnp.minimum(
-        0.999, 1 - (done + 1.0) ** -power
-      ),
-    ),
-    optax.clip_by_block_rms(clip) if clip else optax.identity(),
-    optax.ema(0.9, debias=False),
-  )
-  options = optim.Optim(
-    name="adafactor", lr=1.0, momentum_dtype="float32", clip_update=clip
-  )
-  ours = optim.optimizer.make_preconditioner(options)
-  paths = {MLP: (64, 96), QUERY: (48, 2, 32), "LayerNorm_0/scale": (48,)}
-  rng = np.random.default_rng(0)
-  stacks = [
-    {f"{BLOCK}/{p}": rng.normal(size=(3, *n)) for p, n in paths.items()}
-    for _ in range(4)
-  ]
-  layers = [
-    {f"{i}/{p}": stack[f"{BLOCK}/{p}"][i] for p in paths for i in range(3)}
-    for stack in stacks
-  ]
-
-  def apply(tx, gradients):
-    state = tx.init(nest(gradients[0]))
-    for g in map(nest, gradients):
-      updates, state = tx.update(g, state, g)
-    return updates
-
-  stacked, single = apply(ours, stacks), apply(theirs, layers)
-  for path in paths:
-    found = functools.reduce(
-      lambda n, k: n[k], f"{BLOCK}/{path}".split("/"), stacked
-    )
-    for i, layer in enumerate(found):
-      keys = f"{i}/{path}".split("/")
-      expected = functools.reduce(lambda n, k: n[k], keys, single)
-      # Roots of means of up to 96 squares, summed in another order.
-      np.testing.assert_allclose(layer, expected, rtol=1e-5, atol=1e-6)
-
-
 def test_adafactor_never_takes_layers_for_a_side_of_a_matrix():
   get = adafactor.find_factored_axes
   assert get(f"{BLOCK}/{MLP}", (400, 64, 128)) == (1, 2)

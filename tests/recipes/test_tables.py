@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from configs import augmentation, finetune, pretraining
+from configs import augmentation, finetune, pretraining, vtab
 from tests.support import ROOT
 from tests.support import build as build_experiment
 from vit_jax.config import check, parameters
@@ -164,6 +164,37 @@ def test_table_4(
   assert abs(kept - images * (1 - share / 100)) <= 1
 
 
+# The released `dropout_rate` (google-research/vision_transformer,
+# commit c6de1e5, configs/models.py), which its augreg.py sets to 0.
+DROPOUT = {
+  "Ti/16": 0,
+  "S/16": 0,
+  "S/32": 0,
+  "B/8": 0,
+  "B/16": 0,
+  "B/32": 0,
+  "L/16": 0.1,
+  "L/32": 0,
+  "H/14": 0.1,
+  "R+Ti/16": 0,
+  "R26+S/32": 0,
+  "R50+B/16": 0.1,
+  "R50+L/32": 0.1,
+}
+
+
+def test_fine_tuning_has_the_dropout_of_the_released_code(tmp_path):
+  assert {*DROPOUT, "R50x1"} == set(finetune.CHOICES["model"])
+  for model, rate in DROPOUT.items():
+    found = build(f"finetune.py:model={model}", tmp_path)
+    assert found.config["model"]["dropout"] == rate, model
+    found = build(f"finetune.py:model={model},protocol=augreg", tmp_path)
+    assert found.config["model"]["dropout"] == 0, model
+    if model in vtab.CHOICES["model"]:
+      found = build(f"vtab.py:model={model}", tmp_path)
+      assert found.config["model"]["dropout"] == rate, model
+
+
 @pytest.mark.parametrize(("model", "px"), [("L/16", 512), ("H/14", 518)])
 def test_the_headline_resolutions_and_average(model, px, tmp_path):
   exp = build(f"finetune.py:model={model},res={px},polyak=1", tmp_path)
@@ -264,7 +295,9 @@ def test_augreg_pre_training(model, data, tmp_path):
   assert (optim.name, optim.b1, optim.b2) == ("adam", 0.9, 0.999)
   assert (optim.lr, optim.schedule, optim.end_lr) == (1e-3, "cosine", 0)
   assert (optim.warmup_steps, optim.clip_norm) == (10_000, 1)
-  assert optim.weight_decay == 0.1
+  assert optim.momentum_dtype == "bfloat16"
+  # A decay of 1e-4 that the peak learning rate does not multiply.
+  assert optim.lr * optim.weight_decay == pytest.approx(1e-4)
   assert exp.train.batch_size == 4096 and exp.data.shape == (224, 224)
   assert exp.steps == round(300 * IMAGES[data] / 4096)
   other = f"augreg.py:model={model},data={data},wd=0.03,reg=0.1,aug=strong2"
@@ -287,5 +320,68 @@ def test_the_better_plain_vit(epochs, tmp_path):
   assert optim.lr * optim.weight_decay == pytest.approx(1e-4)
   assert (optim.lr, optim.schedule, optim.clip_norm) == (1e-3, "cosine", 1)
   assert optim.warmup_steps == 10_000
+  assert (optim.name, optim.momentum_dtype) == ("adam", "bfloat16")
+  assert section["representation_size"] == 384
+  assert exp.config["data"]["train"] == "train[:99%]"
+  assert exp.config["evals"]["minival"]["split"] == "train[99%:]"
   assert exp.train.batch_size == 1024
   assert exp.steps == round(epochs * 1_268_355 / 1024)
+
+
+# The released code (google-research/big_vision, commit 0127fb6, bit_i21k.py and
+# bit_i1k.py): learning rate and weight decay of 256 images, times 4096 / 256.
+BIT_SGD = {
+  "imagenet21k": (0.03 * 16, 3e-5 * 16, 5000, "sigmoid", -10.0),
+  "imagenet2012": (0.1 * 16, 1e-4 * 16, 1000, "softmax", 0.0),
+}
+
+
+@pytest.mark.parametrize("data", BIT_SGD)
+def test_bit_with_sgd(data, tmp_path):
+  lr, decay, warmup, loss, bias = BIT_SGD[data]
+  exp = build(f"bit_sgd.py:data={data}", tmp_path)
+  optim, section = exp.optim, exp.config["model"]
+  assert (section["variant"], section["head_bias"]) == ("R50x1", bias)
+  assert exp.config["objective"]["cross_entropy"] == loss
+  assert (optim.name, optim.b1, optim.schedule) == ("sgd", 0.9, "cosine")
+  assert optim.momentum_dtype == "bfloat16"
+  assert optim.lr == pytest.approx(lr, rel=1e-12)
+  # Theirs is not multiplied by the peak learning rate.
+  assert optim.lr * optim.weight_decay == pytest.approx(decay, rel=1e-12)
+  assert (optim.warmup_steps, optim.clip_norm, optim.end_lr) == (warmup, 1, 0)
+  assert exp.train.batch_size == 4096 and exp.data.shape == (224, 224)
+  assert exp.info.count(exp.data.train) == IMAGES[data]
+  assert exp.steps == round(90 * IMAGES[data] / 4096)
+  splits = [section["split"] for section in exp.config["evals"].values()]
+  held_out = exp.info.count("train") - IMAGES[data]
+  counts = [held_out] if loss == "sigmoid" else [50_000, held_out]
+  assert list(map(exp.info.count, splits)) == counts
+
+
+@pytest.mark.parametrize("epochs", [1200, 9600])
+def test_distillation(epochs, tmp_path):
+  """The released code, proj/distill/bit_i1k.py; 9,600 are the paper's."""
+  text = "" if epochs == 9600 else f":epochs={epochs}"
+  exp = build(f"distill.py{text}", tmp_path)
+  optim, data, objective = exp.optim, exp.data, exp.config["objective"]
+  assert exp.config["model"]["variant"] == "R50x1"
+  assert (objective["mode"], objective["temperature"]) == ("soft", 1.0)
+  assert objective["alpha"] in (None, 1.0)
+  assert (data.augment.flip, data.augment.mixup) == (True, 1.0)
+  assert (optim.name, optim.b1, optim.b2) == ("adam", 0.9, 0.999)
+  assert optim.momentum_dtype == "bfloat16"
+  assert (optim.lr, optim.schedule, optim.end_lr) == (0.03, "cosine", 0)
+  assert (optim.warmup_steps, optim.clip_norm) == (5000, 1)
+  assert optim.lr * optim.weight_decay == pytest.approx(3e-4)
+  assert exp.train.batch_size == 4096 and data.shape == (224, 224)
+  # The last 2 % are held out, and the last 1 % evaluated.
+  assert exp.info.find_ranges(data.train) == [("train", 0, 1_255_544)]
+  ranges = {
+    name: exp.info.find_ranges(section["split"])
+    for name, section in exp.config["evals"].items()
+  }
+  assert ranges == {
+    "imagenet": [("validation", 0, 50_000)],
+    "minival": [("train", 1_268_355, 1_281_167)],
+  }
+  assert exp.steps == round(epochs * 1_255_544 / 4096)
