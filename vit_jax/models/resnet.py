@@ -152,7 +152,7 @@ def make_norm(eps: float, dtype: DTypeLike, **options: Any) -> nn.GroupNorm:
 
   Its variance is a mean of squared deviations: of activations that were added
   up by many units, the mean of squares less the squared mean would lose digits,
-  0.02 of the result where their mean is 100 standard deviations.
+  0.026 of the result where their mean is 100 standard deviations.
   """
   return nn.GroupNorm(
     GROUPS, epsilon=eps, use_fast_variance=False, dtype=dtype, **options
