@@ -33,7 +33,7 @@ REQUIREMENTS = [
   "opencv-python-headless>=4.11.0.86,<6",
   "optax>=0.2.8,<0.3",
   "orbax-checkpoint>=0.12,<0.13",
-  "pillow>=11.0,<14",
+  "pillow>=11.3,<14",  # Its wheels read AVIF from there on.
   "safetensors>=0.4.2,<0.9",
   "scikit-learn>=1.5,<2",  # Holds the images of the digits.
   "simplejpeg>=1.8,<2",  # Decodes JPEGs to memory that is there.
@@ -54,6 +54,7 @@ EXTRAS = {
   "gcs": [GCS],
   "cuda": ["jax[cuda13]"],
   "plan": [LIBTPU],
+  "heic": ["pillow-heif>=1.1,<2"],  # Photographs of phones.
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [
     GCS,

@@ -5,11 +5,19 @@
 import difflib
 import types
 
+KEYS = (
+  "what is no argument is a key, as --config.train.batch_size=64; "
+  "docs/config_reference.md has all"
+)
+
 
 def parse(
   text: str, choices: dict[str, tuple] | None = None, **defaults
 ) -> types.SimpleNamespace:
   """Parses "key=value,key=value".
+
+  A path may have commas: after a value that begins with folder:, what has no
+  equals sign belongs to it.
 
   Args:
     text: the arguments; "" leaves every default.
@@ -24,13 +32,21 @@ def parse(
       another type or outside the choices, with those.
   """
   values = dict(defaults)
+  parts: list[str] = []
   for part in filter(None, text.split(",")):
+    if parts and "=folder:" in parts[-1] and "=" not in part:
+      parts[-1] += f",{part}"
+    else:
+      parts.append(part)
+  for part in parts:
     key, equals, value = part.partition("=")
     if key not in defaults or not equals:
       near = difflib.get_close_matches(key, defaults, n=1, cutoff=0.4)
       hint = f"did you mean {near[0]}=...? " if near else ""
       known = ", ".join(f"{k}={v}" for k, v in defaults.items())
-      raise ValueError(f"unknown argument {part!r}; {hint}arguments: {known}")
+      raise ValueError(
+        f"unknown argument {part!r}; {hint}arguments: {known}\n  {KEYS}"
+      )
     kind = type(defaults[key])
     try:
       values[key] = kind(value)
@@ -39,7 +55,8 @@ def parse(
     allowed = (choices or {}).get(key)
     if allowed and values[key] not in allowed:
       raise ValueError(
-        f"argument {part!r} must be one of {', '.join(map(str, allowed))}"
+        f"argument {part!r} must be one of {', '.join(map(str, allowed))}\n"
+        f"  {KEYS}"
       )
   return types.SimpleNamespace(**values)
 

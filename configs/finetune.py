@@ -42,9 +42,14 @@ Arguments:
   dataset   imagenet cifar10 cifar100 pets flowers, resisc45 with
             protocol=augreg, or folder:PATH
   res       px, less what a patch does not divide (14 px: 378 of 384)
-  lr        the peak learning rate
-  steps     500, 2500, 10000 or 20000 in place of the row's; more than one in
-            AugReg's, where the longest is the default
+  lr        the peak learning rate; 0 is 0.01, of a folder's smaller batches
+            less
+  steps     any number, 0 is the row's; more than one in AugReg's, where the
+            longest is the default
+  batch     the batch size; 0 is 512, or what a folder's images ask for
+  freeze    backbone trains the head alone, on features that do not change
+  balance   1 weighs classes in the loss, so that rare ones count as much
+  stop      N ends the run after N evaluations, of ten, without a lower loss
   dev       1 holds out the part of train on which the sweep chooses: the
             paper's part, for AugReg too
   polyak    1 evaluates an average of the parameters with the paper's decay of
@@ -60,16 +65,22 @@ paper says; the momentum is rounded to bfloat16 between steps, but decays by 0.9
 in float32, not by 0.8984, the nearest bfloat16.
 
 Linear warm-up, momentum in bfloat16 and the evaluation's plain resize are the
-authors' released code, as are the random boxes and flips. A folder takes 500
-steps, as BiT does below 20,000 images: with more of them take steps=10000, and
-steps=20000 from half a million on.
+authors' released code, as are the random boxes and flips. Warm-ups of other
+steps than the table's are interpolated.
+
+Of a folder, batch and steps follow the number of images. Steps are BiT's, 500
+up to 20,000 images, 10,000 up to half a million, then 20,000, and at most 50
+epochs; below 5,120 images batches are smaller than 512, so that an epoch has
+ten or more, and the learning rate follows the square root of the batch. These
+limits are ours, and not measured yet. A folder may be trained on without an
+accelerator.
 """
 
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from configs import arguments, photographs
 
 
 class Dataset(NamedTuple):
@@ -110,6 +121,9 @@ DATASETS = {
 # Linear warm-up of a run, by its length.
 WARMUP = {500: 100, 2_500: 200, 10_000: 500, 20_000: 500}
 
+# The head, and all that is not: patterns of paths with their multipliers.
+FROZEN = (("^head/", 1.0), (".", 0.0))
+
 # The steps and learning rates of which the best are chosen.
 MANY, FEW = (0.001, 0.003, 0.01, 0.03), (0.001, 0.003, 0.01)
 TABLE_4 = {
@@ -140,21 +154,37 @@ CHOICES = {
   "res": (384, 224, 512, 518),
   "lr": (0.001, 0.003, 0.01, 0.03, 0.06),
   "steps": tuple(WARMUP),
+  "freeze": ("none", "backbone"),
   "dev": (0, 1),
   "polyak": (0, 1),
   "protocol": tuple(PROTOCOLS),
 }
 
 
+def get_warmup(steps):
+  """Linear warm-up of a run: the table's, or between its rows."""
+  before, warmup = 0, 0
+  for length, value in WARMUP.items():
+    if steps <= length:
+      share = (steps - before) / (length - before)
+      return round(warmup + share * (value - warmup))
+    before, warmup = length, value
+  return warmup
+
+
 def parse(text):
   """Parses arguments: these, the data set, its (steps, learning rates)."""
-  fixed = ("steps", "dev", "polyak", "protocol")
+  fixed = ("dev", "polyak", "protocol", "freeze")
   args = arguments.parse(
     text,
-    {key: CHOICES[key] for key in fixed},
-    **dict(model="B/16", dataset="cifar100", res=384, lr=0.01, steps=0),
+    {key: CHOICES[key] for key in fixed} | {"balance": (0, 1)},
+    **dict(model="B/16", dataset="cifar100", res=384, lr=0.0, steps=0),
     **dict(dev=0, polyak=0, protocol="vit"),
+    **dict(batch=0, freeze="none", balance=0, stop=0),
   )
+  for key in ("steps", "batch", "stop"):
+    if getattr(args, key) < 0:
+      raise ValueError(f"argument {key} must not be negative")
   name, _, path = args.dataset.partition(":")
   rows = PROTOCOLS[args.protocol]
   if name not in rows or (name == "folder") != bool(path):
@@ -163,6 +193,8 @@ def parse(text):
       f"dataset={args.dataset} is not in protocol={args.protocol}; set one of "
       f"{', '.join(known)}"
     )
+  if args.balance and not path:
+    raise ValueError("balance=1 counts the images of dataset=folder:PATH")
   if path:
     return args, hold_out(args.dataset, 10, "test"), rows[name]
   return args, DATASETS[name], rows[name]
@@ -177,22 +209,28 @@ def get_sweep(text=""):
   return dict(grid=grid, dev={"dev": 1})
 
 
-def make_model(name, protocol="vit"):
-  """The model section, for a name and a protocol."""
-  drops = protocol == "vit" and name in WITH_DROPOUT
+def make_model(name, protocol="vit", freeze=""):
+  """The model section, for a name, a protocol and what is frozen."""
+  drops = protocol == "vit" and name in WITH_DROPOUT and not freeze
   return dict(variant=name) | (dict(dropout=0.1) if drops else {})
 
 
 def get_config(text=""):
-  """Arguments: model, dataset, res, lr, steps, dev, polyak, protocol."""
+  """Arguments: those that this file's first lines list."""
   args, dataset, (choices, _) = parse(text)
-  steps = args.steps or choices[-1]
+  folder = dataset.source.startswith("folder:")
+  length = photographs.Length(512, choices[-1])
+  if folder and (images := photographs.count_images(dataset.source)):
+    length = photographs.choose_length(images)
+  steps, batch = args.steps or length.steps, args.batch or length.batch
+  lr = 0.01 * min(1.0, batch / 512) ** 0.5 if folder else 0.01
+  tenth = max(1, steps // 10)
   train, test = dataset.train, dataset.test
   if args.dev:
     train, test = dataset.dev_train, dataset.dev_test
   patch = arguments.parse_patch(args.model)
   config = dict(
-    model=make_model(args.model, args.protocol),
+    model=make_model(args.model, args.protocol, args.freeze),
     data=dict(
       source=dataset.source,
       train=train,
@@ -202,18 +240,30 @@ def get_config(text=""):
     ),
     optim=dict(
       name="sgd",
-      lr=args.lr,
+      lr=args.lr or lr,
       b1=0.9,
       momentum_dtype="bfloat16",
       schedule="cosine",
-      warmup_steps=WARMUP[steps],
+      warmup_steps=get_warmup(steps),
       clip_norm=1.0,
       ema=0.9999 if args.polyak else None,
     ),
-    train=dict(batch_size=512, steps=steps, log_every=50),
+    train=dict(batch_size=batch, steps=steps, log_every=50),
     evals=dict(
       test=dict(kind="classification", split=test, every=max(500, steps // 10))
     ),
     checkpoint=dict(every=500, keep=2),
   )
+  if folder:
+    config["train"] |= dict(log_every=min(50, tenth), allow_cpu=True)
+    config["evals"]["test"]["batch_size"] = photographs.choose_eval_batch(batch)
+    config["checkpoint"]["every"] = min(500, 2 * tenth)
+  if folder or args.stop:
+    config["evals"]["test"]["every"] = tenth
+  if args.freeze == "backbone":
+    config["optim"]["multipliers"] = FROZEN
+  if args.balance:
+    config["objective"] = dict(class_weights="balanced")
+  if args.stop:
+    config["train"] |= dict(stop_by="test/loss", patience=args.stop)
   return ConfigDict(config)

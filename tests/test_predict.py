@@ -6,12 +6,17 @@ import csv
 import dataclasses
 import io
 import json
+import subprocess
+import sys
+import zlib
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import vit_jax
+from tests.support import ROOT
 from tests.support.weights import make_tiny_weights
 from vit_jax import predict
 from vit_jax.convert import save_weights
@@ -174,3 +179,91 @@ def test_a_run_without_a_checkpoint_is_named(capsys, tmp_path):
   (tmp_path / "a.png").write_bytes(PNG)
   shown = run(capsys, tmp_path / "none", tmp_path / "a.png", status=2)
   assert str(tmp_path / "none") in shown.err
+
+
+def test_a_stopped_command_goes_on_where_it_was(digits, capsys, tmp_path):
+  root, _, _ = digits
+  for suffix in ("csv", "jsonl"):
+    out = tmp_path / f"out.{suffix}"
+    arguments = (root / "run", root / "photos", f"--out={out}", "--batch=2")
+    assert run(capsys, *arguments, "--top=3").out == ""
+    whole = out.read_bytes()
+    # As a kill leaves it, in the middle of the fifth image.
+    out.write_bytes(whole[: int(0.55 * len(whole))])
+    shown = run(capsys, *arguments, "--top=3")
+    assert "images already" in shown.err
+    # In other batches numbers may differ in their last digits.
+    before, after = (
+      predict.predictions.read_back(str(path), suffix)[0]
+      for path in (tmp_path / f"whole.{suffix}", out)
+      if path == out or path.write_bytes(whole)
+    )
+    assert [x.path for x in before] == [x.path for x in after]
+    for one, two in zip(before, after, strict=True):
+      predict.predictions.check_same(one, two, str(out))
+    # Finished, it does nothing; other options or weights are refused.
+    again = out.read_bytes()
+    run(capsys, *arguments, "--top=3")
+    if suffix == "jsonl":
+      assert out.read_bytes() == again
+    out.write_bytes(whole[: int(0.55 * len(whole))])
+    shown = run(capsys, *arguments, "--top=2", status=2)
+    assert "holds other predictions" in shown.err
+  other = tmp_path / "notes.csv"
+  other.write_text("no predictions")
+  arguments = (root / "run", root / "photos", f"--out={other}")
+  assert "does not hold predictions" in run(capsys, *arguments, status=2).err
+  assert other.read_text() == "no predictions"
+  arguments = (root / "run", root / "photos", "--out=x.txt")
+  assert ".csv or .jsonl" in run(capsys, *arguments, status=2).err
+
+
+def test_a_reader_that_ends_early_ends_it_quietly(digits):
+  root, _, _ = digits
+  command = [sys.executable, "-m", "vit_jax.predict", str(root / "run")]
+  command += [str(root / "photos"), "--batch=1", "--top=1"]
+  with subprocess.Popen(
+    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+  ) as process:
+    first = process.stdout.readline()  # It comes before the others are done.
+    process.stdout.close()
+    text = process.stderr.read()
+  assert first.decode().endswith("0.png\n")
+  assert process.returncode in (141, 0) and b"Broken" not in text
+
+
+def test_folders_are_searched_as_those_of_training_are(digits, capsys):
+  root, _, _ = digits
+  album = root / "album"
+  for name in ("@eaDir", ".thumbnails", "__MACOSX", "trip"):
+    (album / name).mkdir(parents=True)
+    Image.new("L", (9, 7), 200).save(album / name / "1.png")
+  for suffix in ("bmp", "tif", "gif", "jp2", "jfif", "avif"):
+    form = "JPEG" if suffix == "jfif" else None
+    Image.new("L", (9, 7), 90).save(album / f"{suffix}.{suffix}", form)
+  (album / "film.mov").write_bytes(b"film")
+  (album / "Thumbs.db").write_bytes(b"db")
+  shown = run(capsys, root / "run", album, "--format=csv", "--top=1")
+  names = [row["path"] for row in csv.DictReader(io.StringIO(shown.out))]
+  assert [name.removeprefix(f"{album}/") for name in names] == [
+    *("avif.avif", "bmp.bmp", "gif.gif", "jfif.jfif", "jp2.jp2", "tif.tif"),
+    "trip/1.png",
+  ]
+  assert "1 .mov" in shown.err and ".db" not in shown.err
+
+
+def test_a_wrong_colour_profile_is_no_warning(digits, capfd):
+  root, _, _ = digits
+  photo = (root / "photos" / "3.png").read_bytes()
+  profile = b"x\0\0" + zlib.compress(b"\0" * 200)
+  chunk = b"iCCP" + profile
+  bad = photo[:33] + len(profile).to_bytes(4, "big") + chunk
+  bad += zlib.crc32(chunk).to_bytes(4, "big") + photo[33:]
+  path = root / "profile.png"
+  path.write_bytes(bad)
+  arguments = ("--format=json", "--top=2")
+  one = run(capfd, root / "run", path, *arguments)
+  two = run(capfd, root / "run", root / "photos" / "3.png", *arguments)
+  assert one.err == "" and two.err == ""
+  rows = [json.loads(x.out)["images"][0]["predictions"] for x in (one, two)]
+  assert rows[0] == rows[1]

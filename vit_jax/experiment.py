@@ -45,6 +45,7 @@ from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
 from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.supervised import make_targets
+from vit_jax.runtime.class_weights import find_class_weights
 from vit_jax.runtime.fitting import jit_once, make_fitting
 from vit_jax.runtime.preflight import check_batches
 from vit_jax.train_state import Batch
@@ -169,6 +170,9 @@ class Experiment:
     arguments: list[Any] = [self.model]
     if self.teacher is not None:
       arguments.append(make_teacher(self.teacher))
+    if (weights := section.get("class_weights")) is not None:
+      weights = find_class_weights(weights, self.data, self.num_classes)
+      section["class_weights"] = weights
     return OBJECTIVES[section.pop("name")](*arguments, **section)
 
   def _set_durations(self) -> int:

@@ -3,18 +3,20 @@
 """Classifies photographs with a trained model.
 
   python -m vit_jax.predict runs/pets cat.jpg              top 5 classes
-  python -m vit_jax.predict ViT-B_16.npz photos --format=csv
+  python -m vit_jax.predict ViT-B_16.npz photos --out=classes.csv
 
 RUN is the directory of a run, or any weights that vit_jax.load reads. Folders
-are searched for images (jpg, jpeg, png, webp). Images that cannot be read are
-named, the others are classified, and the exit status is then 1.
+are searched for images of every format that is read, without what is hidden or
+a system's own. Images that cannot be read are named, the others are classified,
+and the exit status is then 1.
+
+Each photograph is written when its classes are known. With --out=FILE.csv or
+FILE.jsonl, the same command continues after an interruption.
 """
 
 import collections
-import csv
-import dataclasses
+import io
 import itertools
-import json
 import os
 import pathlib
 import sys
@@ -22,47 +24,42 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
 
-from vit_jax.config import ConfigError
+from vit_jax.config import INTERRUPTED, ConfigError
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.devices.detection import start_backend
+from vit_jax.metrics import predictions
+from vit_jax.metrics.predictions import Prediction
+from vit_jax.metrics.progress import Progress
+from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.paths import is_local
 
-FORMATS = ("table", "json", "csv")
 AHEAD = 1  # Batches that are decoded beside the one that is waited for.
-COLUMNS = ("path", "rank", "index", "class", "probability")
+UNREAD = 141  # Exit status where nobody reads the output, as of SIGPIPE.
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-  """The classes of a photograph.
+def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Finds the files, and the images in folders, sorted.
 
-  Attributes:
-    path: path of the image.
-    classes: (index, name, probability), the most likely first.
-    error: why the image cannot be read, or None.
-  """
-
-  path: str
-  classes: Sequence[tuple[int, str, float]] = ()
-  error: str | None = None
-
-
-def find_images(names: Sequence[str]) -> list[str]:
-  """Lists the files, and the images in folders, sorted.
+  Returns:
+    Their paths, each once, and what is left out of folders, in words.
 
   Raises:
     ConfigError: naming files that do not exist and folders without images.
   """
-  from vit_jax.data.folder import find_files
+  from vit_jax.data.folder_files import describe_other, find_files
 
-  found, errors = [], []
+  found, notes, errors = [], [], []
   for name in names:
     path = pathlib.Path(name).expanduser()
     if path.is_dir():
-      files, _ = find_files(path)
+      files, other, bad = find_files(path)
+      rest = describe_other(other)
       if not files:
-        errors.append(f"{name} contains no images")
+        errors.append(f"{name} contains no images{rest and f', but {rest}'}")
+      elif rest:
+        notes.append(f"{name}: left out, by suffix: {rest}")
+      notes += [f"{folder} cannot be read: {why}" for folder, why in bad]
       found += [os.fspath(path / file) for file in files]
     elif not is_local(name):
       found.append(name)
@@ -72,7 +69,7 @@ def find_images(names: Sequence[str]) -> list[str]:
       errors.append(f"{name} does not exist")
   if errors:
     raise ConfigError("\n".join(errors))
-  return found
+  return list(dict.fromkeys(found)), notes
 
 
 def predict(
@@ -81,7 +78,7 @@ def predict(
   *,
   top: int = 5,
   batch_size: int = 32,
-  progress: Callable[[int], None] = lambda done: None,
+  progress: Callable[[int], None] = lambda number: None,
   **arguments: Any,
 ) -> Iterator[Prediction]:
   """Classifies photographs; yields a prediction for each, in order.
@@ -95,7 +92,7 @@ def predict(
     top: number of classes per image.
     batch_size: images at a time (B); batches are padded to it, so that the
       model is compiled once.
-    progress: called with the number of images done.
+    progress: called with the number of images that were just done.
     **arguments: see `vit_jax.load`.
 
   Raises:
@@ -116,20 +113,17 @@ def predict(
     score = jax.nn.sigmoid
   score = jax.jit(score)
   batch_size = max(1, min(batch_size, len(images)))
-  done = 0
 
   def finish(
     files: Sequence[str], errors: Sequence[str | None], scores: jax.Array
   ) -> Iterator[Prediction]:
     """Waits for the scores of a batch and yields its predictions."""
-    nonlocal done
     for file, error, row in zip(
       files, errors, np.asarray(scores), strict=False
     ):
       classes = () if error else rank(row, top, model.class_names)
       yield Prediction(file, classes, error)
-    done += len(files)
-    progress(done)
+    progress(len(files))
 
   late: collections.deque = collections.deque()
   for files, errors, batch in decode_batches(images, batch_size, preprocess):
@@ -195,44 +189,41 @@ def rank(
   ]
 
 
-def write_table(predictions: Iterator[Prediction]) -> None:
-  """Prints the path of each photograph and, below it, its classes."""
-  for found in predictions:
-    print(found.path)
-    for _, name, probability in found.classes:
-      print(f"  {probability:6.1%}  {name}")
-    if found.error:
-      print(f"  cannot be read: {found.error}")
+def continue_file(
+  path: str,
+  form: str,
+  images: Sequence[str],
+  classify: Callable[[Sequence[str]], Iterator[Prediction]],
+) -> Iterator[Prediction]:
+  """Classifies the images that a file does not have, and adds them to it.
 
+  Args:
+    path: a CSV or JSON lines.
+    form: which of them.
+    images: paths of all images.
+    classify: yields the predictions of images.
 
-def write_json(predictions: Iterator[Prediction]) -> None:
-  """Prints one JSON object on one line, image by image."""
-  start = '{"images": ['
-  for found in predictions:
-    row: dict[str, Any] = {"path": found.path}
-    if found.error:
-      row["error"] = found.error
-    else:
-      row["predictions"] = [
-        {"index": index, "class": name, "probability": probability}
-        for index, name, probability in found.classes
-      ]
-    print(start, json.dumps(row, ensure_ascii=False), sep="", end="")
-    start = ", "
-  print("]}")
-
-
-def write_csv(predictions: Iterator[Prediction]) -> None:
-  """Prints CSV, a row per class; an unreadable photograph has none."""
-  writer = csv.writer(sys.stdout, lineterminator="\n")
-  for number, found in enumerate(predictions):
-    if not number:
-      writer.writerow(COLUMNS)
-    for place, (index, name, probability) in enumerate(found.classes, 1):
-      writer.writerow([found.path, place, index, name, f"{probability:.6f}"])
-
-
-WRITERS = {"table": write_table, "json": write_json, "csv": write_csv}
+  Raises:
+    ConfigError: if the file holds something else, or predictions of other
+      weights, or cannot be written.
+  """
+  done, size = predictions.read_back(path, form)
+  known = {x.path for x in done}
+  left = [image for image in images if image not in known]
+  if done:
+    print(f"{path} has {len(done):,} images already", file=sys.stderr)
+  # The weights that began it classify one of its images again.
+  again = [x for x in done if x.path in images and not x.error][:1]
+  stream = classify([*(x.path for x in again), *left]) if left else iter(())
+  for before in again if left else ():
+    predictions.check_same(before, next(stream), path)
+  try:
+    with open(path, "ab") as file:
+      file.truncate(size)
+    with open(path, "a", encoding="utf-8", errors="surrogateescape") as out:
+      yield from predictions.write(stream, form, out, not size)
+  except OSError as error:
+    raise ConfigError(f"--out={path} cannot be written: {error}") from error
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -252,7 +243,14 @@ def main(argv: list[str] | None = None) -> None:
     help="classes per image (default: 5)",
   )
   parser.add_argument(
-    "--format", choices=FORMATS, default="table", help="output (default: table)"
+    "--format",
+    choices=predictions.FORMATS,
+    help="output (default: table; with --out, as its suffix says)",
+  )
+  parser.add_argument(
+    "--out",
+    metavar="FILE",
+    help="write to FILE.csv or FILE.jsonl, and continue what is there",
   )
   parser.add_argument(
     "--batch",
@@ -274,38 +272,53 @@ def main(argv: list[str] | None = None) -> None:
     help="int8 keeps the weights in a quarter of the memory",
   )
   arguments = parser.parse_args(argv)
+  bad: list[Prediction] = []
   with reported():
-    images = find_images(arguments.images)
+    form = arguments.format or "table"
+    if arguments.out:
+      form = predictions.get_format(arguments.out, arguments.format)
+    images, notes = find_images(arguments.images)
+    for note in notes:
+      print(note, file=sys.stderr)
     use_cache(start_backend())
-    live = sys.stderr.isatty()
-    bad = []
-
-    def progress(done: int) -> None:
-      if live:
-        text = f"\r\x1b[2K{done:,}/{len(images):,} images"
-        print(text, end="", file=sys.stderr, flush=True)
-
-    def collect_bad(predictions: Iterator[Prediction]) -> Iterator[Prediction]:
-      for found in predictions:
-        if found.error:
-          bad.append(found)
-        yield found
-
+    # On one terminal the rows themselves show how far it is.
+    progress = Progress(bool(arguments.out) or not sys.stdout.isatty())
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Names may be any bytes.
+      sys.stdout.reconfigure(errors="surrogateescape")
     chosen = {"dtype": arguments.dtype} if arguments.dtype else {}
-    predictions = predict(
-      arguments.run,
-      images,
-      top=arguments.top,
-      batch_size=arguments.batch,
-      progress=progress,
-      weights=arguments.weights,
-      **chosen,
-    )
-    WRITERS[arguments.format](collect_bad(predictions))
-    if live:
-      print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
-  for p in bad if arguments.format != "table" else ():
-    print(f"{p.path} cannot be read: {p.error}", file=sys.stderr)
+
+    def classify(paths: Sequence[str]) -> Iterator[Prediction]:
+      before = len(images) - len(paths)
+      meter = Meter(progress, len(images), "images", before)
+      yield from predict(
+        arguments.run,
+        paths,
+        top=arguments.top,
+        batch_size=arguments.batch,
+        progress=meter.add,
+        weights=arguments.weights,
+        **chosen,
+      )
+
+    try:
+      if arguments.out:
+        found = continue_file(arguments.out, form, images, classify)
+      else:
+        found = predictions.write(classify(images), form, sys.stdout)
+      bad = [x for x in found if x.error]
+    except BrokenPipeError:
+      # Python would write once more at its end, and complain.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      sys.exit(UNREAD)
+    except KeyboardInterrupt:
+      progress.end()
+      more = ": the same command goes on" if arguments.out else ""
+      print(f"interrupted{more}", file=sys.stderr)
+      sys.exit(INTERRUPTED)
+    finally:
+      progress.end()
+  for x in bad if form != "table" else ():
+    print(f"{x.path} cannot be read: {x.error}", file=sys.stderr)
   if bad:
     sys.exit(1)
 

@@ -108,7 +108,8 @@ def resolve(config: Mapping[str, Any]) -> FrozenDict:
       "--config.init=PATH, or remove it"
     )
   raise_all(errors)
-  _check_best(resolved)
+  _check_metric(resolved, "checkpoint", "best")
+  _check_metric(resolved, "train", "stop_by")
   return FrozenDict(resolved)
 
 
@@ -133,16 +134,24 @@ def _check_section(
   return {}
 
 
-def _check_best(resolved: Mapping[str, Any]) -> None:
-  """Raises ConfigError if checkpoint.best names no metric of an evaluation."""
+def _check_metric(resolved: Mapping[str, Any], section: str, key: str) -> None:
+  """Raises ConfigError if a key names no metric that is evaluated as it must.
+
+  Whatever ends a run early has to be evaluated during the run.
+  """
+  evals = resolved["evals"]
+  if key == "stop_by":
+    evals = {name: x for name, x in evals.items() if x["every"]}
   names = [
     f"{name}/{metric}"
-    for name, section in resolved["evals"].items()
-    for metric in EVALUATORS[section["kind"]].METRICS
+    for name, x in evals.items()
+    for metric in EVALUATORS[x["kind"]].METRICS
   ]
-  best = resolved["checkpoint"]["best"]
-  if best is not None and best not in names:
+  value = resolved[section][key]
+  if value is not None and value not in names:
+    hint = nearest(value, names)
+    if key == "stop_by" and not names:
+      hint = "no evaluation is run before the end: set evals.NAME.every"
     raise ConfigError(
-      f"checkpoint.best={best!r} is not a metric of any evaluation: "
-      f"{nearest(best, names)}"
+      f"{section}.{key}={value!r} is not a metric of any evaluation: {hint}"
     )

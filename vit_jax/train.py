@@ -60,7 +60,7 @@ def train(
     state = run.restore()
     if not run.begin(init_state(exp, run) if state is None else state):
       return run.result
-    if run.step < exp.steps:
+    if run.step < run.steps:
       while (train_step := run.finish_compiling()) is None:  # It did not fit.
         run.start_compiling(
           trace(exp.train_step, exp.mesh, *exp.abstract_inputs)
@@ -68,7 +68,7 @@ def train(
 
     with run.stepping():
       run.evaluate_due()  # Left over by a run that stopped after a checkpoint.
-      while run.step < exp.steps:
+      while run.step < run.steps:
         batch = run.next_batch()
         with jax.transfer_guard("disallow"):
           state, metrics = train_step(run.state, batch, *run.frozen)

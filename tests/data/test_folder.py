@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.support import build
-from vit_jax.data import folder, sources, synthetic, transforms
+from vit_jax.data import folder, held_out, sources, synthetic, transforms
+from vit_jax.data.folder_files import find_files, inspect_file
 from vit_jax.train import train
 
 
@@ -55,7 +56,7 @@ def test_class_folders_with_a_tenth_for_testing(photos):
   assert len(set(paths)) == 80
   for examples in found.splits.values():
     names = [path.removeprefix(f"{photos}/") for path, _ in examples.items]
-    assert names == sorted(names, key=folder.hash_name)
+    assert names == sorted(names, key=held_out.hash_name)
     for i in range(len(examples)):
       example = examples[i]
       image = transforms.decode(example["image"], 3)
@@ -65,27 +66,19 @@ def test_class_folders_with_a_tenth_for_testing(photos):
       assert abs(value - int(name.split("/")[-1][:2])) % 100 < 3
   assert {(p.rsplit("/", 1)[1], why) for p, why in found.bad} == {
     ("empty.png", "empty"),
-    ("text.jpg", "not a JPEG, PNG or WebP"),
+    ("text.jpg", "not an image"),
   }
   lines = found.describe().splitlines()
-  assert "2 classes, images: train " in lines[0]
-  assert lines[0].endswith(", a tenth for testing")
-  assert lines[1] == "  ignored, as not jpg, png or webp: 1 files"
-  assert lines[2] == "  2 files are left out, not being images:"
-
-
-def test_the_split_of_an_image_depends_on_its_name_alone(photos):
-  before = list_test_paths(photos)
-  for i in range(40, 60):
-    write(photos / "cat" / f"{i}.jpg", i)
-  folder.load_folder.cache_clear()
-  after = list_test_paths(photos)
-  assert before < after
-  assert {p for p in after if int(p.rsplit("/", 1)[1][:2]) < 40} == before
-  # Fixed for ever, on every machine.
-  names = [f"cat/{i:02d}.jpg" for i in range(40)]
-  chosen = [i for i, name in enumerate(names) if folder.is_test_image(name)]
-  assert chosen == [5, 14, 17, 21, 25]
+  assert "2 classes, images: train 72, test 8, held out" in lines[0]
+  assert lines[1:] == [
+    "  Dog  train 36, test 4",
+    "  cat  train 36, test 4",
+    "  left out, 1 files, by suffix: 1 .txt",
+    "  left out, 1 files: empty",
+    f"    {photos}/cat/empty.png",
+    "  left out, 1 files: not an image",
+    f"    {photos}/cat/text.jpg",
+  ]
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "Validation", "test"])
@@ -100,7 +93,7 @@ def test_folders_of_splits(tmp_path, name):
   if name != "test":
     expected["validation"] = 4
   assert sizes == expected
-  assert not found.hashed
+  assert not found.info.held_out
 
 
 def test_parts_of_splits(photos):
@@ -167,7 +160,7 @@ def test_what_is_no_folder_of_classes_is_explained(tmp_path):
   write(tmp_path / "train" / "a" / "1.png", 1)
   write(tmp_path / "train" / "b" / "1.png", 1)
   write(tmp_path / "val" / "c" / "1.png", 1)
-  with pytest.raises(sources.DataError, match="without training images: c"):
+  with pytest.raises(sources.DataError, match="without training images: 'c'"):
     load(tmp_path)
   with pytest.raises(sources.DataError, match="tfds:NAME.*folder:DIR"):
     sources.load_info("photos:x")
@@ -196,6 +189,21 @@ def test_a_run_on_a_folder(config, photos, tmp_path, capsys):
   assert result["total"] == build(config).info.count("test")
   shown = capsys.readouterr().err
   assert "2 classes, images: train " in shown and "text.jpg" in shown
+  lines = (tmp_path / "run" / "held_out.txt").read_text().splitlines()
+  assert lines == list(folder.load_folder(str(photos)).info.held_out)
+  assert len(lines) == 8 and all((photos / line).exists() for line in lines)
+
+
+def test_a_run_of_another_rule_does_not_train_on_its_test_images(photos):
+  """Until now those were held out whose hash ended in a certain digit."""
+  source = f"folder:{photos}"
+  now = sources.compute_fingerprint(source, ["train", "test"], None)
+  before = {key: x for key, x in now.items() if not key.endswith("held out")}
+  assert sources.describe_changes(before, now) == []
+  before["train examples"] -= 1
+  before["train names and sizes"] = "0" * 16
+  lines = sources.describe_changes(before, now)
+  assert len(lines) == 3 and "by another rule" in lines[-1]
 
 
 def test_a_run_on_synthetic_images(config, tmp_path):
@@ -205,13 +213,13 @@ def test_a_run_on_synthetic_images(config, tmp_path):
 
 
 def test_links_to_folders_above_are_no_endless_folders(photos):
-  images = folder.find_files(photos)
+  images = find_files(photos)
   for name in ("again", "once_more"):
     (photos / "cat" / name).symlink_to(photos)
-  assert folder.find_files(photos) == images
+  assert find_files(photos) == images
   # A folder elsewhere is followed: that is how a set is put together.
   (photos / "more").symlink_to(photos / "Dog")
-  assert len(folder.find_files(photos)[0]) == len(images[0]) + 40
+  assert len(find_files(photos).files) == len(images[0]) + 40
 
 
 def test_folders_that_link_to_one_another_are_no_endless_folders(tmp_path):
@@ -224,17 +232,22 @@ def test_folders_that_link_to_one_another_are_no_endless_folders(tmp_path):
   (tmp_path / "set" / "c").symlink_to(tmp_path / "outside" / "a")
   (tmp_path / "outside" / "a" / "z").symlink_to(tmp_path / "outside" / "b")
   (tmp_path / "outside" / "b" / "z").symlink_to(tmp_path / "outside" / "a")
-  files, other = folder.find_files(tmp_path / "set")
-  assert other == 0 and files == [
-    *("a/1.png", "a/x/1.png", "b/1.png", "b/y/1.png"),
-    *("c/2.png", "c/z/2.png"),
-  ]
+  files, other, bad = find_files(tmp_path / "set")
+  assert (
+    not other
+    and not bad
+    and files
+    == [
+      *("a/1.png", "a/x/1.png", "b/1.png", "b/y/1.png"),
+      *("c/2.png", "c/z/2.png"),
+    ]
+  )
 
 
 def test_a_pipe_and_a_huge_file_are_no_images(photos):
   os.mkfifo(photos / "cat" / "pipe.jpg")
   pipe = photos / "cat" / "pipe.jpg"
-  assert folder.inspect_file(str(pipe)) == (0, "not a regular file")
+  assert inspect_file(str(pipe)) == (0, "not a regular file")
   huge = photos / "cat" / "huge.jpg"
   with open(huge, "wb") as file:
     file.write(b"\xff\xd8\xff")

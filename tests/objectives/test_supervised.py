@@ -160,3 +160,35 @@ def test_gradient_is_of_the_mean_loss():
   expected = (scipy.special.softmax(LOGITS, axis=-1) - np.eye(5)[LABEL]) / 4
   gradient = jax.grad(loss)(jnp.asarray(LOGITS))
   np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_class_weights_are_for_training_only(kind):
+  """Each class's part of the loss, weighted; evaluations know no weights."""
+  weights = (0.5, 2.0, 0.0, 1.0, 3.0)
+  image = jnp.zeros((4, 4, 4, 1))
+  batch = dict(image=image, label=jnp.asarray(LABEL), mask=jnp.asarray(ALL))
+  objective = Supervised(
+    models.make_model(5, variant="mu/4", dtype="float32"),
+    cross_entropy=kind,
+    label_smoothing=0.1,
+    class_weights=weights,
+  )
+  params = jax.jit(objective.model.init)(jax.random.key(0), image)["params"]
+  bias = np.array([3.0, 0, -1, 0, 0.5])
+  params["head"]["bias"] = jnp.asarray(bias)
+
+  def compute(targets, weights):
+    if kind == "softmax":
+      parts = -targets * scipy.special.log_softmax(bias)
+    else:
+      p = scipy.special.expit(bias)
+      parts = -targets * np.log(p) - (1 - targets) * np.log(1 - p)
+    return (parts * weights).sum(-1).mean()
+
+  hot = np.eye(5)[LABEL]
+  loss, _ = objective.loss(params, {}, batch, jax.random.key(0))
+  expected = compute(0.9 * hot + 0.02, np.array(weights))
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  total, count = objective.evaluate(params, batch)["loss"]
+  np.testing.assert_allclose(total / count, compute(hot, 1.0), rtol=1e-5)

@@ -145,12 +145,12 @@ def test_what_the_command_prints(photos, tmp_path, capsys):
   size = sum(x.stat().st_size for x in tmp_path.glob("pets/1.0.0/*-of-*"))
   assert out == (
     f"ready: {tmp_path}/pets/1.0.0\n"
-    f"  train 271, test 29; {size:,} bytes\n"
+    f"  train 270, test 30; {size:,} bytes\n"
     f"  use it with: --config.data.source=tfds:pets "
     f"--config.data.dir={tmp_path}\n"
   )
-  assert "2 classes, images: train 271, test 29, a tenth for testing" in err
-  assert len(sources.open_source("tfds:pets", "train", str(tmp_path))) == 271
+  assert "2 classes, images: train 270, test 30, held out" in err
+  assert len(sources.open_source("tfds:pets", "train", str(tmp_path))) == 270
   main(argv)
   assert capsys.readouterr().out == out
 

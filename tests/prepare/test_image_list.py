@@ -190,8 +190,8 @@ def test_what_archives_lack_is_said_before_anything_is_written(tmp_path):
       "labels ['a', 'a']",
     ),
     (
-      '{"image": "a.jpg", "labels": ["a"], "split": "dev"}',
-      "line 2: its split 'dev'",
+      '{"image": "a.jpg", "labels": ["a"], "split": "extra"}',
+      "line 2: its split 'extra'",
     ),
     (
       '{"image": "x.tar.gz#a.jpg", "labels": ["a"]}',

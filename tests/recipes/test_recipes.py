@@ -12,19 +12,29 @@ import re
 import shlex
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
-from configs import arguments
+from configs import arguments, photographs
 from tests.support import ROOT, build, lower
 from tests.support.shared import get_shared_root
 from tests.support.weights import VIT, make_weights
 from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.convert.writing import save_weights
+from vit_jax.data import formats
+from vit_jax.optim.multipliers import describe_frozen, make_trained_mask
+from vit_jax.sharding import get_path
 from vit_jax.study import sweep
 
-HELPERS = {"__init__", "arguments", "augmentation", "pretraining"}
+HELPERS = {
+  "__init__",
+  "arguments",
+  "augmentation",
+  "photographs",
+  "pretraining",
+}
 NAMES = sorted(
   path.stem
   for path in (ROOT / "configs").glob("*.py")
@@ -215,8 +225,57 @@ def test_fine_tuning_on_a_folder_starts_from_a_file(photos):
   assert exp.info.class_names == ("cat", "dog")
   assert exp.image_shape == (32, 32, 3)
   assert exp.config["init"] == "B_16.npz"
-  assert (exp.steps, exp.optim.warmup_steps) == (500, 100)
+  # Of a few images batches are small, and epochs at most 50.
+  count = photographs.count_images(source)
+  length = photographs.choose_length(count)
+  assert count == 160 and length == (16, 500)
+  assert (exp.train.batch_size, exp.steps) == length
+  assert exp.optim.warmup_steps == round(exp.steps / 5)
+  assert exp.train.allow_cpu and exp.train.log_every <= exp.steps // 10
   assert exp.config["evals"]["test"]["split"] == "test"
+
+
+def test_what_photographs_are_fine_tuned_with(photos):
+  """Every option is an argument, and the suffixes are those that are read."""
+  assert photographs.SUFFIXES == frozenset(formats.SUFFIXES)
+  text = f"dataset=folder:{photos}#cat+dog,res=32,freeze=backbone,balance=1"
+  argument = str(ROOT / f"configs/finetune.py:{text},stop=3,steps=77,batch=16")
+  exp = build(load_config(argument, []))
+  assert (exp.steps, exp.train.batch_size, exp.optim.warmup_steps) == (
+    *(77, 16),
+    15,
+  )
+  assert (exp.train.stop_by, exp.train.patience) == ("test/loss", 3)
+  assert len(exp.objective.class_weights) == 2
+  trained = make_trained_mask(exp.optim, exp.abstract_state.params)
+  names = jax.tree_util.tree_leaves_with_path(trained)
+  assert {get_path(keys) for keys, is_trained in names if is_trained} == {
+    *("head/bias", "head/kernel")
+  }
+  [line] = describe_frozen(exp.optim, exp.abstract_state.params)
+  assert line.startswith(f"{len(names) - 2} of {len(names)} arrays are frozen")
+
+
+@pytest.mark.parametrize(
+  ("images", "batch", "steps"),
+  [
+    *((2, 8, 13), (60, 8, 375), (100, 8, 500), (1_000, 64, 500)),
+    *((3_680, 256, 500), (6_000, 512, 500), (19_999, 512, 500)),
+    *((20_000, 512, 1_954), (200_000, 512, 10_000), (10**6, 512, 20_000)),
+  ],
+)
+def test_batch_and_steps_follow_the_number_of_images(images, batch, steps):
+  assert photographs.choose_length(images) == (batch, steps)
+  size = photographs.choose_eval_batch(batch)
+  assert size <= 64 and (size % batch == 0 or batch % size == 0)
+
+
+def test_a_path_may_have_commas(tmp_path):
+  odd = tmp_path / "cats, and dogs"
+  argument = f"{ROOT}/configs/finetune.py:dataset=folder:{odd},res=32"
+  config = load_config(argument, [])
+  assert config["data"]["source"] == f"folder:{odd}"
+  assert config["data"]["size"] == 32
 
 
 @pytest.mark.parametrize(
@@ -243,7 +302,10 @@ def test_fine_tuning_on_a_folder_starts_from_a_file(photos):
     ),
     ("finetune.py:dataset=folder", "cifar10, pets, flowers, folder:PATH"),
     ("finetune.py:dataset=pets:x", "dataset=pets:x is not in protocol=vit"),
-    ("finetune.py:steps=600", "must be one of 500, 2500, 10000, 20000"),
+    ("finetune.py:protocol=bit", "must be one of vit, augreg"),
+    ("finetune.py:epochs=3", "as --config.train.batch_size=64"),
+    ("finetune.py:balance=1", "dataset=folder:PATH"),
+    ("finetune.py:steps=-1", "steps must not be negative"),
     ("finetune.py:model=B/0", "model='B/0' has no patch size"),
     ("vtab.py:model=foo/x", "model='foo/x' has no patch size"),
     ("vtab.py:dev=7", "must be one of 0, 1"),

@@ -24,6 +24,9 @@ class Train:
       gradients are summed to that of the batch. "auto" takes as few as fit.
     seed: seeds parameters, order of examples, augmentation and dropout.
     log_every: steps between two log rows.
+    stop_by: a metric of an evaluation, as "test/loss", by which the run ends
+      early; None trains all steps.
+    patience: evaluations in a row without a better value, after which it ends.
     nonfinite: response to a step whose loss, gradient or update is not finite.
       "stop" saves the state before it and ends the run; "skip" discards the
       step's update; "rollback" restores the last checkpoint and skips all
@@ -41,6 +44,8 @@ class Train:
   accumulate: Literal["auto"] | Count = "auto"
   seed: Annotated[int, Interval("[0, 4294967296)")] = 0
   log_every: Count = 50
+  stop_by: str | None = None
+  patience: Count = 5
   nonfinite: Literal["stop", "skip", "rollback"] = "stop"
   max_skipped_steps: Annotated[int, Interval("[0, 64]")] = 10
   profile: str | None = None

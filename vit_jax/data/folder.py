@@ -3,24 +3,32 @@
 """Folders of images, one a class: data.source=folder:DIR[#CLASS+CLASS...].
 
 Either DIR/train/CLASS/, DIR/val/CLASS/ and DIR/test/CLASS/, of which only the
-first is required, or DIR/CLASS/ alone. Of the latter a tenth is the test split.
-Whether an image is in it depends on its class and name alone, so the split is
-the same on every machine, and adding images moves no other. With #CLASS, only
-the classes that are named are used.
+first is required, or DIR/CLASS/train/ and so on, or DIR/CLASS/ alone. Where
+there is no other split than that for training, a tenth of each class is held
+out for testing. With #CLASS, only the classes that are named are used.
 """
 
+import collections
 import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
-from collections.abc import Sequence
-from concurrent import futures
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vit_jax.config import ConfigError, nearest
 from vit_jax.data.examples import Examples
 from vit_jax.data.fingerprint import make_digest
+from vit_jax.data.folder_files import (
+  Bad,
+  describe_bad,
+  describe_other,
+  find_files,
+  inspect_files,
+)
+from vit_jax.data.folder_layout import Entry, Layout, find_layout, join
+from vit_jax.data.folder_names import normalize
+from vit_jax.data.held_out import RULE, choose_held_out, hash_name
 from vit_jax.data.info import (
   DataError,
   DatasetInfo,
@@ -31,25 +39,7 @@ from vit_jax.data.info import (
 from vit_jax.data.transforms import MAX_BYTES
 from vit_jax.storage.untrusted import read_file
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-
-# First bytes of such files.
-STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
-
-# Folder -> split.
-SPLITS = {
-  "train": "train",
-  "val": "validation",
-  "valid": "validation",
-  "validation": "validation",
-  "test": "test",
-}
-
-Pair = tuple[pathlib.Path, str]  # (folder of a split, CLASS/FILE).
-
-TENTH = (
-  10  # One image of so many is a test image, if there are no split folders.
-)
+SHOWN = 20  # Classes whose numbers of images are shown.
 
 
 def read_labelled(item: tuple[str, int]) -> dict[str, Any]:
@@ -82,17 +72,19 @@ class Folder:
     info: facts of the data set.
     splits: split name -> examples, of items (path, label). Their order is a
       hash of their names, so that any slice of a split has all classes.
-    bad: (path, reason) of files with an image's suffix that are not images.
-    other: number of files with other suffixes.
-    hashed: whether the test split was cut from all images.
+    bad: (path, reason) of files with an image's suffix that are left out.
+    other: suffix -> number of files with other suffixes.
+    layout: how the folder is arranged.
+    empty: classes of which no image can be read.
     facts: split name -> its part of the fingerprint.
   """
 
   info: DatasetInfo
   splits: dict[str, Examples]
-  bad: tuple[tuple[str, str], ...]
-  other: int
-  hashed: bool
+  bad: tuple[Bad, ...]
+  other: collections.Counter[str]
+  layout: Layout
+  empty: tuple[str, ...]
   facts: dict[str, dict[str, Any]]
 
   def open(self, split: str) -> Examples:
@@ -106,108 +98,55 @@ class Folder:
       items += self.splits[name].items[start:stop]
     return Examples(items, read_labelled)
 
+  def count_classes(self, split: str) -> list[int]:
+    """Counts the images of each class in a split, as "train[:90%]"."""
+    found = collections.Counter(label for _, label in self.open(split).items)
+    return [found[label] for label in range(self.info.num_classes)]
+
   def describe(self) -> str:
-    """Describes what was found."""
-    splits = ", ".join(
-      f"{name} {len(examples):,}" for name, examples in self.splits.items()
-    )
-    how = ", a tenth for testing" if self.hashed else ""
+    """Describes what was found, and what is left out."""
+    sizes = ", ".join(f"{name} {len(x):,}" for name, x in self.splits.items())
+    how = ""
+    if self.info.held_out:
+      how = ", held out: a tenth of each class, at least one"
     lines = [
       f"{self.info.name}: {self.info.num_classes:,} classes, images: "
-      f"{splits}{how}"
+      f"{sizes}{how}"
     ]
+    lines += [f"  {line}" for line in self._describe_classes()]
+    for name, count, why in self.layout.left_out:
+      lines.append(f"  left out, {why}: {join([name])} ({count:,} images)")
     if self.other:
-      lines.append(f"  ignored, as not jpg, png or webp: {self.other:,} files")
-    if self.bad:
-      lines.append(f"  {len(self.bad):,} files are left out, not being images:")
-      lines += [f"    {path}: {why}" for path, why in self.bad[:5]]
-      lines += ["    ..."] if len(self.bad) > 5 else []
+      lines.append(
+        f"  left out, {sum(self.other.values()):,} files, by suffix: "
+        f"{describe_other(self.other)}"
+      )
+    lines += [f"  {line}" for line in describe_bad(self.bad)]
+    if self.empty:
+      lines.append(f"  no readable image of: {join(self.empty)}: left out")
+    lines += [f"  {note}" for note in self.layout.notes]
     return "\n".join(lines)
 
-
-def find_files(root: pathlib.Path) -> tuple[list[str], int]:
-  """Finds the images below a folder.
-
-  Returns:
-    Their paths below the folder, sorted, and the number of other files.
-  """
-  found, other = [], 0
-  for parent, folders, names in os.walk(root, followlinks=True):
-    folders[:] = [
-      name
-      for name in folders
-      if not name.startswith(".") and not _is_loop(root, parent, name)
-    ]
-    for name in names:
-      if name.startswith("."):
-        continue
-      if name.lower().endswith(SUFFIXES):
-        path = pathlib.Path(parent, name)
-        found.append(path.relative_to(root).as_posix())
-      else:
-        other += 1
-  return sorted(found), other
-
-
-def _is_loop(root: pathlib.Path, parent: str, name: str) -> bool:
-  """Returns whether a folder links to one that contains it.
-
-  Each parent is resolved, because some may be links themselves.
-  """
-  path = pathlib.Path(parent, name)
-  if not path.is_symlink():
-    return False
-  there = path.resolve()
-  above = path.relative_to(root).parents
-  return any((root / x).resolve().is_relative_to(there) for x in above)
-
-
-def parse_class(file: str) -> str:
-  """Returns CLASS of CLASS/FILE."""
-  return file.split("/")[0]
-
-
-def _select(classes: list[str], wanted: Sequence[str], name: str) -> list[str]:
-  """Returns the wanted classes, sorted.
-
-  Raises:
-    DataError: if one does not exist.
-  """
-  for label in wanted:
-    if label not in classes:
-      raise DataError(
-        f"folder:{name} has no class {label!r}: {nearest(label, classes)}"
+  def _describe_classes(self) -> Iterable[str]:
+    """Describes how many images of each class there are in each split."""
+    names = self.info.class_names
+    counts = {split: self.count_classes(split) for split in self.splits}
+    width = max(len(name) for name in names[:SHOWN])
+    for label, name in enumerate(names[:SHOWN]):
+      row = (f"{split} {x[label]:,}" for split, x in counts.items())
+      yield f"{name:{width}}  {', '.join(row)}"
+    if len(names) > SHOWN:
+      train = counts["train"]
+      least, most = train.index(min(train)), train.index(max(train))
+      yield (
+        f"... and {len(names) - SHOWN:,} more; {names[least]} has the fewest "
+        f"images to train on, {train[least]:,}, {names[most]} the most, "
+        f"{train[most]:,}"
       )
-  return sorted(set(wanted))
-
-
-def inspect_file(path: str) -> tuple[int, str | None]:
-  """Checks by its first bytes whether a file can be an image.
-
-  Returns:
-    Its size in bytes, and the reason why it is not an image; None if it can be.
-  """
-  try:
-    if not os.path.isfile(path):
-      return 0, "not a regular file"
-    with open(path, "rb") as file:
-      size, start = os.fstat(file.fileno()).st_size, file.read(16)
-  except OSError as error:
-    return 0, error.strerror or str(error)
-  if not start:
-    return 0, "empty"
-  return size, None if start.startswith(STARTS) else "not a JPEG, PNG or WebP"
-
-
-def hash_name(name: str) -> int:
-  """Hashes CLASS/FILE to a number below 2^64."""
-  digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
-  return int.from_bytes(digest, "big")
-
-
-def is_test_image(name: str) -> bool:
-  """Returns whether CLASS/FILE is in the tenth that is the test split."""
-  return hash_name(name) % TENTH == 0
+    for split, found in counts.items():
+      lacking = [names[i] for i, count in enumerate(found) if not count]
+      if lacking:
+        yield f"no image in {split}: {join(lacking)}"
 
 
 def parse_name(name: str) -> tuple[pathlib.Path, tuple[str, ...]]:
@@ -233,54 +172,29 @@ def load_folder(name: str) -> Folder:
     DataError: if it is not a folder of classes.
   """
   root, wanted = parse_name(name)
-  inside = sorted(
-    path for path in root.iterdir() if path.is_dir() and path.name[0] != "."
-  )
-  by_split = {
-    path: SPLITS[path.name.lower()]
-    for path in inside
-    if path.name.lower() in SPLITS
+  listing = find_files(root)
+  layout = find_layout(root, listing.files, wanted)
+  used = [x.file for entries in layout.splits.values() for x in entries]
+  sizes, bad = inspect_files(root, used)
+  bad = [*listing.bad, *bad]
+  before = {x.label for entries in layout.splits.values() for x in entries}
+  good = {
+    split: [entry for entry in entries if entry.file in sizes]
+    for split, entries in layout.splits.items()
   }
-  hashed = "train" not in by_split.values()
-  if hashed:
-    by_split = {root: "train"}
-  names: dict[str, list[Pair]] = {}
-  other = 0
-  for folder, split in by_split.items():
-    files, more = find_files(folder)
-    other += more
-    names.setdefault(split, []).extend((folder, file) for file in files)
-  if wanted:
-    there = sorted({parse_class(file) for _, file in names["train"]})
-    chosen = _select(there, wanted, name)
-    names = {
-      split: [pair for pair in pairs if parse_class(pair[1]) in chosen]
-      for split, pairs in names.items()
-    }
-  bad, good, sizes = _sort_out(names)
-  loose = [file for file in good["train"] if "/" not in file[1]]
-  if loose:
-    raise DataError(
-      f"folder:{name} has images outside of class folders, as {loose[0][1]}: "
-      f"move each to a folder with the name of its class"
-    )
-  classes = sorted({parse_class(file) for _, file in good["train"]})
+  good = {split: x for split, x in good.items() if x or split == "train"}
+  after = {x.label for entries in good.values() for x in entries}
+  classes = sorted({entry.label for entry in good["train"]})
   if len(classes) < 2:
-    raise DataError(
-      f"folder:{name} has images of {len(classes)} classes, and at least two "
-      f"are needed: arrange images as {root / 'CLASS' / 'photo.jpg'}, or as "
-      f"{root / 'train' / 'CLASS' / 'photo.jpg'} with {root / 'test'} beside "
-      f"it; images end in {', '.join(SUFFIXES)}"
-    )
-  if hashed:
-    chosen = {file for _, file in good["train"] if is_test_image(file)}
-    pairs = good["train"]
-    good["train"] = [pair for pair in pairs if pair[1] not in chosen]
-    good |= {"test": [x for x in pairs if x[1] in chosen]} if chosen else {}
+    raise _make_few_error(name, root, classes, listing.files, bad)
+  held_out: list[str] = []
+  if layout.cut:
+    good, held_out = _hold_out(good["train"])
   elif "test" not in good and "validation" in good:
     good["test"] = good["validation"]
   splits = {
-    split: _label(pairs, classes, name) for split, pairs in good.items()
+    split: _label(root, split, entries, classes)
+    for split, entries in good.items()
   }
   info = DatasetInfo(
     name=f"folder:{name}",
@@ -289,66 +203,91 @@ def load_folder(name: str) -> Folder:
     class_names=tuple(classes),
     channels=3,
     splits=make_splits({split: len(x) for split, x in splits.items()}),
+    held_out=tuple(held_out),
   )
-  facts = {
-    split: _describe_files(pairs, sizes) for split, pairs in good.items()
-  }
-  return Folder(info, splits, bad, other, hashed, facts)
+  facts = {split: _describe_files(x, sizes) for split, x in good.items()}
+  if layout.cut:
+    facts["train"]["held out"] = RULE
+  return Folder(
+    info,
+    splits,
+    tuple(bad),
+    listing.other,
+    layout,
+    tuple(sorted(before - after)),
+    facts,
+  )
 
 
-def _sort_out(
-  names: dict[str, list[Pair]],
-) -> tuple[tuple, dict[str, list[Pair]], dict[Pair, int]]:
-  """Separates images from other files.
+def _make_few_error(
+  name: str,
+  root: pathlib.Path,
+  classes: list[str],
+  files: list[str],
+  bad: list[Bad],
+) -> DataError:
+  """Makes the error for a folder with images of less than two classes."""
+  lines = [
+    f"folder:{name} has images of {len(classes)} classes, and at least two "
+    f"are needed: arrange images as {root / 'CLASS' / 'photo.jpg'}, or as "
+    f"{root / 'train' / 'CLASS' / 'photo.jpg'} with {root / 'test'} beside it"
+  ]
+  inside = {tuple(x.split("/")[:2]) for x in files if x.count("/") > 1}
+  if len(classes) == 1 and len(inside) > 1:
+    lines.append(f"  did you mean folder:{root / sorted(inside)[0][0]}?")
+  return DataError("\n".join(lines + [f"  {x}" for x in describe_bad(bad)]))
+
+
+def _hold_out(
+  entries: list[Entry],
+) -> tuple[dict[str, list[Entry]], list[str]]:
+  """Holds out a part of a split for testing.
 
   Returns:
-    (path, reason) of files that are not images; split -> images; image -> size.
+    Split -> entries, and the paths of those that are held out.
   """
-  bad, good, sizes = [], {}, {}
-  # In threads, because the disk takes the time.
-  with futures.ThreadPoolExecutor(16) as pool:
-    for split, pairs in names.items():
-      paths = [os.fspath(folder / file) for folder, file in pairs]
-      good[split] = []
-      for pair, path, (size, fault) in zip(
-        pairs, paths, pool.map(inspect_file, paths), strict=True
-      ):
-        if fault:
-          bad.append((path, fault))
-        else:
-          good[split].append(pair)
-          sizes[pair] = size
-  return tuple(bad), good, sizes
+  by_class: dict[str, list[str]] = {}
+  for entry in entries:
+    by_class.setdefault(entry.label, []).append(entry.name)
+  chosen = choose_held_out(by_class)
+  good = {"train": [x for x in entries if x.name not in chosen]}
+  test = [entry for entry in entries if entry.name in chosen]
+  if test:
+    good["test"] = test
+  return good, sorted(entry.file for entry in test)
 
 
 def _describe_files(
-  pairs: list[Pair], sizes: dict[Pair, int]
+  entries: list[Entry], sizes: Mapping[str, int]
 ) -> dict[str, Any]:
   """Computes a split's part of the fingerprint, from names and sizes."""
-  ordered = sorted(pairs, key=lambda pair: pair[1])
+  ordered = sorted(entries, key=lambda entry: normalize(entry.name))
   return {
-    "examples": len(pairs),
-    "bytes": sum(sizes[pair] for pair in pairs),
-    "names and sizes": make_digest(f"{x[1]} {sizes[x]}" for x in ordered),
+    "examples": len(entries),
+    "bytes": sum(sizes[entry.file] for entry in entries),
+    "names and sizes": make_digest(
+      f"{normalize(x.name)} {sizes[x.file]}" for x in ordered
+    ),
   }
 
 
-def _label(pairs: list[Pair], classes: list[str], name: str) -> Examples:
+def _label(
+  root: pathlib.Path, split: str, entries: list[Entry], classes: list[str]
+) -> Examples:
   """Makes the examples of a split.
 
   Raises:
     DataError: for a class that the training split does not have.
   """
   index = {label: i for i, label in enumerate(classes)}
-  unknown = {parse_class(file) for _, file in pairs} - index.keys()
+  unknown = sorted({entry.label for entry in entries} - index.keys())
   if unknown:
     raise DataError(
-      f"folder:{name} has classes without training images: "
-      f"{', '.join(sorted(unknown)[:5])}"
+      f"folder:{root} has classes in {split} without training images: "
+      f"{', '.join(map(repr, unknown[:5]))}; {nearest(unknown[0], classes)}"
     )
-  pairs = sorted(pairs, key=lambda pair: (hash_name(pair[1]), pair))
+  ordered = sorted(entries, key=lambda x: (hash_name(x.name), x.file))
   items = [
-    (os.fspath(folder / file), index[parse_class(file)])
-    for folder, file in pairs
+    (os.fspath(root / entry.file), index[entry.label]) for entry in ordered
   ]
   return Examples(items, read_labelled)

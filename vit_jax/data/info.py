@@ -66,6 +66,8 @@ class DatasetInfo:
     label_slots: largest number of labels of an image (s); None if each has one
       label, 0 if it is several and unknown how many.
     parts: sources of a mixture.
+    held_out: paths below a folder of the images that are held out of it for
+      testing.
   """
 
   name: str
@@ -76,6 +78,7 @@ class DatasetInfo:
   splits: Mapping[str, Any]
   label_slots: int | None = None
   parts: tuple["DatasetInfo", ...] = ()
+  held_out: tuple[str, ...] = ()
 
   def find_ranges(self, split: str) -> list[tuple[str, int, int]]:
     """Resolves a split, as "train[:90%]+test", to ranges of examples.

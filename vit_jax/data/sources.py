@@ -232,7 +232,30 @@ def describe_changes(
     else:
       old, new = (f"{x:,}" if isinstance(x, int) else x for x in values)
       lines.append(f"{key}: {old}, now {new}")
+  rule = {key: x for key, x in now.items() if key.endswith(" held out")}
+  if lines and rule.keys() - before.keys():
+    lines.append(
+      f"images are held out for testing by another rule than when this run "
+      f"began, now {next(iter(rule.values()))}: it was trained on some that "
+      f"are held out now, so do not start another run from its weights; finish "
+      f"it with the version of vit_jax that config.json names"
+    )
   return lines
+
+
+def count_classes(source: str, split: str) -> list[int]:
+  """Counts the images of each class in a split of a folder.
+
+  Raises:
+    DataError: if it is another kind of source, whose labels are not at hand.
+  """
+  kind, name = parse_source(source)
+  if kind != "folder":
+    raise DataError(
+      f"objective.class_weights='balanced' counts the images of folders, and "
+      f"data.source is {source}: give a number for each class instead"
+    )
+  return folder.load_folder(name).count_classes(split)
 
 
 def prepare_embedded(

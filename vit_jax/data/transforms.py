@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from vit_jax.data import jpeg
+from vit_jax.data import formats, jpeg
 
 # We decode in many threads; OpenCV's own would compete with them.
 cv2.setNumThreads(0)
+
+# What it cannot read is reported by us, with the name of the file.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # Largest image file: about MAX_PIXELS of 16-bit RGB without compression.
 MAX_BYTES = 1 << 30
@@ -25,9 +28,6 @@ MAX_PIXELS = 178_956_970
 LOG_ASPECT = tuple(np.log((3 / 4, 4 / 3)).tolist())
 
 ROWS = 256  # Rows of 16 bits that are scaled to 8 at a time.
-
-# Pillow reads more formats, some of them by running other programs.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000")
 
 
 class Picture:
@@ -115,7 +115,7 @@ def decode(data: bytes, channels: int) -> np.ndarray:
   only if, it has Adobe's marker.
 
   Args:
-    data: a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or JPEG 2000.
+    data: a file of any of the formats of `formats`.
     channels: 1 for grey, 3 for colour (c).
 
   Raises:
@@ -130,11 +130,13 @@ def _decode_any(data: bytes, channels: int) -> np.ndarray:
   size = f"({len(data)} bytes)"
   try:
     # Reads the header only.
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    image = Image.open(io.BytesIO(data), formats=formats.find_formats())
   except Image.DecompressionBombError as error:
     raise ValueError(f"the image is too large: {error}") from error
   except Exception as error:  # Untrusted bytes can cause any.
-    raise ValueError(f"not a readable image {size}") from error
+    fault = formats.find_fault(data[:16]) or ""
+    hint = fault and f": {fault}"
+    raise ValueError(f"not a readable image {size}{hint}") from error
   if image.width * image.height > MAX_PIXELS:
     raise ValueError(
       f"the image is too large: {image.height} x {image.width} px exceed the "
@@ -147,6 +149,8 @@ def _decode_any(data: bytes, channels: int) -> np.ndarray:
     # Pillow cannot convert more than 8 bits, nor OpenCV CMYK.
     deep = _is_deep(image)
     if fast or deep:
+      if image.format == "PNG":
+        data = formats.strip_png(data)
       decoded = _decode_opencv(data, channels, deep)
     else:
       decoded = _decode_pillow(image, channels)

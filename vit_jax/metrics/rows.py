@@ -86,4 +86,6 @@ def read_scores(
   if name is None:
     return {}
   rows = read_rows(workdir)
-  return {row["step"]: row[name] for row in rows if row.get(name) is not None}
+  return {
+    row["step"]: float(row[name]) for row in rows if row.get(name) is not None
+  }

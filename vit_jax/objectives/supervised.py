@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from vit_jax.config import Rate
+from vit_jax.config import NotNegative, Rate
 from vit_jax.sharding import constrain
 
 
@@ -42,20 +42,25 @@ def make_targets(
 
 
 def softmax_loss(
-  logits: Float[Array, "B Y"], targets: Float[Array, "B Y"]
+  logits: Float[Array, "B Y"],
+  targets: Float[Array, "B Y"],
+  weights: Float[Array, "1 Y"] | float = 1.0,
 ) -> Float[Array, "B"]:
-  """Cross-entropy of a distribution over the classes."""
-  return optax.losses.softmax_cross_entropy(logits, targets)
+  """Cross-entropy of a distribution over the classes, weighted by class."""
+  return optax.losses.softmax_cross_entropy(logits, targets * weights)
 
 
 def sigmoid_loss(
-  logits: Float[Array, "B Y"], targets: Float[Array, "B Y"]
+  logits: Float[Array, "B Y"],
+  targets: Float[Array, "B Y"],
+  weights: Float[Array, "1 Y"] | float = 1.0,
 ) -> Float[Array, "B"]:
-  """Binary cross-entropies, summed over the classes.
+  """Binary cross-entropies, weighted and summed over the classes.
 
   For images that may show several classes, as those of ImageNet-21k and JFT.
   """
-  return optax.losses.sigmoid_binary_cross_entropy(logits, targets).sum(axis=-1)
+  losses = optax.losses.sigmoid_binary_cross_entropy(logits, targets)
+  return (losses * weights).sum(axis=-1)
 
 
 LOSSES = {"softmax": softmax_loss, "sigmoid": sigmoid_loss}
@@ -70,12 +75,18 @@ class Supervised:
     cross_entropy: "softmax" or "sigmoid".
     label_smoothing: mass of the labels that is spread evenly over all classes,
       in training only; evaluations measure the loss on the labels themselves.
+    class_weights: factors of the classes in the loss of training, in their
+      order; None is 1 for each. "balanced" counts the images of a folder: a
+      class's factor is the mean number of images of a class over its own, so
+      that rare classes count as much as frequent ones, and the mean over all
+      images is 1.
   """
 
   model: nn.Module
   _: dataclasses.KW_ONLY
   cross_entropy: Literal["softmax", "sigmoid"] = "softmax"
   label_smoothing: Rate = 0.0
+  class_weights: Literal["balanced"] | tuple[NotNegative, ...] | None = None
 
   def init_aux(self, params: Any, key: jax.Array) -> Any:
     """Nothing is kept beside the parameters."""
@@ -88,6 +99,7 @@ class Supervised:
     label: Int[Array, "B"] | Int[Array, "B s"] | Float[Array, "B Y"],
     mask: Bool[Array, "B"],
     smoothing: float = 0.0,
+    weights: Float[Array, "1 Y"] | float = 1.0,
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Loss and accuracy as (sum, count) over the examples that `mask` keeps.
 
@@ -99,10 +111,11 @@ class Supervised:
       label: as of `make_targets`.
       mask: examples that count.
       smoothing: mass of the labels that is spread evenly over all classes.
+      weights: factors of the classes in the loss.
     """
     targets = make_targets(label, logits.shape[-1])
     smoothed = targets * (1 - smoothing) + smoothing / logits.shape[-1]
-    losses = LOSSES[self.cross_entropy](logits, smoothed)
+    losses = LOSSES[self.cross_entropy](logits, smoothed, weights)
     top = jnp.argmax(logits, axis=-1)
     hit = jnp.take_along_axis(targets, top[:, None], axis=-1)[:, 0]
     correct = (hit > 0) & (hit >= targets.max(axis=-1))
@@ -129,8 +142,11 @@ class Supervised:
     logits = self.model.apply(
       {"params": params}, batch["image"], train=True, rngs={"dropout": key}
     )
+    weights: Any = 1.0
+    if self.class_weights is not None:
+      weights = jnp.asarray(self.class_weights, jnp.float32)[None]
     metrics = self.compute_metrics(
-      logits, batch["label"], batch["mask"], self.label_smoothing
+      logits, batch["label"], batch["mask"], self.label_smoothing, weights
     )
     total, count = metrics["loss"]
     return total / jnp.maximum(count, 1), (metrics, aux)

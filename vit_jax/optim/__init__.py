@@ -5,7 +5,11 @@
 All of it is set by a config's optim section, `Optim`.
 """
 
-from vit_jax.optim.multipliers import check_multipliers, stop_frozen
+from vit_jax.optim.multipliers import (
+  check_multipliers,
+  describe_frozen,
+  stop_frozen,
+)
 from vit_jax.optim.optimizer import make_decay_mask, make_optimizer, update_ema
 from vit_jax.optim.options import Optim, list_parameters
 from vit_jax.optim.schedules import (
@@ -22,6 +26,7 @@ __all__ = [
   "Schedule",
   "check_multipliers",
   "count_steps",
+  "describe_frozen",
   "make_decay_mask",
   "list_parameters",
   "make_optimizer",

@@ -143,6 +143,21 @@ def make_trained_mask(optim: Optim, params: Any) -> Any:
   return jax.tree.map(lambda multiplier: bool(multiplier.any()), multipliers)
 
 
+def describe_frozen(optim: Optim, params: Any) -> list[str]:
+  """Describes how many arrays are frozen; no lines if none is."""
+  if is_plain(optim):
+    return []
+  mask = jax.tree_util.tree_leaves_with_path(make_trained_mask(optim, params))
+  trained = [get_path(keys) for keys, is_trained in mask if is_trained]
+  frozen = len(mask) - len(trained)
+  if not frozen:
+    return []
+  names = ", ".join(trained[:4]) + (", ..." if len(trained) > 4 else "")
+  return [
+    f"{frozen} of {len(mask)} arrays are frozen; trained: {names or 'none'}"
+  ]
+
+
 def _align(multiplier: np.ndarray, x: jax.Array) -> np.ndarray:
   """Reshapes a multiplier [L] so that it broadcasts against its array."""
   if not multiplier.ndim:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from vit_jax.data import folder
+from vit_jax.data.folder_names import SPLITS
 from vit_jax.data.info import DataError
 from vit_jax.storage.untrusted import parse_json
 
@@ -144,6 +144,6 @@ def check_fields(image: Any, labels: Any, split: Any) -> ListedImage:
   os.fsencode(image), "".join(labels).encode()
   if len(set(labels)) < len(labels):
     raise ValueError(f"the labels {labels} contain one twice")
-  if str(split).lower() not in folder.SPLITS:
+  if str(split).lower() not in SPLITS:
     raise ValueError(f"its split {split!r} is not train, val or test")
-  return ListedImage(image, labels, folder.SPLITS[str(split).lower()])
+  return ListedImage(image, labels, SPLITS[str(split).lower()])

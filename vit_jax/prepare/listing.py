@@ -19,7 +19,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from vit_jax.data.folder import SUFFIXES
+from vit_jax.data.folder_names import is_system
+from vit_jax.data.formats import SUFFIXES
 from vit_jax.data.info import DataError
 from vit_jax.data.transforms import MAX_BYTES
 from vit_jax.metrics.progress import Progress, format_duration
@@ -224,7 +225,7 @@ class Groups:
 
 def is_image(name: str) -> bool:
   """Returns whether a file has the suffix of an image, and is not hidden."""
-  return not name.startswith(".") and name.lower().endswith(SUFFIXES)
+  return not is_system(name) and name.lower().endswith(SUFFIXES)
 
 
 def list_archive(path: str, start: int = 0, stop: int | None = None) -> Archive:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vit_jax import models
+from vit_jax import models, optim
 from vit_jax.config import ConfigError, check_multiple, raise_all
 from vit_jax.data import sources
 from vit_jax.devices.detection import start_backend
@@ -136,6 +136,8 @@ def describe(exp: Any, say: Say) -> None:
       f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "
       f"run's {exp.steps:,} steps: the learning rate never reaches optim.lr"
     )
+  for line in optim.describe_frozen(exp.optim, exp.abstract_state.params):
+    say(line)
   say(describe_mesh(exp.mesh, exp.abstract_state, exp.config["mesh"]))
   for line in describe_indivisible(exp.abstract_state.params):
     say(line)

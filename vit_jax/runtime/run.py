@@ -17,11 +17,13 @@ import jax
 
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import NonFiniteError, Preempted
+from vit_jax.data.held_out import write_held_out
 from vit_jax.hosts.watchdog import STARTING
 from vit_jax.metrics.progress import describe_values, format_duration
 from vit_jax.metrics.train_log import TrainLog
 from vit_jax.metrics.writer import MetricWriter
 from vit_jax.optim.nonfinite import list_tensors
+from vit_jax.runtime.early_stopping import describe_end
 from vit_jax.runtime.flops import compute_peak_images_per_second
 from vit_jax.runtime.nonfinite import recover
 from vit_jax.runtime.profile import StepProfile
@@ -40,6 +42,7 @@ class Run(Session):
   Attributes:
     state: TrainState after `step` steps, from `begin` on.
     step: number of steps done, likewise.
+    steps: number of steps after which the run ends, likewise.
     result: content of result.json, once the run has ended.
   """
 
@@ -55,6 +58,7 @@ class Run(Session):
     exp, workdir = self.exp, self._workdir
     self.state, self.step = state, int(jax.device_get(state.step))
     self._start = start = self.step
+    self.steps = self.find_last_step(start)
     self._ahead: collections.deque[Any] = collections.deque()
     self._advanced = time.monotonic()
     if start > exp.steps:
@@ -63,7 +67,7 @@ class Run(Session):
         f"asked for: use another --workdir"
       )
     self.result = load_result(workdir, self._config, start)
-    if start == exp.steps and self.result is not None:
+    if start == self.steps and self.result is not None:
       self.say(f"already finished at step {start}: {workdir / 'result.json'}")
       if "accuracy" in self.result:
         self._say_values("result", {self._find_main(): self.result})
@@ -72,6 +76,7 @@ class Run(Session):
       self.say(f"resuming after step {start}")
     if self._first:
       write_config(workdir, exp.recorded_config, exp.make_manifest())
+      write_held_out(workdir, exp.info)
     self._writer = MetricWriter(workdir, start, enabled=self._first)
     self._stack.callback(self._writer.close)
     self._log = TrainLog(
@@ -89,7 +94,7 @@ class Run(Session):
     )
     self._stack.callback(self._profile.close)
     self._stack.callback(self._close_batches)
-    if start < exp.steps:  # While the step is compiled.
+    if start < self.steps:  # While the step is compiled.
       with self._saving_on_error(f"reading the batch of step {start + 1}"):
         self._batches = exp.make_batches(start)
     return True
@@ -131,6 +136,7 @@ class Run(Session):
       RunError: if the last checkpoint could not be written.
     """
     self.state, self.step = state, self.step + 1
+    self._starting.over = True
     self._log.add(self.step, metrics)
     self._checkpointer.check()
     # Their batches are in the device's memory, and a run that is asked to end
@@ -157,7 +163,7 @@ class Run(Session):
 
   def is_save_due(self) -> bool:
     """Returns whether a checkpoint is due after this step."""
-    last = self.step == self.exp.steps
+    last = self.step == self.steps
     return last or self._checkpointer.is_due(self.step)
 
   def save(self, wait: bool = False) -> str:
@@ -177,14 +183,23 @@ class Run(Session):
     """Runs the evaluations that are due after this step and have no row yet.
 
     Those of the last step are left to `train`, which runs all of them there.
+    Where train.stop_by ends the run by them, this step becomes the last.
     """
     if not self.exp.list_due_evaluations(self.step):
       return
     self._flush_log()
     due = self.exp.list_due_evaluations(self.step)
     due = [x for x in due if not self._writer.has_row(self.step, f"{x}/")]
-    if due and 0 < self.step < self.exp.steps:
+    if due and 0 < self.step < self.steps:
       self._say_values(f"step {self.step}", self.evaluate(due))
+      self.steps = self.find_last_step(self.step)
+      if self.step == self.steps:
+        self.say(
+          describe_end(
+            self._stop_scores, self.exp.train.stop_by, self.exp.steps
+          )
+        )
+        self.save()
     self._log.restart_clock()
 
   def evaluate(self, names: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -209,6 +224,8 @@ class Run(Session):
       best = self.exp.checkpoint.best
       if best in row:
         self._scores[self.step] = row[best]
+      if (stop_by := self.exp.train.stop_by) in row:
+        self._stop_scores[self.step] = float(row[stop_by])
       # A run that ended without its result evaluates its last step again.
       if not self._writer.has_row(self.step, f"{name}/"):
         self._writer.write(self.step, row)

@@ -26,6 +26,8 @@ from vit_jax.runtime.compilation_cache import (
   timed_compilation,
   use_cache,
 )
+from vit_jax.runtime.early_stopping import find_end
+from vit_jax.runtime.failed_start import FailedStart
 from vit_jax.runtime.fitting import compile_lowered, take_fitting
 from vit_jax.runtime.lock import WorkdirLock
 from vit_jax.runtime.out_of_memory import explained
@@ -108,6 +110,7 @@ class Session:
     exp.choose_input(self._hosts.names.count(socket.gethostname()) or 1)
     self.frozen = exp.load_frozen()
     seconds = self._config["hosts"]["heartbeat_timeout"]
+    self._starting = enter(FailedStart(self._name, self._first))
     self._workdir = open_workdir(self._name, self._hosts, seconds)
     preflight.describe(exp, self.say)
     self._metadata = {
@@ -116,10 +119,9 @@ class Session:
       "versions": collect_versions(),
       "choices": {choice.key: choice.value for choice in exp.choices},
     }
-    # Step -> metric that chooses the best checkpoints; host 0 reads for all.
-    best = exp.checkpoint.best
-    rows = read_scores(self._workdir, best) if self._first else {}
-    self._scores = dict(self._hosts.gather(list(rows.items()))[0])
+    # Step -> metrics that choose the best checkpoints and the end.
+    self._scores = self._read_scores(exp.checkpoint.best)
+    self._stop_scores = self._read_scores(exp.train.stop_by)
     self._stack.callback(self._progress.end)
     if self._first:  # Other hosts' warnings go to standard error as they are.
       enter(self._progress.show_warnings())
@@ -127,6 +129,7 @@ class Session:
     # be another run's.
     self._watchdog.mark("waiting for another run in the workdir", STARTING)
     self._lock = enter(WorkdirLock(self._workdir, self._hosts, self.say))
+    self._stack.push(self._starting.clear)  # While the lock is held.
     self._watchdog.mark("restoring or initialising the state", STARTING)
     directory = self._workdir / "checkpoints"
     self._checkpointer = enter(
@@ -135,6 +138,21 @@ class Session:
       )
     )
     self._stack.push(self._watchdog.fail)  # Before anything is closed.
+
+  def _read_scores(self, name: str | None) -> dict[int, float]:
+    """Reads step -> value of a metric on host 0, for all hosts."""
+    rows = read_scores(self._workdir, name) if self._first else {}
+    return dict(self._hosts.gather(list(rows.items()))[0])
+
+  def find_last_step(self, step: int) -> int:
+    """Finds the step at which a run ends, by its evaluations up to `step`."""
+    train = self.exp.train
+    if train.stop_by is None:
+      return self.exp.steps
+    found = self._stop_scores.items()
+    scores = {at: float(x) for at, x in found if at <= step}
+    ended = find_end(scores, train.stop_by, train.patience) is not None
+    return step if ended else self.exp.steps
 
   def restore(self) -> TrainState | None:
     """Restores the newest sound checkpoint; None if there is none.
@@ -163,7 +181,7 @@ class Session:
     """
     self._traced = traced
     done = self._checkpointer.find_latest_step() or 0
-    if done < self.exp.steps and jax.default_backend() != "gpu":
+    if done < self.find_last_step(done) and jax.default_backend() != "gpu":
       self._compiling = self._compile()
 
   def finish_compiling(self) -> jax.stages.Compiled | None:
