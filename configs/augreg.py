@@ -23,10 +23,11 @@ about the same cost is ours.
 The linear head is the paper's; the sigmoid loss with its head bias, -10 on
 ImageNet-21k and -6.9 on ImageNet, the first moment in bfloat16, the images held
 out (1 % of train, as minival, on ImageNet) and the central crop of evaluation
-are the released code's (big_vision, vit_i21k.py and vit_i1k.py). Its weight
-decay of 1e-4 is multiplied by the schedule but not by the peak learning rate;
-by both, as here, it is 0.1. The result on ImageNet is that of the validation
-split.
+are the released code's (big_vision, vit_i21k.py and vit_i1k.py); so are
+TensorFlow's random boxes (distorted_box), resized bilinearly, by area in
+evaluation, and its RandAugment. Its weight decay of 1e-4 is multiplied by the
+schedule but not by the peak learning rate; by both, as here, it is 0.1. The
+result on ImageNet is that of the validation split.
 
 Where paper, files and code disagree, this is the paper and its files: a class
 token and no tanh layer. The code pools by the mean on ImageNet-21k and has a

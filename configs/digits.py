@@ -32,8 +32,9 @@ def get_config(text=""):
     data=dict(
       source="tfds:digits",
       size=16,
-      crop="inception",
+      crop="random_resized",
       crop_area=(0.6, 1.0),
+      resize="bilinear",
       threads=1,
       augment=dict(mixup=0.2),
     ),

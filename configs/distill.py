@@ -18,11 +18,12 @@ weights with ImageNet's 1,000 classes.
 
 Function matching: KL between the softmaxes at temperature 1, without labels,
 and the same random crop, flip and mixup (weights uniform in [0, 1]) for both.
-The authors' code (big_vision, proj/distill/bit_i1k.py) has batch 4096, Adam
-with its first moment in bfloat16, learning rate 0.03, 5,000 steps of warm-up,
-cosine, clip 1, and the last 2 % of train held out, of which it evaluates the
-last half as minival. Its weight decay of 3e-4 is multiplied by the schedule but
-not by the peak learning rate; by both, as here, it is 0.01.
+The authors' code (big_vision, proj/distill/bit_i1k.py) has TensorFlow's random
+boxes (distorted_box), resized bilinearly, by area in evaluation, batch 4096,
+Adam with its first moment in bfloat16, learning rate 0.03, 5,000 steps of
+warm-up, cosine, clip 1, and the last 2 % of train held out, of which it
+evaluates the last half as minival. Its weight decay of 3e-4 is multiplied by
+the schedule but not by the peak learning rate; by both, as here, it is 0.01.
 
 Unlike the code: the root pool of student and teacher pads with zeros, as in the
 release that the teacher is from, not with minus infinity; mixup draws a share
@@ -48,8 +49,10 @@ def get_config(text=""):
       source="tfds:imagenet2012",
       train="train[:98%]",
       size=224,
-      crop="inception",
+      crop="distorted_box",
+      resize="bilinear",
       eval_crop=0.875,
+      eval_resize="area",
       augment=dict(flip=True, mixup=1.0),
     ),
     objective=dict(

@@ -65,8 +65,9 @@ paper says; the momentum is rounded to bfloat16 between steps, but decays by 0.9
 in float32, not by 0.8984, the nearest bfloat16.
 
 Linear warm-up, momentum in bfloat16 and the evaluation's plain resize are the
-authors' released code, as are the random boxes and flips. Warm-ups of other
-steps than the table's are interpolated.
+authors' released code, as are TensorFlow's random boxes (distorted_box),
+resized bilinearly, and flips. Warm-ups of other steps than the table's are
+interpolated.
 
 Of a folder, batch and steps follow the number of images. Steps are BiT's, 500
 up to 20,000 images, 10,000 up to half a million, then 20,000, and at most 50
@@ -209,9 +210,10 @@ def get_sweep(text=""):
   return dict(grid=grid, dev={"dev": 1})
 
 
-def make_model(name, protocol="vit", freeze=""):
+def make_model(name, protocol="vit", freeze="none"):
   """The model section, for a name, a protocol and what is frozen."""
-  drops = protocol == "vit" and name in WITH_DROPOUT and not freeze
+  tuned = protocol == "vit" and freeze == "none"
+  drops = tuned and name in WITH_DROPOUT
   return dict(variant=name) | (dict(dropout=0.1) if drops else {})
 
 
@@ -235,7 +237,8 @@ def get_config(text=""):
       source=dataset.source,
       train=train,
       size=args.res - args.res % patch,
-      crop="inception",
+      crop="distorted_box",
+      resize="bilinear",
       augment=dict(flip=True),
     ),
     optim=dict(

@@ -8,9 +8,10 @@ as in BiT.
 
 Not from the paper, but from the authors' released code and its maintainers: the
 sigmoid loss with its head bias of -10, the end of the linear decay at 1e-5, the
-images held out of training, and that weight decay is of kernels alone. Their
-later code (big_vision) keeps Adam's first moment in bfloat16, which this paper
-does not say: here it is float32.
+images held out of training, that weight decay is of kernels alone, and
+TensorFlow's random boxes (distorted_box), resized bilinearly; evaluation
+resizes the whole image likewise. Their later code (big_vision) keeps Adam's
+first moment in bfloat16, which this paper does not say: here it is float32.
 """
 
 from typing import Any, NamedTuple
@@ -129,8 +130,10 @@ def make_config(
         source=f"tfds:{data}",
         train=splits["train"],
         size=224,
-        crop="inception",
+        crop="distorted_box",
+        resize="bilinear",
         eval_crop=eval_crop,
+        eval_resize="area" if eval_crop else None,
         augment=augment,
       ),
       objective=dict(name="supervised") | objective,

@@ -12,15 +12,16 @@ Ours, measured: nothing yet.
 Argument: epochs. The weight decay of 0.1 times the peak learning rate is the
 paper's 1e-4. The head's tanh layer, the first moment in bfloat16, the central
 crop of evaluation and the 1 % of train that is held out as minival are those of
-the authors' released code (big_vision, vit_s16_i1k.py). The result is that of
-the validation split.
+the authors' released code (big_vision, vit_s16_i1k.py); so are TensorFlow's
+random boxes (distorted_box), resized bilinearly, by area in evaluation, and
+AugReg's RandAugment. The result is that of the validation split.
 
 Unlike the code: mixup draws a share for each image, not one for each step; the
 moment is rounded to bfloat16 between steps, but decays by 0.9 in float32, not
 by 0.8984, the nearest bfloat16.
 """
 
-from configs import arguments, pretraining
+from configs import arguments, augmentation, pretraining
 
 CHOICES = {"epochs": (90, 300)}
 
@@ -46,6 +47,6 @@ def get_config(text=""):
     ),
     epochs=args.epochs,
     batch_size=1024,
-    augment=dict(flip=True, randaugment=(2, 10), mixup=0.2),
+    augment=augmentation.AUGREG["light2"],
     eval_crop=0.875,
   )

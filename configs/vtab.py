@@ -31,10 +31,11 @@ From the paper: the learning rate, steps, batch, clipping and 384 px (378 for
 patches of 14 px) of table 4, for every task. From BiT (Kolesnikov et al.,
 2020), whose pre-processing the paper follows: random crops of 384 of 448 px and
 flips, except where they would change the label (BiT's supplement F). Ours:
-crops of that share of an image, but of varying aspect ratio. From AugReg
-(Steiner et al., 2022), for as many steps: 200 of warm-up. From the released
-code of fine-tuning, which has no VTAB: momentum in bfloat16, and the dropout of
-finetune.py.
+crops of that share of an image, but of varying aspect ratio (random_resized:
+of TensorFlow's boxes none fits one area exactly), resized bilinearly. From
+AugReg (Steiner et al., 2022), for as many steps: 200 of warm-up. From the
+released code of fine-tuning, which has no VTAB: momentum in bfloat16, and the
+dropout of finetune.py.
 """
 
 from ml_collections import ConfigDict
@@ -75,8 +76,9 @@ def get_config(text=""):
       source=f"vtab:{args.task}",
       train=train,
       size=384 - 384 % patch,
-      crop="none" if args.task in NO_CROP else "inception",
+      crop="none" if args.task in NO_CROP else "random_resized",
       crop_area=(AREA, AREA),
+      resize="bilinear",
       augment=dict(flip=args.task not in NO_FLIP),
     ),
     optim=dict(

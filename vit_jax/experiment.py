@@ -38,7 +38,6 @@ from vit_jax.data.pipeline import (
   find_rows,
   make_train_batches,
 )
-from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.sources import load_info, open_source
 from vit_jax.devices import auto
 from vit_jax.devices.mesh import make_mesh
@@ -381,7 +380,6 @@ class Experiment:
 
   def make_manifest(self) -> dict[str, Any]:
     """Makes the content of manifest.json: what the parameters do not say."""
-    height, width, channels = self.image_shape
     # Not what depends on the machine that trains.
     model = {
       key: value
@@ -393,7 +391,5 @@ class Experiment:
       "num_classes": self.num_classes,
       "class_names": list(self.info.class_names),
       "cross_entropy": self.config["objective"].get("cross_entropy", "softmax"),
-      "preprocess": Preprocess(
-        height=height, width=width, channels=channels, crop=self.data.eval_crop
-      ).to_json(),
+      "preprocess": self.data.make_preprocess(self.info.channels).to_json(),
     }

@@ -34,6 +34,12 @@ from vit_jax.objectives import OBJECTIVES
 # Old name of a key -> its name.
 RENAMED = {"train.max_passed": "train.max_skipped_steps"}
 
+# Old value of a key -> what to set instead.
+REPLACED = {
+  "data.crop=inception": "'distorted_box', the crop of the ViT authors, or "
+  "'random_resized', which 'inception' was until 2026-11-26"
+}
+
 
 def _objective(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   """Keys of the objective section: `name`, and those of that objective."""
@@ -125,6 +131,8 @@ def _check_section(
     if f"{name}.{key}" in RENAMED:
       new = RENAMED[f"{name}.{key}"]
       errors.append(f"config key '{name}.{key}' was renamed to {new!r}")
+    elif found := REPLACED.get(f"{name}.{key}={value}"):
+      errors.append(f"{name}.{key}={value!r} is no more: set {found}")
     else:
       current[key] = value
   try:

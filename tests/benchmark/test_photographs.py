@@ -38,11 +38,13 @@ def test_a_texture_falls_with_the_frequency():
 def test_a_rival_that_is_not_there_is_named(tmp_path):
   with pytest.raises(DataError, match="folder:DIR"):
     Rival(pipeline.Data(source="synthetic:10"), 8)
+  with pytest.raises(DataError, match="data.resize of bilinear, area"):
+    Rival(pipeline.Data(source=f"folder:{tmp_path}", resize="lanczos"), 8)
   if importlib.util.find_spec("tensorflow"):
     pytest.skip("TensorFlow is there")
   photographs.write(tmp_path, 2)
   data = pipeline.Data(source=f"folder:{tmp_path}")
   rival = Rival(data, 8)
   with pytest.raises(DataError, match=r"vit_jax\[tf\]"):
-    rival.measure("area", 0.1)
+    rival.measure("bilinear", 0.1)
   rival.close()

@@ -78,7 +78,9 @@ def test_check_fills_in_defaults_at_every_depth():
 def test_everything_wrong_is_reported_at_once():
   bad = {
     "model": dict(variant="mu/4", dept=3),
-    "data": dict(source="tfds:digits", crop="incepton", augment=dict(mixp=1)),
+    "data": dict(
+      source="tfds:digits", crop="distorted_bx", augment=dict(mixp=1)
+    ),
     "optim": dict(schedule="cosine"),
     "train": dict(batch_size="8", stesp=1),
     "objective": dict(name="supervized"),
@@ -93,7 +95,11 @@ def test_everything_wrong_is_reported_at_once():
   facts = [
     ("'mdel'", "'model'"),
     ("'model.dept'", "'model.depth'"),
-    ("data.crop='incepton'", "'inception', 'none'", "did you mean 'inception'"),
+    (
+      "data.crop='distorted_bx'",
+      "'random_resized', 'none'",
+      "did you mean 'distorted_box'",
+    ),
     ("'data.augment.mixp'", "'data.augment.mixup'"),
     ("objective.name", "'supervized'", "'supervised'"),
     ("optim.lr", "missing", "(0, inf)"),
@@ -214,3 +220,11 @@ def test_a_missing_variant_is_named():
     config.ConfigError, match="model.variant='None' is not a known model"
   ):
     resolve(GOOD | {"model": {}})
+
+
+def test_an_old_value_names_what_to_set():
+  """Not the nearest: what was the only crop is one of two."""
+  with pytest.raises(config.ConfigError) as caught:
+    resolve(GOOD | {"data": dict(source="tfds:digits", crop="inception")})
+  for name in ("data.crop='inception'", "distorted_box", "random_resized"):
+    assert name in str(caught.value)

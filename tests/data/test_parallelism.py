@@ -106,9 +106,12 @@ def test_the_cost_of_an_image_is_measured():
   source = [
     dict(image=cv2.imencode(".png", x)[1].tobytes(), label=0) for x in images
   ]
-  cost = parallelism.measure_cost(source, 3, (8, 8))
+  cost = parallelism.measure_cost(source, 3, (8, 8), "area")
   assert cost.read > 0 and cost.resize > 0
   assert 9 * 9 * 3 < cost.bytes < 9 * 39 * 3
   broken = [dict(image=b"", label=0)]
-  assert parallelism.measure_cost(broken, 3, (8, 8)) is None
-  assert parallelism.measure_cost([*broken, source[0]], 3, (8, 8)) is not None
+  assert parallelism.measure_cost(broken, 3, (8, 8), "area") is None
+  assert (
+    parallelism.measure_cost([*broken, source[0]], 3, (8, 8), "area")
+    is not None
+  )

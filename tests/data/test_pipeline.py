@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import itertools
+import typing
 
 import cv2
 import jax
@@ -11,6 +12,7 @@ import pytest
 from vit_jax import sharding
 from vit_jax.data import pipeline, sources, transforms
 from vit_jax.data.preprocess import Preprocess
+from vit_jax.data.resize import Resize, resize
 from vit_jax.devices.mesh import make_mesh
 
 BATCH = 96
@@ -46,7 +48,7 @@ def test_batches_are_what_the_step_expects(data, source):
   assert batch["mask"].all()
 
 
-@pytest.mark.parametrize("crop", ["inception", "none"])
+@pytest.mark.parametrize("crop", ["distorted_box", "random_resized", "none"])
 def test_images_are_of_any_height_and_width(data, source, crop):
   assert data.shape == (8, 8)
   data = dataclasses.replace(data, size=(8, 12), crop=crop)
@@ -62,14 +64,18 @@ def test_evaluation_is_of_any_height_and_width(data, source):
   image = dataset[0]["image"]
   assert image.shape == (2, 16, 12, 1)
   whole = transforms.decode(source[0]["image"], 1)
-  np.testing.assert_array_equal(image[0], transforms.resize(whole, (16, 12)))
+  expected = resize(whole, (16, 12), "bilinear")
+  np.testing.assert_array_equal(image[0], expected)
   assert not image[1].any()  # Padding.
 
 
+@pytest.mark.parametrize("method", [None, *typing.get_args(Resize)])
 @pytest.mark.parametrize("crop", [None, 0.875, 0.3])
-def test_the_library_sees_what_evaluation_sees(data, crop):
+def test_the_library_sees_what_evaluation_sees(data, crop, method):
   """A run's manifest makes of a file the pixels that the run was scored on."""
-  data = dataclasses.replace(data, size=(24, 16), eval_crop=crop)
+  data = dataclasses.replace(
+    data, size=(24, 16), eval_crop=crop, eval_resize=method
+  )
   rng = np.random.default_rng(0)
   examples = []
   for i, shape in enumerate([(31, 44, 3), (90, 20, 3), (8, 8, 3)]):
@@ -81,7 +87,11 @@ def test_the_library_sees_what_evaluation_sees(data, crop):
   )
   height, width = data.shape
   preprocess = Preprocess(
-    height=height, width=width, channels=3, crop=data.eval_crop
+    height=height,
+    width=width,
+    channels=3,
+    crop=data.eval_crop,
+    resize=method or "bilinear",
   )
   values = preprocess([example["image"] for example in examples])
   # Whole numbers again, exactly: a value is off by 1e-7 at most.

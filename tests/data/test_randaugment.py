@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
 """Every operation of RandAugment before Pillow's, or NumPy's where Pillow has
-none."""
+none; and the form of AugReg's released code before the same in float32."""
 
 import functools
 import math
@@ -30,16 +30,16 @@ MAGNITUDES = (0.0, 3.5, 10.0, 15.0, 20.0)
 
 
 @functools.cache
-def get_compiled(magnitude):
-  return jax.jit(lambda *args: randaugment.distort(*args, magnitude))
+def get_compiled(magnitude, like="pillow"):
+  return jax.jit(lambda *args: randaugment.distort(*args, magnitude, like))
 
 
-def distort(image, op, magnitude, negative=False, centre=(0, 0)):
+def distort(image, op, magnitude, negative=False, centre=(0, 0), like="pillow"):
   """One operation, as NumPy."""
   choice = Choice(
     jnp.asarray(NUMBER[op]), jnp.asarray(negative), jnp.asarray(centre)
   )
-  found = get_compiled(magnitude)(jnp.asarray(image), choice)
+  found = get_compiled(magnitude, like)(jnp.asarray(image), choice)
   assert found.dtype == jnp.uint8
   return np.asarray(found)
 
@@ -81,6 +81,58 @@ def test_colours_are_pillows(op, magnitude, name):
   expected = PILLOW[op](Image.fromarray(image), magnitude)
   found = distort(image, op, magnitude)
   np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+def compute_away(image, op):
+  """What the released code blends an image with: uint8 values, float32."""
+  values = image.astype(np.float32)
+  if op == "Contrast":  # The sum of a histogram, over its number of bins.
+    height, width, _ = image.shape
+    return np.full_like(values, min(height * width // 256, 255))
+  if op == "Brightness":
+    return np.zeros_like(values)
+  if op == "Color":
+    weights = np.array([0.2989, 0.587, 0.114], np.float32)
+    grey = (values / 255 @ weights)[..., None]
+    return np.broadcast_to(np.floor(grey * np.float32(255.5)), image.shape)
+  away = values.copy()
+  for y in range(1, image.shape[0] - 1):
+    for x in range(1, image.shape[1] - 1):
+      box = image[y - 1 : y + 2, x - 1 : x + 2].astype(int)
+      away[y, x] = (box.sum(axis=(0, 1)) + 4 * image[y, x].astype(int)) // 13
+  return away
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("magnitude", range(0, 21, 5))
+@pytest.mark.parametrize("op", ["Color", "Contrast", "Brightness", "Sharpness"])
+def test_augregs_blends_are_those_of_its_code(op, magnitude, name):
+  """The whole code was run, too: docs/fidelity.md."""
+  image, factor = IMAGES[name], to_factor(magnitude)
+  away = compute_away(image, op)
+  blended = np.clip(away + factor * (image - away), 0, 255).astype(np.uint8)
+  found = distort(image, op, float(magnitude), like="augreg").astype(int)
+  # A grey value that float32 rounds down is 1 less, times 2.7 at 20.
+  assert np.abs(found - blended).max() <= (3 if op == "Color" else 1)
+
+
+@pytest.mark.parametrize("side, middle", [(224, 196), (384, 255), (32, 4)])
+def test_augregs_contrast_is_about_the_number_of_pixels(side, middle):
+  image = np.full((side, side, 3), 100, np.uint8)
+  found = distort(image, "Contrast", 0.0, like="augreg")
+  expected = int(middle + 0.1 * (100 - middle))
+  np.testing.assert_allclose(found.astype(int), expected, atol=1)  # Cut off.
+  assert (distort(image, "Contrast", 0.0) == 100).all()  # About its mean.
+
+
+@pytest.mark.parametrize("op", sorted(set(OPS) - {*("Color", "Contrast")}))
+def test_other_operations_have_one_form(op):
+  """Averages, which are cut off in one of them, differ by 1."""
+  forms = [
+    distort(NOISE, op, 10.0, like=like).astype(int)
+    for like in ("pillow", "augreg")
+  ]
+  assert np.abs(np.subtract(*forms)).max() <= (1 if op == "Sharpness" else 0)
 
 
 @pytest.mark.parametrize("op", PILLOW)

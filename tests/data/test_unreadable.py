@@ -60,6 +60,7 @@ def in_order(source):
     channels=3,
     crop="none",
     crop_area=(0.05, 1.0),
+    resize="area",
   )
 
 
@@ -142,7 +143,9 @@ def test_evaluation_counts_what_it_can_not_read(photos, caplog):
   source = sources.open_source(f"folder:{photos}", "train")
   cut(pathlib.Path(source.items[4][0]))
   pictures = rows.Pictures(source, 3)
-  found = rows.EvalRows(pictures=pictures, size=(8, 8), channels=3, crop=None)
+  found = rows.EvalRows(
+    pictures=pictures, size=(8, 8), channels=3, crop=None, resize="area"
+  )
   example = found[4]
   assert not example["image"].any() and example["mask"]
   assert example["label"] == source.items[4][1] and example["unreadable"] == 4

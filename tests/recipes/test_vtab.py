@@ -53,7 +53,7 @@ def test_a_task(task, tmp_path):
   assert exp.info.count(exp.data.train) == 1000
   assert exp.info.count(exp.config["evals"]["test"]["split"]) == tested
   assert exp.data.augment.flip == flips
-  assert exp.data.crop == ("inception" if boxes else "none")
+  assert exp.data.crop == ("random_resized" if boxes else "none")
   # Everything else is the same for all.
   optim = exp.optim
   assert (exp.steps, exp.train.batch_size) == (2500, 512)

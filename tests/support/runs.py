@@ -14,7 +14,7 @@ def make_config(data_dir):
       source="tfds:digits",
       dir=data_dir,
       size=8,
-      crop="inception",
+      crop="random_resized",
       threads=1,
       augment=dict(mixup=0.2, flip=True),
     ),

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from vit_jax.benchmark.rival import Rival
 from vit_jax.data import parallelism, pipeline, sources, transforms
+from vit_jax.data.crops import CROPS
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
 from vit_jax.data.rows import Pictures, TrainRows
@@ -238,10 +239,9 @@ def make_boxes(
     except ValueError:
       continue
     box = None
-    if rows.crop == "inception":
-      rng = rows.order.get_rng(position)
-      height, width = image.shape[:2]
-      box = transforms.sample_crop(height, width, rng, rows.crop_area)
+    if rows.crop != "none":
+      rng, sample = rows.order.get_rng(position), CROPS[rows.crop]
+      box = sample(*image.shape[:2], rng, rows.crop_area)
     yield example, box
 
 
@@ -282,7 +282,7 @@ def measure_whole(
       speeds["input"].append(count * batch_size / passed)
       if rival is None:
         continue
-      for method in rival.METHODS:
+      for method in rival.methods:
         speed = rival.measure(method, seconds / ROUNDS)
         speeds.setdefault(f"tf.data, {method}", []).append(speed)
   return speeds
@@ -329,7 +329,7 @@ def measure(
       rival=rival,
     )
   own = speeds.pop("input")
-  cost = parallelism.measure_cost(source, channels, data.shape)
+  cost = parallelism.measure_cost(source, channels, data.shape, data.resize)
   return Report(
     source=data.source,
     size=data.shape,

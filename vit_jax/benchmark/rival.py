@@ -13,20 +13,27 @@ from vit_jax.devices.machine import count_cores
 
 PROGRAM = "from vit_jax.benchmark.tf_data import main; main()"
 
+METHODS = ("bilinear", "area")  # Of data.resize: what both do alike.
+
 MISSING = "tf.data does not run: install TensorFlow, pip install 'vit_jax[tf]'"
 
 
 class Rival:
   """tf.data in a process of its own, see `tf_data`."""
 
-  METHODS = ("bilinear", "area")
-
   def __init__(self, data: pipeline.Data, batch_size: int):
     """Starts it.
 
     Raises:
-      DataError: if the source is no folder, or TensorFlow is not there.
+      DataError: if the source is no folder, tf.data has no such crop or resize,
+        or TensorFlow is not there.
     """
+    if data.crop != "distorted_box" or data.resize not in METHODS:
+      raise DataError(
+        f"--against=tf_data has data.crop=distorted_box and data.resize of "
+        f"{', '.join(METHODS)}; set them instead of {data.crop}, {data.resize}"
+      )
+    self.methods = (data.resize,)
     if not data.source.startswith("folder:"):
       raise DataError(
         "--against=tf_data reads files: give --config.data.source=folder:DIR, "
@@ -39,7 +46,7 @@ class Rival:
       area=data.crop_area,
       batch_size=batch_size,
       threads=count_cores(),
-      methods=self.METHODS,
+      methods=self.methods,
     )
     self._process = subprocess.Popen(
       [sys.executable, "-c", PROGRAM],

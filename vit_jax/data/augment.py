@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, UInt8
 
 from vit_jax.config import ConfigError, Count, Interval, NotNegative, Share
-from vit_jax.data.randaugment import make_randaugment
+from vit_jax.data.randaugment import Like, make_randaugment
 from vit_jax.sharding import apply_locally, constrain
 from vit_jax.train_state import Batch
 
@@ -34,6 +34,9 @@ class Augment:
     flip: whether to mirror images left to right with probability 1/2.
     randaugment: (layers, magnitude) of RandAugment, see `randaugment`; None is
       off. AugReg's are (2, 0) to (2, 20).
+    randaugment_like: whose Contrast, Color and Sharpness RandAugment has.
+      "pillow" scales contrast about the mean of the image; "augreg", as AugReg
+      was trained, about the number of pixels / 256: 196 at 224 px.
     mixup: alpha of mixup (Zhang et al., 2018): each example is mixed with the
       next of the batch, with weights from Beta(alpha, alpha), the larger for
       itself. 0 is off.
@@ -51,6 +54,7 @@ class Augment:
 
   flip: bool = False
   randaugment: tuple[Count, Annotated[float, Interval("[0, 30]")]] | None = None
+  randaugment_like: Like = "pillow"
   mixup: NotNegative = 0.0
   cutmix: NotNegative = 0.0
   erasing: Annotated[float, Interval("[0, 1]")] = 0.0
@@ -235,7 +239,9 @@ def make_augment(
     if augment.flip:
       image = jax.vmap(flip)(image, pairs[:, 0])
     if augment.randaugment is not None:
-      randaugment = make_randaugment(*augment.randaugment)
+      randaugment = make_randaugment(
+        *augment.randaugment, augment.randaugment_like
+      )
       image = jax.vmap(randaugment)(image, fold(keys, RANDAUGMENT))
     batch = normalize(batch | {"image": image})
     if augment.erasing:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from vit_jax.config import Choice
 from vit_jax.data import transforms
+from vit_jax.data.resize import Resize, resize
 from vit_jax.devices import machine as machines
 from vit_jax.devices.machine import Machine
 
@@ -56,7 +57,10 @@ class Cost(NamedTuple):
 
 
 def measure_cost(
-  source: Sequence[Any], channels: int, size: tuple[int, int]
+  source: Sequence[Any],
+  channels: int,
+  size: tuple[int, int],
+  method: Resize,
 ) -> Cost | None:
   """Measures what an image costs; None if none of the first is readable.
 
@@ -64,6 +68,7 @@ def measure_cost(
     source: encoded examples.
     channels: channels of the images (c).
     size: (H, W) that they are resized to.
+    method: how.
   """
   costs: list[Cost] = []
   clock, end = time.perf_counter, None
@@ -76,7 +81,7 @@ def measure_cost(
     except ValueError:
       continue
     decoded = clock()
-    transforms.resize(image, size)
+    resize(image, size, method)
     now = clock()
     costs.append(Cost(decoded - began, now - decoded, image.nbytes))
     # The first one opens files and imports what is needed.
@@ -85,9 +90,11 @@ def measure_cost(
       break
   if not costs:
     return None
-  read, resize, size = zip(*(costs[1:] or costs), strict=True)
+  reading, resizing, sizes = zip(*(costs[1:] or costs), strict=True)
   return Cost(
-    statistics.median(read), statistics.median(resize), statistics.mean(size)
+    statistics.median(reading),
+    statistics.median(resizing),
+    statistics.mean(sizes),
   )
 
 
@@ -120,7 +127,7 @@ def choose_parallelism(
   if "auto" not in (data.workers, data.threads):
     return data, []
   machine = machine or machines.inspect(processes)
-  cost = measure_cost(source, channels, data.shape)
+  cost = measure_cost(source, channels, data.shape, data.resize)
   choices = []
   if data.workers == "auto":
     value, reason = choose_workers(

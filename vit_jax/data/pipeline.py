@@ -23,9 +23,12 @@ from jax.sharding import Mesh
 from vit_jax.config import Choice, Count, Interval, Natural, Share
 from vit_jax.data import sources
 from vit_jax.data.augment import Augment
+from vit_jax.data.crops import Crop
 from vit_jax.data.mixture import Mixture
 from vit_jax.data.order import ENDLESS, Order
 from vit_jax.data.parallelism import choose_parallelism
+from vit_jax.data.preprocess import Preprocess
+from vit_jax.data.resize import Resize
 from vit_jax.data.rows import Batches, EvalRows, Pictures, TrainRows
 from vit_jax.data.unreadable import Unreadable
 from vit_jax.data.workers import start_worker, watch
@@ -57,9 +60,17 @@ class Data:
       several; None is that of the set.
     size: height and width (H, W) that images are resized to, without keeping
       the aspect ratio; one number is a square.
-    crop: "inception" trains on random boxes of an image (Szegedy et al., 2015),
-      "none" on the whole image.
+    crop: "distorted_box" trains on random boxes of an image as the ViT authors,
+      AugReg and big_vision do with TensorFlow: the aspect is uniform, then the
+      height. "random_resized" draws the area uniformly, as torchvision and timm
+      do, so its boxes are larger. "none" trains on the whole image.
     crop_area: range of the box's share of the image's area.
+    resize: how an image or a box becomes one of `size`: "bilinear", without
+      antialiasing, as those authors train; "area", averages, as big_vision
+      evaluates; or Pillow's, which timm, torchvision and Hugging Face use:
+      "bilinear_antialias", "bicubic" or "lanczos".
+    eval_resize: the same in evaluation; None is as in training. The manifest
+      records it.
     eval_crop: None evaluates on the whole image, resized without keeping the
       aspect ratio, as the ViT authors fine-tune. A share resizes the small side
       to size / share and cuts out the middle, as they do for few-shot
@@ -81,8 +92,10 @@ class Data:
   num_classes: Count | None = None
   label_slots: Count | None = None
   size: Count | tuple[Count, Count] = 224
-  crop: Literal["inception", "none"] = "inception"
+  crop: Crop = "distorted_box"
   crop_area: tuple[Share, Share] = (0.05, 1.0)
+  resize: Resize = "bilinear"
+  eval_resize: Resize | None = None
   eval_crop: Share | None = None
   augment: Augment = Augment()
   workers: Literal["auto"] | Natural = "auto"
@@ -95,6 +108,21 @@ class Data:
     if isinstance(self.size, int):
       return self.size, self.size
     return self.size
+
+  def get_eval_resize(self) -> Resize:
+    """Returns how images are resized in evaluation."""
+    return self.eval_resize or self.resize
+
+  def make_preprocess(self, channels: int) -> Preprocess:
+    """Makes the pre-processing of evaluation, for images with c channels."""
+    height, width = self.shape
+    return Preprocess(
+      height=height,
+      width=width,
+      channels=channels,
+      crop=self.eval_crop,
+      resize=self.get_eval_resize(),
+    )
 
   def count_workers(self) -> int:
     """Returns the number of processes that decode; none if not yet chosen."""
@@ -128,6 +156,7 @@ def make_train_rows(
     slots=data.label_slots,
     crop=data.crop,
     crop_area=data.crop_area,
+    resize=data.resize,
   )
 
 
@@ -178,6 +207,7 @@ def make_eval_dataset(
     channels=channels,
     slots=data.label_slots,
     crop=data.eval_crop,
+    resize=data.get_eval_resize(),
   )
   length = -(-len(source) // batch_size)
   return grain.MapDataset.source(

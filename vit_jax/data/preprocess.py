@@ -18,6 +18,7 @@ from vit_jax.config import (
   raise_all,
 )
 from vit_jax.data import transforms
+from vit_jax.data.resize import Resize, fit
 from vit_jax.storage.untrusted import read_file
 
 # A path, an encoded image, or an array uint8 [H W c].
@@ -46,6 +47,7 @@ class Preprocess:
     crop: None resizes the whole image, whatever its aspect ratio, as the ViT
       authors do; a share resizes the shorter side to size / crop and cuts out
       the centre.
+    resize: how, see `resize`; by default as the ViT authors do.
   """
 
   height: Side
@@ -54,6 +56,7 @@ class Preprocess:
   mean: tuple[Finite, ...] | None = None
   std: tuple[Positive, ...] | None = None
   crop: Share | None = None
+  resize: Resize = "bilinear"
 
   def __post_init__(self):
     """Fills in and checks every field; raises ConfigError for all errors."""
@@ -76,10 +79,14 @@ class Preprocess:
   def from_json(cls, section: Mapping[str, Any]) -> "Preprocess":
     """Reads a manifest's preprocess section; unknown keys are ignored.
 
+    Without `resize` it is "area", which is what the versions did that did not
+    record it.
+
     Raises:
       ConfigError: naming every key that is missing or wrong.
     """
     allowed = parameters(cls)
+    section = {"resize": "area"} | dict(section)
     given = {key: value for key, value in section.items() if key in allowed}
     errors: list[str] = []
     checked = check("preprocess", given, allowed, errors)
@@ -137,4 +144,4 @@ class Preprocess:
         f"image is {image.dtype} {image.shape}, expected uint8 (H, W, "
         f"{self.channels})"
       )
-    return transforms.fit(image, self.size, self.crop)
+    return fit(image, self.size, self.crop, self.resize)

@@ -6,10 +6,13 @@ The sixteen operations, and the effect of a magnitude on each, are those of the
 released code of the AugReg authors (the RandAugment of big_vision, from that of
 EfficientNet in tensorflow/tpu). AugReg's magnitudes 10, 15 and 20 are on its
 scale, whose maximum was once 10. Magnitude 0 is not weak: Color, Contrast,
-Brightness and Sharpness then keep a tenth of the image. Where that code and
-Pillow define an operation differently, we follow Pillow: Contrast is about the
-mean of the image, not about a constant of its size, and averages are rounded.
-Lengths in pixels are for images of 224 px there, and a share of the side here.
+Brightness and Sharpness then keep a tenth of the image. Lengths in pixels are
+for images of 224 px there, and a share of the side here.
+
+Three operations have two forms. "pillow": Contrast is about the mean of the
+image, and the averages of Color and Sharpness are rounded. "augreg", what the
+released code computes and AugReg was trained with: Contrast is about the number
+of pixels / 256, 196 at 224 px and 255 from 256 px on, and averages are cut off.
 
 Under vmap every branch of a switch is computed. So there is none: each image
 passes through one gather, one map of 256 values, one blend and one box, which
@@ -18,7 +21,7 @@ in integers, so that all devices and programs agree to the bit.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +40,7 @@ SIDE = 224  # Side in px of the images that the released code's lengths are for.
 UNIT = 10_000  # Blending weights are multiples of 1 / UNIT.
 FRACTION = 16  # Fractional bits of a coordinate.
 
+Like = Literal["pillow", "augreg"]
 Image = UInt8[Array, "H W c"]
 Values = Int[Array, "H W c"]
 Maps = Int[Array, "c 256"]
@@ -119,16 +123,21 @@ def blend(
   return jnp.clip(units, 0, 255 * UNIT) // UNIT
 
 
-def compute_grey(image: Values) -> Int[Array, "H W 1"]:
-  """Computes the luma of ITU-R 601, rounded as Pillow does."""
+def compute_grey(image: Values, like: Like) -> Int[Array, "H W 1"]:
+  """Computes the luma of ITU-R 601, rounded as Pillow or TensorFlow does."""
   if image.shape[-1] == 1:
     return image
-  weights = jnp.asarray([19595, 38470, 7471])[None, None]
-  total = jnp.sum(image * weights, axis=-1, keepdims=True)
-  return (total + 0x8000) >> 16
+  pillow = like == "pillow"
+  weights = [19595, 38470, 7471] if pillow else [2989, 5870, 1140]
+  weighted = image * jnp.asarray(weights)[None, None]
+  total = jnp.sum(weighted, axis=-1, keepdims=True)
+  if pillow:
+    return (total + 0x8000) >> 16
+  # TensorFlow divides by 255, multiplies by 255.5, and cuts off.
+  return total * 511 // (510 * 10_000)
 
 
-def smooth(image: Values) -> Values:
+def smooth(image: Values, like: Like) -> Values:
   """Averages 3x3 pixels, the middle one with weight 5; keeps the border."""
   height, width, _ = image.shape
   padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
@@ -137,7 +146,8 @@ def smooth(image: Values) -> Values:
   y, x = jnp.arange(height), jnp.arange(width)
   y, x = (0 < y) & (y < height - 1), (0 < x) & (x < width - 1)
   inside = y[:, None, None] & x[None, :, None]
-  return jnp.where(inside, (2 * total + 13) // 26, image)
+  mean = (2 * total + 13) // 26 if like == "pillow" else total // 13
+  return jnp.where(inside, mean, image)
 
 
 def warp(image: Values, matrix: Int[Array, "2 3"]) -> Values:
@@ -231,19 +241,27 @@ def compute_equalize_maps(counts: Maps) -> Maps:
   return jnp.where(step > 0, jnp.minimum(flat, 255), value)
 
 
-def compute_contrast_map(grey: Int[Array, "H W 1"], factor: int) -> Maps:
+def compute_contrast_map(
+  grey: Int[Array, "H W 1"], factor: int, like: Like
+) -> Maps:
   """Computes a map that scales values about the mean of the grey image."""
-  mean = (2 * jnp.sum(grey) + grey.size) // (2 * grey.size)
+  if like == "pillow":
+    mean = (2 * jnp.sum(grey) + grey.size) // (2 * grey.size)
+  else:  # The sum of the histogram, divided by the number of its bins.
+    mean = jnp.asarray(min(grey.size // 256, 255))
   return blend(jnp.broadcast_to(mean, (256,)), jnp.arange(256), factor)[None]
 
 
-def distort(image: Image, choice: Choice, magnitude: float) -> Image:
+def distort(
+  image: Image, choice: Choice, magnitude: float, like: Like = "pillow"
+) -> Image:
   """Applies one layer to one image.
 
   Args:
     image: image of 1 or 3 channels.
     choice: choices of `choose`.
     magnitude: magnitude of any operation, in [0, 30].
+    like: form of the operations that have two.
   """
   height, width, channels = image.shape
   op, factor = choice.op, compute_factor(magnitude)
@@ -252,20 +270,20 @@ def distort(image: Image, choice: Choice, magnitude: float) -> Image:
   matrices = jnp.asarray(make_matrices(magnitude, height, width))
   values = warp(values, matrices[choice.negative.astype(jnp.int32), op])
 
-  counts, grey = count_values(values), compute_grey(values)
+  counts, grey = count_values(values), compute_grey(values, like)
   shape = (channels, 256)
   fixed = jnp.asarray(make_fixed_maps(magnitude))[op]
   maps = jnp.broadcast_to(fixed[None], shape)
   for name, found in (
     ("AutoContrast", compute_autocontrast_maps(counts)),
     ("Equalize", compute_equalize_maps(counts)),
-    ("Contrast", compute_contrast_map(grey, factor)),
+    ("Contrast", compute_contrast_map(grey, factor, like)),
   ):
     maps = jnp.where(op == NUMBER[name], jnp.broadcast_to(found, shape), maps)
   values = apply_maps(values, maps)
 
   away = values
-  for name, found in (("Color", grey), ("Sharpness", smooth(values))):
+  for name, found in (("Color", grey), ("Sharpness", smooth(values, like))):
     away = jnp.where(op == NUMBER[name], found, away)
   values = blend(away, values, factor)
 
@@ -284,19 +302,20 @@ def distort(image: Image, choice: Choice, magnitude: float) -> Image:
 
 
 def make_randaugment(
-  layers: int, magnitude: float
+  layers: int, magnitude: float, like: Like = "pillow"
 ) -> Callable[[Image, jax.Array], Image]:
   """Makes a pure function (image, key) -> image for one example.
 
   Args:
     layers: number of operations, applied one after another.
     magnitude: magnitude of each, in [0, 30].
+    like: form of the operations that have two.
   """
 
   def randaugment(image: Image, key: jax.Array) -> Image:
     def step(image, layer_key):
       choice = choose(layer_key, *image.shape[:2])
-      return distort(image, choice, magnitude), None
+      return distort(image, choice, magnitude, like), None
 
     return jax.lax.scan(step, image, jax.random.split(key, layers))[0]
 

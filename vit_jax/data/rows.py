@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from vit_jax.data import transforms
+from vit_jax.data.crops import CROPS
 from vit_jax.data.examples import describe_example, pad_labels
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
+from vit_jax.data.resize import Resize, central_crop, resize_into
 
 # Images that a thread takes at a time, at most.
 CHUNK = 8
@@ -99,11 +101,13 @@ class Rows(abc.ABC):
   Attributes:
     size: height and width (H, W).
     channels: channels of the images (c).
+    resize: how they are resized, see `resize`.
     slots: largest number of labels (s); None is one label an image.
   """
 
   size: tuple[int, int]
   channels: int
+  resize: Resize
   slots: int | None = None
 
   def make_batch(self, count: int) -> dict[str, np.ndarray]:
@@ -138,7 +142,7 @@ class TrainRows(Rows):
   Attributes:
     parts: the sources.
     order: which example is where.
-    crop: "inception" or "none".
+    crop: a name in `crops`, or "none".
     crop_area: range of the crop's share of the image's area.
   """
 
@@ -166,15 +170,14 @@ class TrainRows(Rows):
       picture, label = pictures.read(place)
       try:
         box = None
-        if self.crop == "inception":
-          rng = self.order.get_rng(position)
-          height, width = picture.shape
-          box = transforms.sample_crop(height, width, rng, self.crop_area)
+        if self.crop != "none":
+          rng, sample = self.order.get_rng(position), CROPS[self.crop]
+          box = sample(*picture.shape, rng, self.crop_area)
         image = picture.cut(box, copy=False)
       except ValueError as error:
         reason = error
         continue
-      transforms.resize_into(image, batch["image"][row])
+      resize_into(image, batch["image"][row], self.resize)
       batch["label"][row] = pad_labels(label, self.slots)
       if tried:
         batch["unreadable"][row] = index
@@ -219,9 +222,9 @@ class EvalRows(Rows):
       batch["unreadable"][row] = position
       return
     if self.crop is None:
-      transforms.resize_into(image, out)
+      resize_into(image, out, self.resize)
     else:
-      out[...] = transforms.central_crop(image, self.size, self.crop)
+      out[...] = central_crop(image, self.size, self.crop, self.resize)
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Image processing on the host: decode, crop, resize; uint8 in, uint8 out."""
+"""Image files to pixels on the host: uint8 [H W c], or a box of it."""
 
 import io
 import math
@@ -23,9 +23,6 @@ MAX_BYTES = 1 << 30
 # Largest image: Pillow's limit. Decoding takes 6 bytes a pixel of JPEG and PNG,
 # up to 20 of other formats: 1 to 3.5 GB at the limit.
 MAX_PIXELS = 178_956_970
-
-# Range of the logarithm of a random box's width over its height.
-LOG_ASPECT = tuple(np.log((3 / 4, 4 / 3)).tolist())
 
 ROWS = 256  # Rows of 16 bits that are scaled to 8 at a time.
 
@@ -206,121 +203,3 @@ def _decode_pillow(image: Image.Image, channels: int) -> np.ndarray:
   if image.mode != mode:  # Pillow would copy it even if it is the same.
     image = image.convert(mode)
   return np.asarray(image)
-
-
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Resizes to [h w c], without keeping the aspect ratio.
-
-  Averages areas if neither side grows, and interpolates bilinearly otherwise.
-
-  Args:
-    image: uint8 [H W c].
-    size: height and width (h, w).
-  """
-  if image.shape[:2] == size:
-    return image
-  resized = np.empty((*size, image.shape[2]), np.uint8)
-  resize_into(image, resized)
-  return resized
-
-
-def resize_into(image: np.ndarray, out: np.ndarray) -> None:
-  """Resizes as `resize`, into the memory of an array.
-
-  Args:
-    image: uint8 [H W c].
-    out: uint8 [h w c], as a row of a batch.
-  """
-  h, w, channels = out.shape
-  if image.shape[:2] == (h, w):
-    out[...] = image
-    return
-  shrinks = image.shape[0] >= h and image.shape[1] >= w
-  kernel = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-  # OpenCV has the width first, and writes where it is told to if the shape and
-  # the type are right.
-  target = out[..., 0] if channels == 1 else out
-  resized = cv2.resize(image, (w, h), dst=target, interpolation=kernel)
-  if resized is not target:
-    out[...] = resized.reshape(out.shape)
-
-
-def resize_small_side(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Resizes to the smallest size that covers (h, w), keeping the aspect ratio.
-
-  For a square (s, s): the small side becomes s.
-  """
-  height, width = image.shape[:2]
-  scale = max(size[0] / height, size[1] / width)
-  return resize(image, (round(height * scale), round(width * scale)))
-
-
-def cut_middle(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Cuts out the middle [h w c], or less if the image is smaller."""
-  h, w = (min(pair) for pair in zip(size, image.shape[:2], strict=True))
-  top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-  return image[top : top + h, left : left + w]
-
-
-def central_crop(
-  image: np.ndarray, size: tuple[int, int], share: float
-) -> np.ndarray:
-  """Resizes the small side, then cuts out the middle [h w c].
-
-  Args:
-    image: uint8 [H W c].
-    size: height and width (h, w).
-    share: the crop's share of the small side: at 0.875, a crop of 224 px is cut
-      from 256 px.
-  """
-  covered = tuple(round(side / share) for side in size)
-  # Of a panorama only the middle is resized: all of it may not fit in memory.
-  scale = max(
-    c / side for c, side in zip(covered, image.shape[:2], strict=True)
-  )
-  image = cut_middle(image, tuple(math.ceil(4 * c / scale) for c in covered))
-  return cut_middle(resize_small_side(image, covered), size)
-
-
-def fit(
-  image: np.ndarray, size: tuple[int, int], crop: float | None
-) -> np.ndarray:
-  """Fits an image for evaluation, without randomness: [h w c].
-
-  Args:
-    image: uint8 [H W c].
-    size: height and width (h, w).
-    crop: share of a central crop; None resizes the whole image.
-  """
-  if crop is None:
-    return resize(image, size)
-  return central_crop(image, size, crop)
-
-
-def sample_crop(
-  height: int,
-  width: int,
-  rng: np.random.Generator,
-  area: tuple[float, float],
-) -> jpeg.Box:
-  """Samples a random box of an image (Szegedy et al., 2015).
-
-  Args:
-    height: height of the image (H).
-    width: width of the image (W).
-    rng: random generator.
-    area: range of the box's share of the image's area.
-
-  Returns:
-    (top, left, height, width); the whole image if ten draws do not fit.
-  """
-  for _ in range(10):
-    pixels = height * width * rng.uniform(*area)
-    ratio = float(np.exp(rng.uniform(*LOG_ASPECT)))
-    w = round(math.sqrt(pixels * ratio))
-    h = round(math.sqrt(pixels / ratio))
-    if 0 < h <= height and 0 < w <= width:
-      top = int(rng.integers(height - h + 1))
-      left = int(rng.integers(width - w + 1))
-      return top, left, h, w
-  return 0, 0, height, width

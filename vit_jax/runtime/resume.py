@@ -28,6 +28,12 @@ FREE = re.compile(
 )
 # The length changes the learning rate, so it must be asked for (--extend).
 LENGTH = re.compile(r"train\.(steps|epochs|examples)")
+# Said of a run whose config does not say how images were resized.
+OLDER = (
+  "\n  an older version began it, which cropped and resized in another way "
+  "(data.crop, data.resize): go on with that version, or start from its "
+  "weights with --config.init=PATH"
+)
 # Keys that may differ between the hosts of a run.
 LOCAL = re.compile(r"data\.(dir|workers|threads)")
 
@@ -92,6 +98,7 @@ def check_config(
       "--workdir holds a run of another config:\n"
       + "\n".join(lines)
       + "\n  use the config of that run, or another --workdir"
+      + ("" if "data.resize" in then else OLDER)
       + ("; --extend changes its length" if length else "")
     )
 
