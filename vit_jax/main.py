@@ -51,12 +51,13 @@ def main(
     )
     config = recipe.load_config(arguments.config, overrides)
     # Imported late, so that a wrong flag is reported at once.
+    from vit_jax.convert.inherit import inherit
     from vit_jax.hosts.coordination import Timeouts
     from vit_jax.runtime.start import start
     from vit_jax.sections import resolve
     from vit_jax.train import train
 
-    config = resolve(config)
+    config = resolve(inherit(config, arguments.workdir))
     start(Timeouts(**config["hosts"]))
     try:
       train(

@@ -26,6 +26,7 @@ from typing import Any
 
 from vit_jax.config import INTERRUPTED, ConfigError
 from vit_jax.config.command_line import make_parser, positive, reported
+from vit_jax.config.weight_options import add_options, read_options
 from vit_jax.devices.detection import start_backend
 from vit_jax.metrics import predictions
 from vit_jax.metrics.predictions import Prediction
@@ -271,6 +272,7 @@ def main(argv: list[str] | None = None) -> None:
     default="float32",
     help="int8 keeps the weights in a quarter of the memory",
   )
+  add_options(parser)
   arguments = parser.parse_args(argv)
   bad: list[Prediction] = []
   with reported():
@@ -285,7 +287,9 @@ def main(argv: list[str] | None = None) -> None:
     progress = Progress(bool(arguments.out) or not sys.stdout.isatty())
     if isinstance(sys.stdout, io.TextIOWrapper):  # Names may be any bytes.
       sys.stdout.reconfigure(errors="surrogateescape")
-    chosen = {"dtype": arguments.dtype} if arguments.dtype else {}
+    chosen = read_options(arguments)
+    if arguments.dtype:
+      chosen["dtype"] = arguments.dtype
 
     def classify(paths: Sequence[str]) -> Iterator[Prediction]:
       before = len(images) - len(paths)

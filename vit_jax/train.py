@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from vit_jax.convert.inherit import inherit
 from vit_jax.experiment import Experiment
 from vit_jax.hosts.preemption import Preemption
 from vit_jax.runtime.preflight import check_platform
@@ -50,7 +51,7 @@ def train(
     RunError: if a checkpoint cannot be written, or after a non-finite step,
       once the state before it is saved.
   """
-  config = resolve(config)
+  config = resolve(inherit(config, workdir))
   with Run(config, workdir, extend=extend, preemption=preemption) as run:
     # Bad configs and missing data end here, in seconds; nothing is compiled.
     check_platform(allow_cpu or config["train"]["allow_cpu"])

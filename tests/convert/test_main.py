@@ -111,7 +111,7 @@ def test_what_the_file_leaves_open_is_said_with_its_source(capsys):
 
   text = run(capsys, "x.safetensors", "y.npz", size, "--num_heads=3")
   assert "gelu=exact (the default of timm)\n" in text
-  assert "layer_norm_eps=1e-06 (the default of vit_jax)\n" in text
+  assert "layer_norm_eps=1e-06 (the default of timm)\n" in text
   save_weights(make_weights(HYBRID), "h.npz", "authors")
   os.remove("h.npz.json")
   text = run(capsys, "h.npz", "h.safetensors")

@@ -24,10 +24,10 @@ def write(tmp_path, form, changes=None, **fields):
   )
   (tmp_path / "w" / "model.safetensors.json").unlink()
   path = tmp_path / "w" / "config.json"
-  # timm has no architecture so small.
-  config = {"architecture": "vit_tiny_patch16_224"}
-  if path.exists():
-    config = json.loads(path.read_text())
+  config = json.loads(path.read_text())
+  if form == "timm":  # As if it were a model that timm has a name for.
+    config |= {"architecture": "vit_tiny_patch16_224", "model_args": {}}
+    del config["label_names"]
   path.write_text(json.dumps(config | (changes or {})))
   return str(tmp_path / "w")
 

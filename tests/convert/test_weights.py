@@ -336,7 +336,9 @@ def test_names_of_hugging_face(new, bare, tmp_path):
 
 
 def test_the_directories_that_loaders_of_pytorch_want(tmp_path):
-  weights = make_weights(class_names=tuple("abcde"))
+  weights = make_weights(
+    class_names=tuple("abcde"), preprocess=dict(resize="bilinear_antialias")
+  )
   written = save_weights(weights, str(tmp_path / "hf"), "hugging_face")
   assert {path.name for path in written} == set(os.listdir(tmp_path / "hf"))
   config = json.loads((tmp_path / "hf" / "config.json").read_text())

@@ -25,7 +25,12 @@ OTHER_SIZE = (256, 160)
 
 
 def make_weights(
-  variant, size=(224, 224), channels=3, num_classes=CLASSES, **fields
+  variant,
+  size=(224, 224),
+  channels=3,
+  num_classes=CLASSES,
+  preprocess=None,
+  **fields,
 ):
   """A model of which every array, biases and norms too, moves the logits."""
   rng = np.random.default_rng(0)
@@ -43,7 +48,9 @@ def make_weights(
     else:
       x *= 0.2
     params[path] = 1 + x if path.endswith("scale") else x
-  preprocess = Preprocess(height=size[0], width=size[1], channels=channels)
+  preprocess = Preprocess(
+    height=size[0], width=size[1], channels=channels, **(preprocess or {})
+  )
   return Weights(
     params=params,
     variant=variant,

@@ -216,3 +216,25 @@ def test_directories_that_timm_reads(timm, judge, tmp_path, what):
   model = timm.create_model(directory, pretrained=True).eval()
   images = make_images(size, channels)
   check(weights, images, judge(model, images))
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    dict(width=48, depth=2, mlp_dim=70, num_heads=3),
+    dict(depth=2, swiglu=True, mlp_dim=100, registers=2),
+    dict(depth=2, swiglu=True, mlp_dim=64, layer_scale=0.1, gelu="exact"),
+    dict(depth=2, mlp_dim=100, pool="map", gelu="tanh"),
+    dict(depth=2, pool="gap", fc_norm=True, gelu="tanh"),
+  ],
+)
+def test_directories_of_models_without_a_name(timm, judge, tmp_path, fields):
+  size = (48, 64)
+  weights = make_weights("Ti/16", size, **dict(gelu="exact") | fields)
+  path = tmp_path / "model"
+  save_weights(weights, str(path), "timm", say=lambda line: None)
+  model = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
+  images = make_images(size)
+  check(weights, images, judge(model, images))
+  (path / "model.safetensors.json").unlink()
+  check(load_weights(str(path)), images, judge(model, images))

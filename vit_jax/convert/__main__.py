@@ -24,14 +24,16 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.config import ConfigError, get
+from vit_jax.config import get
 from vit_jax.config.command_line import make_parser, reported
-from vit_jax.config.recipe import parse_value
+from vit_jax.config.weight_options import add_fields, parse_size
 from vit_jax.convert import files
 from vit_jax.convert.fields import get_kind
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import FORMATS
+from vit_jax.convert.infer import ASSUMED
 from vit_jax.convert.npz import PREFIXES
+from vit_jax.convert.timm import STEM
 from vit_jax.convert.weights import OURS, Weights, is_run, load_weights
 from vit_jax.convert.writing import check_target, save_weights
 from vit_jax.devices.detection import start_backend
@@ -82,30 +84,18 @@ def check_apart(source: str, target: epath.Path) -> None:
       raise CheckpointError(f"{source} would be overwritten; name another DST")
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-  """Parses --source_size, H,W or one side; raises ConfigError for others."""
-  if text is None:
-    return None
-  value = parse_value(text)
-  size = (value, value) if isinstance(value, int) else value
-  if not isinstance(size, tuple) or [type(x) for x in size] != [int, int]:
-    raise ConfigError(
-      f"--source_size={text} must be H,W in pixels, e.g. 224,224"
-    )
-  return size
-
-
 def collect_assumed(weights: Weights) -> dict[str, tuple[Any, str]]:
   """Collects settings that arrays do not determine: name -> (value, origin)."""
   origins = weights.origins
-  names = ["gelu", "layer_norm_eps"]
-  if any("conv" in path for path in weights.params):
-    names += ["group_norm_eps", "std_conv_eps", "std_conv_eps_in"]
-  names += [name for name in ("num_heads", "position") if name in origins]
+  names = {*ASSUMED, "num_heads", "position"}
+  if weights.all_fields.get("stem", ()) is None:
+    names -= set(STEM)
+  if weights.form == OURS:
+    names |= origins.keys()
   assumed = {
-    name: (value, origins.get(name, "the default of vit_jax"))
+    name: (value, origins[name])
     for name, value in weights.all_fields.items()
-    if name in (names if weights.form != OURS else origins)
+    if name in names and name in origins
   }
   if "size" in origins:
     assumed["px"] = ("{}x{}".format(*weights.size), origins["size"])
@@ -125,6 +115,7 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
     "height": height,
     "width": width,
     "channels": weights.preprocess.channels,
+    "prefix": weights.describe_prefix(),
     "assumed": {
       name: {"value": value, "from": where}
       for name, (value, where) in collect_assumed(weights).items()
@@ -145,6 +136,8 @@ def format_source(read: dict[str, Any]) -> str:
     f"         {name}={entry['value']} ({entry['from']})"
     for name, entry in read["assumed"].items()
   ]
+  if read["prefix"]:
+    lines.append(f"         {read['prefix']}")
   return "\n".join(lines)
 
 
@@ -163,7 +156,7 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
       or writing anything where possible.
   """
   form = choose_format(arguments.dst, arguments.to)
-  size = parse_size(arguments.source_size)
+  size = parse_size("source_size", arguments.source_size)
   how = dict(
     prefix=arguments.prefix,
     bfloat16=arguments.dtype == "bfloat16",
@@ -173,10 +166,9 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
   if not source.exists():
     raise CheckpointError(f"{source} does not exist")
   check_apart(arguments.src, check_target(arguments.dst, form, **how))
-  fields = ("num_heads", "gelu", "layer_norm_eps")
   overrides = {
     name: getattr(arguments, name)
-    for name in fields
+    for name in ("num_heads", *ASSUMED)
     if getattr(arguments, name) is not None
   }
   weights = load_weights(
@@ -186,7 +178,13 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
   say = sys.stderr if arguments.json else sys.stdout
   print(format_source(read), file=say, flush=True)
   form = form or NPZ[get_kind(weights.variant)]
-  written = save_weights(weights, arguments.dst, form, **how)
+  written = save_weights(
+    weights,
+    arguments.dst,
+    form,
+    **how,
+    say=lambda line: print(f"note     {line}", file=say),
+  )
   sizes = {os.fspath(path): count_bytes(path) for path in written}
   for path, count in sizes.items():
     unit = f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count:,} bytes"
@@ -212,15 +210,7 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--num_heads", type=int, metavar="K", help="attention heads of SRC"
   )
-  parser.add_argument(
-    "--gelu", choices=("exact", "tanh"), help="GELU that SRC was trained with"
-  )
-  parser.add_argument(
-    "--layer_norm_eps",
-    type=float,
-    metavar="EPS",
-    help="epsilon of SRC's layer norms",
-  )
+  add_fields(parser, "of SRC")
   parser.add_argument(
     "--raw",
     action="store_true",

@@ -282,6 +282,14 @@ def _plain(array: np.ndarray) -> np.ndarray:
   return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
+def to_float32(array: np.ndarray) -> np.ndarray:
+  """Converts a floating-point array to float32; only float64 is rounded."""
+  floating = np.issubdtype(array.dtype, np.floating)
+  if floating or array.dtype == BFLOAT16:
+    return array.astype(np.float32, copy=False)
+  return array
+
+
 def write_npz(
   path: epath.PathLike,
   arrays: Mapping[str, np.ndarray],

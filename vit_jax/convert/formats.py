@@ -11,7 +11,9 @@ import jax
 from vit_jax.config import get
 from vit_jax.convert import npz, torch_names
 from vit_jax.convert.files import CheckpointError
+from vit_jax.convert.foreign import check_foreign, strip_wrapper
 from vit_jax.convert.table import Arrays, Row, write_rows
+from vit_jax.data.resize import Resize
 
 
 def _keep(arrays: Arrays) -> Arrays:
@@ -40,6 +42,7 @@ class Format:
       `extra` is the number of such rows, `gap` is as in `canonicalize_timm`.
     unfold: changes our arrays, as the table gives them, to the model's.
     fold: the inverse of `unfold`.
+    resize: how its programs resize images, where nothing is stated.
   """
 
   name: str
@@ -56,6 +59,7 @@ class Format:
   canonicalize: Callable[[Arrays, int, bool], Arrays] = lambda x, *_: x
   unfold: Callable[[Arrays], Arrays] = _keep
   fold: Callable[[Arrays], Arrays] = _keep
+  resize: Resize = "bilinear"
 
   def choose_rows(self, arrays: Arrays) -> tuple[Row, ...]:
     """Chooses the rows that read these arrays."""
@@ -251,6 +255,7 @@ FORMATS = {
         stem=(None,),
       ),
       normalize=torch_names.normalize_hugging_face,
+      resize="bilinear_antialias",
       list_extra=lambda arrays: (1,),
     ),
     Format(
@@ -261,6 +266,7 @@ FORMATS = {
       is_like=has("patch_embed.proj.weight", "blocks.0.norm1.weight"),
       fields=dict(
         gelu="exact",
+        layer_norm_eps=1e-6,
         group_norm_eps=1e-5,
         std_conv_eps=1e-8,
         std_conv_eps_in="variance",
@@ -274,28 +280,47 @@ FORMATS = {
       finish=torch_names.finish_timm,
       list_extra=list_extra_timm,
       canonicalize=canonicalize_timm,
+      resize="bicubic",
     ),
   )
 }
 
 
-def detect_format(arrays: Arrays) -> tuple[Format, Arrays]:
+@dataclasses.dataclass(frozen=True)
+class Detected:
+  """The arrays of a file whose format is known.
+
+  Attributes:
+    form: the format.
+    arrays: normalised for its table.
+    prefix: what preceded their names in the file.
+    beside: names of the arrays without the prefix, which are not read.
+  """
+
+  form: Format
+  arrays: Arrays
+  prefix: str
+  beside: tuple[str, ...]
+
+
+def detect_format(arrays: Arrays) -> Detected:
   """Detects the format of a file's arrays.
 
-  Returns:
-    The format, and the arrays normalised for its table.
-
   Raises:
-    CheckpointError: if they have no known format.
+    CheckpointError: if they have no known format; names foreign models.
   """
-  inner, _ = npz.strip_prefix(arrays)
+  check_foreign(arrays)
   for form in FORMATS.values():
-    candidates = inner if form.suffix == ".npz" else arrays
-    if form.suffix == ".safetensors" and any("/" in n for n in candidates):
-      continue
-    normal = form.normalize(candidates)
+    strip = npz.strip_prefix
+    if form.suffix == ".safetensors":
+      if any("/" in name for name in arrays):
+        continue
+      strip = strip_wrapper
+    inner, prefix = strip(arrays)
+    normal = form.normalize(inner)
     if form.is_like(normal):
-      return form, normal
+      beside = [name for name in arrays if not name.startswith(prefix)]
+      return Detected(form, normal, prefix, tuple(beside))
   shown = "\n".join(f"  {name}" for name in sorted(arrays)[:8])
   raise CheckpointError(
     f"unknown format: the names of its {len(arrays)} arrays fit none of "

@@ -6,6 +6,7 @@ They come from the caller, a manifest or config.json, the name of the file, or
 the tables of models.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from etils import epath
@@ -21,12 +22,40 @@ from vit_jax.convert.table import Arrays, read_rows
 from vit_jax.data.preprocess import Side
 
 GIVEN, FITS = "given", "fits"
+DEFAULT = "the default of"  # Begins the origin of what nothing states.
+
+# Fields that show in no array and change logits unless they fit the weights.
+ASSUMED = (
+  *("gelu", "layer_norm_eps", "group_norm_eps"),
+  *("std_conv_eps", "std_conv_eps_in"),
+)
 
 DEFAULT_SIZE = (224, 224)  # Where nothing depends on it.
 
 # Image sides that models are published at, in pixels; tried in this order where
 # nothing states at which size a file's positions were trained.
 SIDES = (224, 384, 512, 518, 256, 448, 240, 288, 336, 160, 128, 196)
+
+
+def trace_fields(
+  allowed: Collection[str],
+  form: Format | None,
+  manifest: Manifest,
+  overrides: Collection[str],
+) -> dict[str, str]:
+  """Tells where the values of fields come from: field -> origin.
+
+  Args:
+    allowed: fields of the model.
+    form: format of the file; None for a run.
+    manifest: checked.
+    overrides: fields that the caller gives.
+  """
+  origins = {x: f"{DEFAULT} vit_jax" for x in ASSUMED if x in allowed}
+  if form is not None:
+    origins |= dict.fromkeys(form.fields, f"{DEFAULT} {form.name}")
+  origins |= dict.fromkeys(manifest["model"], manifest["source"])
+  return origins | dict.fromkeys(overrides, GIVEN)
 
 
 def infer_heads(arrays: Arrays, form: Format, known: dict[str, Any]) -> int:

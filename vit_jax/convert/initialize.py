@@ -9,19 +9,25 @@ A report lists what was done with every array.
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import flax.linen as nn
 import numpy as np
 
+from vit_jax import models
 from vit_jax.config import ConfigError, Count
 from vit_jax.convert import resample
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.npz import POSITION, STACK
 from vit_jax.convert.published import find_recommended, parse_name
 from vit_jax.convert.table import Arrays, check_shapes
-from vit_jax.convert.weights import Weights, load_weights, make_abstract_params
+from vit_jax.convert.weights import (
+  OURS,
+  Weights,
+  load_weights,
+  make_abstract_params,
+)
 
 # Parameters that a model may have and its source lack, or the reverse.
 OPTIONAL = re.compile(
@@ -89,6 +95,7 @@ class Report:
     new: path -> reason for initialising it anew.
     dropped: path -> reason for leaving it out.
     warnings: differences between source and model that no array shows.
+    notes: what was done beside that, as lines.
   """
 
   source: str
@@ -97,6 +104,7 @@ class Report:
   new: dict[str, str] = dataclasses.field(default_factory=dict)
   dropped: dict[str, str] = dataclasses.field(default_factory=dict)
   warnings: list[str] = dataclasses.field(default_factory=list)
+  notes: list[str] = dataclasses.field(default_factory=list)
 
   def __str__(self) -> str:
     """The report as text."""
@@ -107,6 +115,7 @@ class Report:
       ("left out", self.dropped),
     ):
       lines += [f"  {what}: {path}, {why}" for path, why in group.items()]
+    lines += [f"  {text}" for text in self.notes]
     return "\n".join(lines + [f"  warning: {text}" for text in self.warnings])
 
 
@@ -160,6 +169,7 @@ def initialize(
       f"antialias=True needs resample='bilinear' or 'bicubic', not "
       f"{transfer.resample!r}"
     )
+  _check_body(weights, model)
   report = Report(weights.source)
   wanted = make_abstract_params(model, size, channels)
   source = dict(weights.params)
@@ -196,7 +206,52 @@ def initialize(
     what += " (a Mixer holds at one resolution)"
   check_shapes(taken, expected, what)
   report.warnings = _compare(weights, model)
+  if weights.prefix:
+    report.notes.append(weights.describe_prefix())
+  if weights.form == OURS:
+    report.notes += [
+      f"as its manifest says: model.{name}={value!r}"
+      for name, value in list_silent(weights.manifest["model"], model).items()
+    ]
   return taken, report
+
+
+def list_silent(stated: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+  """Lists fields that no array shows and that are not the model's defaults.
+
+  Args:
+    stated: fields of a manifest.
+    model: a module, whose fields have to be the same.
+  """
+  defaults = {
+    field.name: field.default for field in dataclasses.fields(type(model))
+  }
+  return {
+    name: stated[name]
+    for name in SILENT
+    if name in stated
+    and stated[name] == getattr(model, name, None) != defaults.get(name)
+  }
+
+
+def _check_body(weights: Weights, model: nn.Module) -> None:
+  """Raises CheckpointError, in a line, for weights of another size of model."""
+  theirs = weights.model
+  names = ("stem", "width", "depth", "mlp_dim", "num_heads", "token_mlp_dim")
+  names += ("stages", "width_factor")
+  same = type(theirs) is type(model) and all(
+    getattr(theirs, name, None) == getattr(model, name, None) for name in names
+  )
+  if same:
+    return
+  row = models.get_row(weights.variant)[1]
+  if any(value != getattr(theirs, name) for name, value in row.items()):
+    return  # It has no name of its own; all differences are listed.
+  raise CheckpointError(
+    f"{weights.source} holds a {weights.variant}, and the model of this config "
+    f"is another: use model={weights.variant} "
+    f"(--config.model.variant={weights.variant})"
+  )
 
 
 def _compare(weights: Weights, model: nn.Module) -> list[str]:
@@ -204,11 +259,16 @@ def _compare(weights: Weights, model: nn.Module) -> list[str]:
   theirs, warnings = weights.model, []
   for name in SILENT:
     ours, other = getattr(model, name, None), getattr(theirs, name, None)
-    if ours != other:
-      warnings.append(
-        f"model.{name}={ours!r}, but the source has {other!r}; set "
-        f"--config.model.{name}={other} for equal logits"
-      )
+    if ours == other:
+      continue
+    default = weights.get_default(name)
+    has = f"the source has {other!r}"
+    if default is not None:
+      has = f"{other!r} is {default}, and the source does not say"
+    warnings.append(
+      f"model.{name}={ours!r}, but {has}; set --config.model.{name}={other} "
+      f"for equal logits"
+    )
   mean, std = map(list, (weights.preprocess.mean, weights.preprocess.std))
   if {*mean, *std} != {0.5}:
     warnings.append(

@@ -13,10 +13,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax.traverse_util import unflatten_dict
 
 from vit_jax import models
-from vit_jax.config import ConfigError, Count, Natural, fits, nearest, raise_all
+from vit_jax.config import (
+  ConfigError,
+  Count,
+  Natural,
+  Share,
+  fits,
+  nearest,
+  raise_all,
+)
 from vit_jax.convert.initialize import Transfer, find_source, initialize
 from vit_jax.convert.published import parse_name
 from vit_jax.convert.quantize import apply as apply_quantized
@@ -26,6 +35,7 @@ from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.detection import start_backend
+from vit_jax.storage.untrusted import MAX_TEXT, parse_json, read_file
 
 WEIGHTS = ("float32", "int8")
 
@@ -94,6 +104,8 @@ def load(
   source_size: Any = None,
   directory: str | None = None,
   weights: str = "float32",
+  crop: Any = None,
+  classes: Any = None,
   **overrides: Any,
 ) -> tuple[Model, Preprocess]:
   """Loads a trained model of any known format.
@@ -111,6 +123,10 @@ def load(
     directory: directory of index.csv and the files, for a model's name.
     weights: "int8" keeps the kernels of layers in a quarter of the memory, see
       `convert.quantize`.
+    crop: share of the shorter side that is cut from the middle of an image, or
+      "whole"; None is what is recorded beside the weights, else "whole".
+    classes: names of the classes, or the path of a file of them: one a line, or
+      JSON, a list or an object of index and name; None is what is recorded.
     **overrides: fields of the model that arrays do not determine, e.g.
       gelu="exact"; dtype="float32" or "bfloat16" is what it computes in, on an
       accelerator bfloat16 unless this is given, on a CPU what a run was trained
@@ -124,10 +140,10 @@ def load(
     ConfigError: if the file cannot be read or fits no known model, or an
       override is unknown or contradicts the file.
   """
-  patch_size, classes = (
+  patch_size, count = (
     overrides.pop(name, None) for name in ("patch_size", "num_classes")
   )
-  size, source_size = _check_sizes(size, source_size, patch_size, classes)
+  size, source_size = _check_sizes(size, source_size, patch_size, count)
   if weights not in WEIGHTS:
     raise ConfigError(f"weights={weights!r}: {nearest(weights, WEIGHTS)}")
   if resample not in KERNELS:
@@ -144,11 +160,17 @@ def load(
   )
   if loaded.is_size_guessed:
     warnings.warn(loaded.describe_size(), stacklevel=2)
-  if classes == 0:
+  if loaded.prefix and loaded.form in ("hugging_face", "timm"):
+    warnings.warn(f"{loaded.source}: {loaded.describe_prefix()}", stacklevel=2)
+  if crop is not None:
+    loaded = _set_crop(loaded, crop)
+  if classes is not None:
+    loaded = _set_classes(loaded, classes)
+  if count == 0:
     loaded = _drop_head(loaded)
-  elif classes not in (None, loaded.num_classes):
+  elif count not in (None, loaded.num_classes):
     raise ConfigError(
-      f"{loaded.source} has {loaded.num_classes:,} classes, not {classes:,}; "
+      f"{loaded.source} has {loaded.num_classes:,} classes, not {count:,}; "
       f"num_classes=0 loads it without its head, and a run with "
       f"--config.init={loaded.source} trains a new one"
     )
@@ -192,6 +214,60 @@ def _check_sizes(
     errors.append(f"num_classes={classes!r} must be a number of classes")
   raise_all(errors)
   return pairs[0], pairs[1]
+
+
+def _set_crop(weights: Weights, crop: Any) -> Weights:
+  """The same weights with another crop of their images."""
+  share = None if crop == "whole" else crop
+  if not fits(share, Share | None):
+    raise ConfigError(
+      f"crop={crop!r} must be a share above 0 and at most 1, as 0.875, or "
+      f"'whole'"
+    )
+  preprocess = dataclasses.replace(weights.preprocess, crop=share, squash=False)
+  return dataclasses.replace(weights, preprocess=preprocess)
+
+
+def _set_classes(weights: Weights, classes: Any) -> Weights:
+  """The same weights with other names of their classes."""
+  what = "classes"
+  if isinstance(classes, str | os.PathLike):
+    what, classes = f"classes={os.fspath(classes)}", read_classes(classes)
+  names = tuple(map(str, classes))
+  if len(names) != weights.num_classes:
+    raise ConfigError(
+      f"{what} has {len(names):,} names, and {weights.source} has "
+      f"{weights.num_classes:,} classes"
+    )
+  return dataclasses.replace(weights, class_names=names)
+
+
+def read_classes(path: str | os.PathLike) -> list[str]:
+  """Reads names of classes: one a line, or JSON.
+
+  An object has the index as its key; where its values are lists, as in the
+  list of ImageNet's classes, their last entry is the name.
+
+  Raises:
+    ConfigError: if it cannot be read, or an index is missing.
+  """
+  location = epath.Path(path).expanduser()
+  try:
+    text = read_file(location, MAX_TEXT).decode("utf-8-sig")
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"classes={os.fspath(path)}: {error}") from error
+  if not text.lstrip().startswith(("{", "[")):
+    return [line.strip() for line in text.splitlines() if line.strip()]
+  try:
+    found = parse_json(text.encode())
+    if isinstance(found, dict):
+      found = [found[str(i)] for i in range(len(found))]
+  except (KeyError, ValueError) as error:
+    raise ConfigError(
+      f"classes={os.fspath(path)} must hold a name a line, a JSON list, or an "
+      f"object whose keys are 0, 1, 2, ...: {error}"
+    ) from error
+  return [str(x[-1] if isinstance(x, list) else x) for x in found]
 
 
 def _drop_head(weights: Weights) -> Weights:

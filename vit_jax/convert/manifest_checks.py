@@ -5,12 +5,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
+
 from vit_jax import models
 from vit_jax.config import ConfigError, Natural, check, fits
 from vit_jax.convert.fields import EXAMPLES, KINDS, Fields, get_kind
 from vit_jax.convert.files import CheckpointError
-from vit_jax.convert.manifest import Manifest
+from vit_jax.convert.manifest import MANIFEST, Manifest, load_json
 from vit_jax.data.preprocess import Preprocess
+from vit_jax.storage.paths import expand
 
 
 def check_fields(
@@ -97,6 +100,17 @@ def check_manifest(manifest: Manifest, kind: str | None = None) -> Manifest:
     lines = "\n".join(f"  {error}" for error in errors)
     raise CheckpointError(f"{checked['source']} is invalid:\n{lines}")
   return checked
+
+
+def load_run_manifest(
+  location: epath.Path,
+) -> tuple[epath.Path, str | None, Manifest]:
+  """Finds a run, a checkpoint of it if that is named, and its manifest."""
+  run, step = expand(location), None  # Orbax takes no relative path.
+  if not (run / MANIFEST).exists():
+    run, step = run.parent.parent, run.name
+  path = run / MANIFEST
+  return run, step, check_manifest(load_json(path) | {"source": str(path)})
 
 
 def check_agreement(

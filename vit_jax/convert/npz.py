@@ -152,7 +152,14 @@ def strip_prefix(arrays: Arrays) -> tuple[Arrays, str]:
     The arrays under the first prefix with a model, their names without the
     prefix; and the prefix.
   """
-  for prefix in PREFIXES:
+  others = {
+    name.removesuffix(anchor)
+    for name in arrays
+    for anchor in ANCHORS
+    if name.endswith(f"/{anchor}")
+  }
+  known = [*PREFIXES, *(sorted(others) if len(others) == 1 else ())]
+  for prefix in known:
     if any(prefix + anchor in arrays for anchor in ANCHORS):
       inner = {
         name.removeprefix(prefix): array

@@ -10,7 +10,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from etils import epath
 from flax.traverse_util import unflatten_dict
@@ -28,15 +27,15 @@ from vit_jax.convert.fields import (
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import detect_format
 from vit_jax.convert.infer import (
+  DEFAULT,
   FITS,
-  GIVEN,
   find_stated_size,
   infer_heads,
   infer_positions,
+  trace_fields,
 )
 from vit_jax.convert.manifest import (
   MANIFEST,
-  load_json,
   load_manifest,
   make_manifest,
 )
@@ -44,11 +43,11 @@ from vit_jax.convert.manifest_checks import (
   check_agreement,
   check_fields,
   check_manifest,
+  load_run_manifest,
 )
 from vit_jax.convert.table import Arrays, check_shapes, read_rows
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.sharding import get_path
-from vit_jax.storage.paths import expand
 
 OURS = "vit_jax"  # Name of our own format, the directory of a run.
 LAYER_SCALE = 1e-5  # Matters only where a model is initialised anew.
@@ -70,6 +69,8 @@ class Weights:
     source: path that they were read from, for messages.
     form: name of the format that they were read from.
     origins: field, or "size" -> where its value comes from, if not the arrays.
+    prefix: what preceded the names of the arrays in the file.
+    beside: names of arrays without it, which were not read.
   """
 
   params: Arrays
@@ -82,6 +83,8 @@ class Weights:
   source: str = ""
   form: str = OURS
   origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  prefix: str = ""
+  beside: tuple[str, ...] = ()
 
   @property
   def is_size_guessed(self) -> bool:
@@ -95,6 +98,21 @@ class Weights:
       f"image size of {self.source} unknown: assuming {height}x{width} px, "
       f"which fits its number of positions; pass source_size to correct it"
     )
+
+  def describe_prefix(self) -> str:
+    """What precedes the names in the file, and what is not read; or nothing."""
+    if not self.prefix:
+      return ""
+    text = f"the prefix {self.prefix!r} of its names is left out"
+    if self.beside:
+      shown = ", ".join(self.beside[:4]) + ", ..." * (len(self.beside) > 4)
+      text += f"; not read: {len(self.beside)} arrays without it ({shown})"
+    return text
+
+  def get_default(self, name: str) -> str | None:
+    """Whose default a field's value is; None if its source states it."""
+    origin = self.origins.get(name, "")
+    return origin if origin.startswith(DEFAULT) else None
 
   def describe(self) -> str:
     """One line with source, variant, number of parameters and image size."""
@@ -223,11 +241,7 @@ def _load_run(
     raw: see `load_weights`.
     overrides: see `load_weights`.
   """
-  run, step = expand(location), None  # Orbax takes no relative path.
-  if not (run / MANIFEST).exists():
-    run, step = run.parent.parent, run.name
-  path = run / MANIFEST
-  manifest = check_manifest(load_json(path) | {"source": str(path)})
+  run, step, manifest = load_run_manifest(location)
   fields = dict(manifest["model"])
   variant = fields.pop("variant")
   fields |= _check_overrides(overrides, get_kind(variant))
@@ -249,7 +263,13 @@ def _load_run(
     class_names=manifest["class_names"],
     cross_entropy=manifest["cross_entropy"],
     source=str(location),
-    origins={name: GIVEN for name in overrides},
+    origins={
+      name: origin
+      for name, origin in trace_fields(
+        models.parameters(variant), None, manifest, overrides
+      ).items()
+      if origin != manifest["source"]
+    },
   )
   if source_size not in (None, weights.size):
     raise CheckpointError(
@@ -308,8 +328,9 @@ def _load_file(
         f"{path} repeats arrays {', '.join(sorted(twice)[:4])}"
       )
     arrays |= shard
-  form, arrays = detect_format(arrays)
-  arrays = {name: to_float32(x) for name, x in arrays.items()}
+  detected = detect_format(arrays)
+  form = detected.form
+  arrays = {name: files.to_float32(x) for name, x in detected.arrays.items()}
   manifest = check_manifest(load_manifest(paths[0]), form.kind)
   overrides = _check_overrides(overrides, form.kind)
   known = dict(form.fields) | manifest["model"] | overrides
@@ -334,9 +355,7 @@ def _load_file(
   fields = {"dtype": "float32"} | known | determined | overrides
   allowed = models.parameters(EXAMPLES[kind])
   origins = {"size": origin, "num_heads": "the usual number for its width"}
-  origins |= dict.fromkeys(form.fields, f"the default of {form.name}")
-  origins |= dict.fromkeys(manifest["model"], manifest["source"])
-  origins |= dict.fromkeys(overrides, GIVEN)
+  origins |= trace_fields(allowed, form, manifest, overrides)
   shown = set(determined)
   if form.suffix != ".npz":
     shown.discard("num_heads")  # Arrays of PyTorch do not show it.
@@ -344,7 +363,7 @@ def _load_file(
   stated = manifest["preprocess"]
   size_of = dict(height=size[0], width=size[1])
   if stated is None:
-    preprocess = Preprocess(**size_of, channels=channels)
+    preprocess = Preprocess(**size_of, channels=channels, resize=form.resize)
   else:
     preprocess = dataclasses.replace(stated, **size_of)
   weights = Weights(
@@ -358,6 +377,8 @@ def _load_file(
     source=str(location),
     form=form.name,
     origins={name: x for name, x in origins.items() if name not in shown},
+    prefix=detected.prefix,
+    beside=detected.beside,
   )
   check_shapes(
     arrays,
@@ -371,11 +392,3 @@ def _load_file(
         f"array {name} is {array.dtype}, expected floating point"
       )
   return dataclasses.replace(weights, params=form.unfold(found.stack()))
-
-
-def to_float32(array: np.ndarray) -> np.ndarray:
-  """Converts a floating-point array to float32; only float64 is rounded."""
-  floating = np.issubdtype(array.dtype, np.floating)
-  if floating or array.dtype == ml_dtypes.bfloat16:
-    return array.astype(np.float32, copy=False)
-  return array

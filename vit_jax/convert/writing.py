@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing weights in any known format."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -15,14 +16,12 @@ from vit_jax.convert import files
 from vit_jax.convert.fields import KINDS, get_kind
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import Format, get_format
-from vit_jax.convert.manifest import (
-  MANIFEST,
-  make_hugging_face,
-  make_manifest_path,
-  make_timm,
-)
+from vit_jax.convert.hugging_face import make_hugging_face
+from vit_jax.convert.manifest import MANIFEST, make_manifest_path
 from vit_jax.convert.npz import PREFIXES
+from vit_jax.convert.pixels import list_nearest
 from vit_jax.convert.table import Arrays, write_rows
+from vit_jax.convert.timm import describe_constants, make_timm
 from vit_jax.convert.weights import OURS, Weights
 from vit_jax.storage.files import write_json
 from vit_jax.storage.paths import expand
@@ -38,6 +37,7 @@ def save_weights(
   prefix: str = "",
   bfloat16: bool = False,
   overwrite: bool = False,
+  say: Callable[[str], Any] | None = None,
 ) -> list[epath.Path]:
   """Writes weights, and beside them a manifest.
 
@@ -51,6 +51,8 @@ def save_weights(
     prefix: precedes every name in a .npz, e.g. "opt/target/".
     bfloat16: rounds arrays to bfloat16.
     overwrite: allows to replace existing files.
+    say: takes a line on what other programs will do otherwise with the file;
+      None warns.
 
   Returns:
     The files, or the directory, written.
@@ -70,9 +72,17 @@ def save_weights(
   if bfloat16:
     arrays = {n: x.astype(ml_dtypes.bfloat16) for n, x in arrays.items()}
   name = make_manifest_path(file).name
-  beside = {name: weights.manifest}
+  beside, notes = {name: weights.manifest}, []
   if file != epath.Path(path).expanduser():
     beside |= _make_side_files(weights, form)
+    notes = list_nearest(weights.preprocess, form)
+  elif form == "timm":
+    notes = describe_constants(weights.all_fields)
+  for line in notes:
+    if say is None:
+      warnings.warn(line, stacklevel=2)
+    else:
+      say(line)
   _refuse_existing([file.parent / name for name in beside], overwrite)
   if target.suffix == ".npz":
     arrays = {prefix + name: x for name, x in arrays.items()}
@@ -175,12 +185,10 @@ def _check_run(location: epath.Path, overwrite: bool) -> None:
 
 def _make_side_files(weights: Weights, form: str) -> dict[str, Any]:
   """Makes the files that other loaders expect: name -> content."""
-  fields = weights.all_fields
+  rest = (weights.num_classes, weights.manifest, weights.preprocess)
   if form == "hugging_face":
-    return make_hugging_face(fields, weights.num_classes, weights.manifest)
-  return make_timm(
-    weights.variant, fields, weights.num_classes, weights.manifest
-  )
+    return make_hugging_face(weights.all_fields, *rest)
+  return make_timm(weights.variant, weights.all_fields, *rest)
 
 
 def to_format(weights: Weights, form: Format) -> Arrays:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
+import PIL.Image
 
 from vit_jax.config import (
   Interval,
@@ -18,11 +19,12 @@ from vit_jax.config import (
   raise_all,
 )
 from vit_jax.data import transforms
-from vit_jax.data.resize import Resize, fit
+from vit_jax.data.framing import Rounding, compute_around, frame
+from vit_jax.data.resize import Resize
 from vit_jax.storage.untrusted import read_file
 
-# A path, an encoded image, or an array uint8 [H W c].
-Image = str | os.PathLike | bytes | np.ndarray
+# A path, an encoded image, an array uint8 [H W c], or an image of Pillow.
+Image = str | os.PathLike | bytes | np.ndarray | PIL.Image.Image
 
 MAX_CHANNELS = 1024  # Hyperspectral cameras have hundreds.
 
@@ -48,6 +50,9 @@ class Preprocess:
       authors do; a share resizes the shorter side to size / crop and cuts out
       the centre.
     resize: how, see `resize`; by default as the ViT authors do.
+    squash: resizes both sides before the crop, whatever the aspect ratio.
+    rounding: whose rule rounds the sides and the corner of the crop, see
+      `framing`.
   """
 
   height: Side
@@ -57,6 +62,8 @@ class Preprocess:
   std: tuple[Positive, ...] | None = None
   crop: Share | None = None
   resize: Resize = "bilinear"
+  squash: bool = False
+  rounding: Rounding = "big_vision"
 
   def __post_init__(self):
     """Fills in and checks every field; raises ConfigError for all errors."""
@@ -103,19 +110,30 @@ class Preprocess:
     """(H, W) of the input."""
     return self.height, self.width
 
+  @property
+  def around(self) -> tuple[int, int]:
+    """The sides of which the crop is a share; `size` if there is no crop."""
+    if self.crop is None:
+      return self.size
+    return compute_around(self.size, self.crop, self.rounding)
+
   def __call__(self, images: Image | Sequence[Image]) -> np.ndarray:
     """Prepares one image or several: float32 [B H W c].
 
     Args:
-      images: paths, encoded bytes, or arrays uint8 [H W c] or [H W]; one, or a
-        list of them. An array [B H W c] is a batch.
+      images: paths, encoded bytes, Pillow's images of any mode, or arrays uint8
+        [H W c] or [H W]; one, or a list of them. An array [B H W c] is a batch.
 
     Raises:
       ValueError: if one is not an image; names it.
     """
+    if not isinstance(images, PIL.Image.Image) and hasattr(images, "__array__"):
+      images = np.asarray(images)
     if isinstance(images, np.ndarray) and images.ndim == 4:
       images = list(images)
-    one = isinstance(images, str | bytes | os.PathLike | np.ndarray)
+    one = isinstance(
+      images, str | bytes | os.PathLike | np.ndarray | PIL.Image.Image
+    )
     batch = [self._prepare(x) for x in ([images] if one else list(images))]
     if not batch:
       return np.zeros((0, *self.size, self.channels), np.float32)
@@ -128,20 +146,30 @@ class Preprocess:
     if isinstance(image, bytes):
       image = transforms.decode(image, self.channels)
     elif isinstance(image, str | os.PathLike):
+      name = os.fspath(image)
       try:
-        data = read_file(image, transforms.MAX_BYTES)
+        data = read_file(os.path.expanduser(name), transforms.MAX_BYTES)
         image = transforms.decode(data, self.channels)
       except (OSError, ValueError) as error:
-        raise ValueError(f"{os.fspath(image)}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
+    elif isinstance(image, PIL.Image.Image):
+      image = transforms.convert(image, self.channels)
     image = np.asarray(image)
     if image.ndim == 2:
       image = image[:, :, None]
     if image.ndim == 3 and image.shape[2] == 1 and self.channels == 3:
       image = np.repeat(image, 3, axis=2)
-    fits = image.ndim == 3 and image.shape[2] == self.channels
+    fits = image.ndim == 3 and image.shape[2] == self.channels and image.size
     if not fits or image.dtype != np.uint8:
       raise ValueError(
         f"image is {image.dtype} {image.shape}, expected uint8 (H, W, "
         f"{self.channels})"
       )
-    return fit(image, self.size, self.crop, self.resize)
+    return frame(
+      image,
+      self.size,
+      self.crop,
+      self.resize,
+      squash=self.squash,
+      rounding=self.rounding,
+    )

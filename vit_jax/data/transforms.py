@@ -183,14 +183,44 @@ def _decode_opencv(data: bytes, channels: int, deep: bool) -> np.ndarray:
   if channels == 3 and deep:
     image = image[..., ::-1]
   if image.dtype == np.uint16:
-    scaled = np.empty(image.shape, np.uint8)
-    for i in range(0, len(image), ROWS):  # A whole copy of 32 bits is large.
-      rows = image[i : i + ROWS].astype(np.uint32)
-      scaled[i : i + ROWS] = (rows + 128) // 257
-    image = scaled
+    image = _scale(image)
   if image.dtype != np.uint8:
     raise ValueError(f"unknown range of {image.dtype} pixels")
   return image
+
+
+def _scale(image: np.ndarray) -> np.ndarray:
+  """Scales values of 16 bits to uint8."""
+  scaled = np.empty(image.shape, np.uint8)
+  for i in range(0, len(image), ROWS):  # A whole copy of 32 bits is large.
+    rows = image[i : i + ROWS].astype(np.uint32)
+    scaled[i : i + ROWS] = (rows + 128) // 257
+  return scaled
+
+
+def convert(image: Image.Image, channels: int) -> np.ndarray:
+  """Converts an image of Pillow, of any mode, to uint8 [H W c] or [H W].
+
+  As `decode` does with a file: upright, without transparency, 16 bits scaled.
+
+  Raises:
+    ValueError: if it is damaged, or its mode is none of colours or greys.
+  """
+  try:
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+      values = np.asarray(image)
+      if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise ValueError("values of 32 bits; convert it to 8 or 16")
+      return _scale(values)
+    if image.mode == "F":
+      raise ValueError("its pixels are floating-point")
+    mode = "L" if channels == 1 else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
+  except Exception as error:  # Files that Pillow has not read yet can be any.
+    raise ValueError(
+      f"not a readable image of Pillow's mode {image.mode}: {error}"
+    ) from error
 
 
 def _decode_pillow(image: Image.Image, channels: int) -> np.ndarray:

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Command-line options about weights: what a file leaves open, and more.
+
+Nothing heavy is imported: a verb adds its options before it needs jax.
+"""
+
+import argparse
+from typing import Any
+
+from vit_jax.config import ConfigError
+from vit_jax.config.recipe import parse_value
+
+# Fields that no array shows -> choices, or None for a number.
+FIELDS: dict[str, tuple[str, ...] | None] = {
+  "gelu": ("exact", "tanh"),
+  "layer_norm_eps": None,
+  "group_norm_eps": None,
+  "std_conv_eps": None,
+  "std_conv_eps_in": ("std", "variance"),
+}
+HELP = {
+  "gelu": "GELU",
+  "layer_norm_eps": "epsilon of layer norms",
+  "group_norm_eps": "epsilon of group norms",
+  "std_conv_eps": "epsilon of standardised convolutions",
+  "std_conv_eps_in": "what that is added to",
+}
+
+
+def add_fields(parser: argparse.ArgumentParser, whose: str) -> None:
+  """Adds a flag for each field of a model that no array shows."""
+  for name, choices in FIELDS.items():
+    kind: dict[str, Any] = {"choices": choices}
+    if choices is None:
+      kind = {"type": float, "metavar": "EPS"}
+    text = f"{HELP[name]} {whose}, if no file says it or says it wrongly"
+    parser.add_argument(f"--{name}", help=text, **kind)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that `read_options` makes arguments of `vit_jax.load` of."""
+  add_fields(parser, "of the weights")
+  parser.add_argument(
+    "--size",
+    metavar="H,W",
+    help="image size, one number for squares; positions are resampled to it "
+    "(default: the size that the weights were trained at)",
+  )
+  parser.add_argument(
+    "--source_size",
+    metavar="H,W",
+    help="image size that the weights were trained at, if no file says it",
+  )
+  parser.add_argument(
+    "--crop",
+    metavar="SHARE",
+    help="share of the shorter side that is cut from the middle, as 0.875, or "
+    "whole (default: as recorded, or whole)",
+  )
+  parser.add_argument(
+    "--classes",
+    metavar="FILE",
+    help="names of the classes: a name a line, or JSON, a list or an object of "
+    "index and name",
+  )
+
+
+def read_options(arguments: argparse.Namespace) -> dict[str, Any]:
+  """The given flags of `add_options` as arguments of `vit_jax.load`.
+
+  Raises:
+    ConfigError: naming a flag that is wrong.
+  """
+  found: dict[str, Any] = {
+    "size": parse_size("size", arguments.size),
+    "source_size": parse_size("source_size", arguments.source_size),
+    "crop": parse_value(arguments.crop) if arguments.crop else None,
+    "classes": arguments.classes,
+    **{name: getattr(arguments, name) for name in FIELDS},
+  }
+  return {name: value for name, value in found.items() if value is not None}
+
+
+def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
+  """Parses a flag of H,W or one side; raises ConfigError for others."""
+  if text is None:
+    return None
+  value = parse_value(text)
+  size = (value, value) if isinstance(value, int) else value
+  if not isinstance(size, tuple) or [type(x) for x in size] != [int, int]:
+    raise ConfigError(f"--{name}={text} must be H,W in pixels, e.g. 224,224")
+  return size

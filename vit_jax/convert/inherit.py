@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run takes over from the run that it starts from, beside arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from vit_jax import models
+from vit_jax.config import ConfigError
+from vit_jax.config.frozen import FrozenDict
+from vit_jax.convert.initialize import SILENT
+from vit_jax.convert.manifest import load_json
+from vit_jax.convert.manifest_checks import load_run_manifest
+from vit_jax.convert.published import parse_name
+from vit_jax.convert.weights import is_run
+
+
+def inherit(
+  config: Mapping[str, Any], workdir: str | None
+) -> Mapping[str, Any]:
+  """Takes fields that no array shows from the run that a config starts from.
+
+  Only what the config leaves open is taken. A run that resumes takes them from
+  its own config.json, as the run that it started from may be gone.
+
+  Args:
+    config: as a recipe gives it; a resolved one is returned as it is.
+    workdir: directory of the run.
+
+  Raises:
+    ConfigError: if a manifest that is there cannot be read.
+  """
+  init, model = config.get("init"), config.get("model")
+  if isinstance(config, FrozenDict) or not isinstance(init, str):
+    return config
+  if not isinstance(model, Mapping):
+    return config
+  stated: Mapping[str, Any] = {}
+  recorded = epath.Path(workdir or "").expanduser() / "config.json"
+  if workdir is not None and recorded.exists():
+    before = load_json(recorded)
+    if before.get("init") == init and isinstance(before.get("model"), Mapping):
+      stated = before["model"]
+  elif parse_name(init) is None:
+    location = epath.Path(init).expanduser()
+    if is_run(location):
+      stated = load_run_manifest(location)[2]["model"]
+  try:
+    allowed = models.parameters(model.get("variant"))
+  except ConfigError:  # Reported with all other errors of the config.
+    return config
+  taken = {
+    name: stated[name]
+    for name in SILENT
+    if name in stated and name in allowed and name not in model
+  }
+  return {**config, "model": {**model, **taken}}
