@@ -23,7 +23,7 @@ FLOORS = [
   {"convert", "evaluators", "prepare", "runtime"},
   {"sections", "experiment"},
   {"train"},
-  {"main", "predict", "doctor", "plan", "study", "benchmark"},
+  {"__main__", "main", "predict", "doctor", "plan", "study", "benchmark"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 VERBS = len(FLOORS) - 1

@@ -182,11 +182,11 @@ class Experiment:
     if steps is None:
       *names, last = (f"train.{unit}" for unit in lengths)
       raise ConfigError(f"set {', '.join(names)} or {last}, none is given")
-    if steps < 1:
+    if not 1 <= steps <= 2e9:
       given = next(f"{unit}={x}" for unit, x in lengths.items() if x)
       raise ConfigError(
-        f"train.{given} of {examples:,} examples an epoch makes no step of "
-        f"train.batch_size={batch}"
+        f"train.{given} of {examples:,} examples an epoch makes {steps:.7g} "
+        f"steps of train.batch_size={batch}: take 1 to 2e9"
       )
     self.optim = optim.set_phases(self.optim, examples, batch)
     return steps

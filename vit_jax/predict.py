@@ -33,7 +33,7 @@ from vit_jax.metrics.predictions import Prediction
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
-from vit_jax.storage.paths import is_local
+from vit_jax.storage.paths import is_local, locate
 
 AHEAD = 1  # Batches that are decoded beside the one that is waited for.
 UNREAD = 141  # Exit status where nobody reads the output, as of SIGPIPE.
@@ -52,7 +52,7 @@ def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
   found, notes, errors = [], [], []
   for name in names:
-    path = pathlib.Path(name).expanduser()
+    path = pathlib.Path(locate(name))
     if path.is_dir():
       files, other, bad = find_files(path)
       rest = describe_other(other)
@@ -122,6 +122,8 @@ def predict(
     for file, error, row in zip(
       files, errors, np.asarray(scores), strict=False
     ):
+      if error is None and not np.isfinite(row).all():
+        error = "the model's scores are not finite: its weights may be damaged"
       classes = () if error else rank(row, top, model.class_names)
       yield Prediction(file, classes, error)
     progress(len(files))

@@ -8,8 +8,11 @@ constructor that SECTIONS names for its section.
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from vit_jax import models, optim
 from vit_jax.checkpoint import CheckpointOptions
@@ -22,7 +25,9 @@ from vit_jax.config import (
   parameters,
   raise_all,
 )
+from vit_jax.config.errors import quote, shorten
 from vit_jax.config.frozen import FrozenDict
+from vit_jax.config.recipe import list_missing, to_plain
 from vit_jax.config.training import Train
 from vit_jax.convert.initialize import Transfer
 from vit_jax.data.pipeline import Data
@@ -30,6 +35,8 @@ from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
 from vit_jax.hosts.coordination import Timeouts
 from vit_jax.objectives import OBJECTIVES
+
+RESERVED = ("spike",)  # Rows of a run that no evaluation writes.
 
 # Old name of a key -> its name.
 RENAMED = {"train.max_passed": "train.max_skipped_steps"}
@@ -76,8 +83,8 @@ def resolve(config: Mapping[str, Any]) -> FrozenDict:
   """Checks every key and type of a config and fills in the defaults.
 
   Args:
-    config: sections of keys, as plain dictionaries; a resolved config is
-      returned as it is.
+    config: sections of keys, as plain dictionaries or a ConfigDict; a resolved
+      config is returned as it is.
 
   Returns:
     The config with every key that determines the run; it cannot be changed.
@@ -87,26 +94,41 @@ def resolve(config: Mapping[str, Any]) -> FrozenDict:
   """
   if isinstance(config, FrozenDict):
     return config
+  if isinstance(config, ConfigDict):
+    config = to_plain(config)
+  if not isinstance(config, Mapping):
+    raise ConfigError(f"a config is a dictionary of sections: {quote(config)}")
+  missing = list(list_missing(config))
+  if missing:
+    raise ConfigError(f"the config leaves {', '.join(missing)} open: set it")
   errors: list[str] = []
   names = (*SECTIONS, "evals", "init")
   for name in config:
     if name not in names:
-      errors.append(f"unknown config section {name!r}; {nearest(name, names)}")
+      hint = nearest(name, names)
+      errors.append(f"unknown config section {quote(name)}; {hint}")
   resolved: dict[str, Any] = {
     name: _check_section(name, config.get(name, {}), get_allowed, errors)
     for name, get_allowed in SECTIONS.items()
   }
   evals = config.get("evals", {})
   if not isinstance(evals, Mapping):
-    errors.append(f"evals={evals!r} must be a section of evaluations by name")
+    errors.append(f"evals={quote(evals)} must be a section of evaluations")
     evals = {}
+  for name in evals:
+    # A metric is NAME/METRIC in rows and TensorBoard.
+    if not re.fullmatch(r"[^\s/]{1,100}", name) or name in RESERVED:
+      errors.append(
+        f"evals.{shorten(name)}: an evaluation's name has 1 to 100 characters, "
+        f"no / or space, and is none of {', '.join(RESERVED)}"
+      )
   resolved["evals"] = {
     name: _check_section(f"evals.{name}", given, _evaluation, errors)
     for name, given in evals.items()
   }
   resolved["init"] = config.get("init")
   if not fits(resolved["init"], str | None):
-    errors.append(f"init={resolved['init']!r} must be the path of weights")
+    errors.append(f"init={quote(resolved['init'])} must be the path of weights")
   unchanged = dataclasses.asdict(Transfer())
   if resolved["transfer"] != unchanged and not resolved["init"]:
     errors.append(
@@ -124,7 +146,7 @@ def _check_section(
 ) -> dict[str, Any]:
   """Checks one section and fills in its defaults; appends its errors."""
   if not isinstance(given, Mapping):
-    errors.append(f"{name}={given!r} must be a section of keys")
+    errors.append(f"{name}={quote(given)} must be a section of keys")
     return {}
   current = {}
   for key, value in given.items():

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from vit_jax.convert.inherit import inherit
+from vit_jax.data.workers import check_worker
 from vit_jax.experiment import Experiment
 from vit_jax.hosts.preemption import Preemption
 from vit_jax.runtime.preflight import check_platform
@@ -31,7 +32,7 @@ def train(
   """Trains a config from its last checkpoint, or from the start, to its end.
 
   Args:
-    config: sections of keys; see `sections.SECTIONS`.
+    config: sections of keys, also as a ConfigDict; see `sections.SECTIONS`.
     workdir: directory of the run, local or gs://.
     allow_cpu: train on a CPU what is meant for an accelerator.
     extend: continue a run whose length was another.
@@ -51,6 +52,7 @@ def train(
     RunError: if a checkpoint cannot be written, or after a non-finite step,
       once the state before it is saved.
   """
+  check_worker()
   config = resolve(inherit(config, workdir))
   with Run(config, workdir, extend=extend, preemption=preemption) as run:
     # Bad configs and missing data end here, in seconds; nothing is compiled.

@@ -334,3 +334,45 @@ def test_the_last_sound_one_outlives_the_next_save(directory):
     assert {"1", "3"} <= {path.name for path in directory.iterdir()}
     opened.finish()
   assert [path.name for path in directory.iterdir()] == ["3"]
+
+
+def swap(directory):
+  (directory / "1").rename(directory / "other")
+  (directory / "2").rename(directory / "1")
+  (directory / "other").rename(directory / "2")
+
+
+def test_the_step_is_the_records_and_not_the_names(directory, caplog):
+  """Swapped, copied and renamed by hand: never another step's state."""
+  shutil.copytree(directory / "1", directory / "7")
+  assert check(directory, caplog) == 2
+  assert "7: it holds step 1" in caplog.text
+  with pytest.raises(ConfigError, match="7: it holds step 1.*name it 1"):
+    load_params(directory, "7")
+  with pytest.raises(DamagedError, match="holds step 1"):
+    verify(directory / "7")
+  shutil.rmtree(directory / "7")
+  swap(directory)
+  for read in (restore, load_params):
+    with pytest.raises(ConfigError) as error:
+      read(directory)
+    for name, step in (("2", "1"), ("1", "2")):
+      assert re.search(rf"{name}\b.*: it holds step {step}", str(error.value))
+  with pytest.raises(ConfigError, match="2: it holds step 1"):
+    load_params(directory, "2")
+  swap(directory)
+  assert check(directory, caplog) == 2
+
+
+def test_a_run_saves_over_a_step_of_another_name(directory):
+  shutil.copytree(directory / "1", directory / "3")
+  with Checkpointer(directory, CheckpointOptions()) as opened:
+    assert int(opened.restore(ABSTRACT).step) == 2
+    opened.save(3, make_state(3))
+    opened.finish()
+  assert is_equal(restore(directory), make_state(3))
+
+
+def test_a_name_that_is_no_step_is_said_with_those_that_are(directory):
+  with pytest.raises(ConfigError, match="step best in .*, but of 1, 2"):
+    load_params(directory, "best")

@@ -22,6 +22,7 @@ VERBS = [
   *("benchmark.__main__", "plan.__main__"),
   "config.__main__",
 ]
+LIST = "__main__"  # Which lists the others.
 
 
 def run(*arguments, **environment):
@@ -61,7 +62,7 @@ def test_every_verb_is_asked_for_help():
     for path in package.rglob("*.py")
     if '__name__ == "__main__"' in path.read_text()
   }
-  assert found == set(VERBS)
+  assert found == {*VERBS, LIST}
 
 
 def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
@@ -178,7 +179,7 @@ def test_what_is_no_recipe_says_so(tmp_path):
 def test_a_recipe_that_takes_no_arguments_says_so(tmp_path):
   path = tmp_path / "plain.py"
   path.write_text("def get_config():\n  return {}\n")
-  with pytest.raises(config.ConfigError, match="takes 0 positional"):
+  with pytest.raises(config.ConfigError, match="takes no argument"):
     recipe.load_config(f"{path}:a=1", [])
 
 
@@ -242,3 +243,79 @@ def test_a_machine_without_a_tpu_hears_nothing_of_it(command):
     env=environment,
   )
   assert done.returncode == 0 and done.stderr == ""
+
+
+RECIPES = {
+  "def get_config(:\n": ":1: not valid Python",
+  "def get_config():\n  return {}['x']\n": ":2: it raises KeyError",
+  "x = 1 / 0\n": ":1: it raises ZeroDivisionError",
+  "import no_such_package\n": ":1: it imports 'no_such_package'",
+  "import sys\nsys.exit(0)\n": r":2: it calls sys.exit\(0\)",
+  "def get_config():\n  pass\n": "returns None, not a dictionary",
+  "def get_config():\n  return [1]\n": r"returns \[1\], not a dictionary",
+  "def get_config():\n  return {1: {}}\n": "the key 1 of its config",
+  "d = {}\nd['a'] = d\ndef get_config():\n  return d\n": "nested",
+  "get_config = 3\n": "does not define get_config",
+  "def get_config(a):\n  return {}\n": "needs an argument",
+  "def get_config():\n  return get_config()\n": ":2: it raises Recursion",
+  "def get_config():\n  raise ValueError('x' * 9000)\n": r"9,000 characters",
+  "x = 1\0\n": "null bytes",
+  "def get_config():\n"
+  "  from ml_collections import ConfigDict, config_dict\n"
+  "  c = ConfigDict({'train': {}})\n"
+  "  c.train.steps = config_dict.required_placeholder(int)\n"
+  "  return c\n": r"leaves train.steps open: set --config.train.steps=",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), RECIPES.items())
+def test_a_recipe_that_fails_says_where_and_why(tmp_path, text, message):
+  path = tmp_path / "r.py"
+  path.write_text(text)
+  with pytest.raises(config.ConfigError, match=message) as error:
+    recipe.load_config(str(path), [])
+  assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    ("https://x.org/c.py", "download it first"),
+    ("~nouser/c.py", "no user"),
+    ("c" * 3000, "3,000 characters"),
+    ("file:///c.py", "on a disk"),
+  ],
+)
+def test_addresses_of_recipes(given, message):
+  with pytest.raises(config.ConfigError, match=message) as error:
+    recipe.load_config(given, [])
+  assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    *("train." + "k" * 5000 + "=1", "k" * 5000 + ".a=1"),
+    *("train.steps=" + "9" * 5000, "train.steps=0x" + "f" * 8000),
+    *("data.size=[" + "1," * 5000 + "]", "data.size=" + "(" * 3000),
+    *("data.size={[]: 1}", "train..steps=1", "=1", "train.steps"),
+    *("train.steps=" + "9" * 30, f"train.batch_size={2**40}"),
+    *("data.workers=1000000", "data.threads=1000000"),
+    *("evals.a/b.split=test", "evals.a b.split=test", "evals.spike.split=x"),
+    *("model.width=1" + "0" * 30, "optim.warmup_steps=" + "9" * 30),
+  ],
+)
+def test_absurd_overrides_are_refused_in_short(text):
+  with pytest.raises(config.ConfigError) as error:
+    path = str(ROOT / "configs/digits.py")
+    sections.resolve(recipe.load_config(path, [f"--config.{text}"]))
+  assert max(map(len, str(error.value).split())) <= 200
+
+
+def test_the_package_lists_its_verbs_and_names():
+  import vit_jax
+
+  assert {"load", "train", "predict", "__version__"} <= set(dir(vit_jax))
+  done = run("vit_jax")
+  listed = [line.split()[0] for line in done.stdout.splitlines()[4:]]
+  assert listed == sorted(x.removesuffix(".__main__") for x in VERBS)

@@ -86,6 +86,13 @@ def test_a_killed_process_ends_the_run_by_name(tmp_path, data_dir):
   finish(second, -signal.SIGKILL)
 
 
+def test_a_closed_terminal_saves(tmp_path, data_dir):
+  process = start(tmp_path, data_dir, *ENDLESS)
+  wait_for(process, "step")
+  process.send_signal(signal.SIGHUP)
+  assert "SIGHUP: saved step" in finish(process, 42)
+
+
 def test_a_run_never_looks_for_tensorflow(tmp_path, data_dir):
   """A TensorFlow that tells when it is imported stands first in the path."""
   package = tmp_path / "path" / "tensorflow"

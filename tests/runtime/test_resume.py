@@ -1,11 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of an earlier version did has no default of a later key."""
+"""With which config a run resumes, and which files of it are believed."""
+
+import json
 
 import pytest
+from etils import epath
 
 from vit_jax.config import ConfigError
-from vit_jax.runtime.resume import check_config
+from vit_jax.metrics.rows import parse_row
+from vit_jax.runtime.resume import check_config, load_result
 from vit_jax.sections import resolve
 
 LENGTH = dict(warmup_steps=100, timescale=100)
@@ -54,3 +58,17 @@ def test_rsqrt_was_another_where_the_warm_up_was_not_the_timescale(
   else:
     with pytest.raises(ConfigError, match="- optim.shift='of an earlier"):
       check_config(before, now, False)
+
+
+@pytest.mark.parametrize("digest, found", [("ab", True), (None, False)])
+def test_a_result_without_its_digest_is_none(tmp_path, digest, found):
+  result = {"steps": 3} | ({"params_sha256": digest} if digest else {})
+  (tmp_path / "config.json").write_text(json.dumps({"evals": {}}))
+  (tmp_path / "result.json").write_text(json.dumps(result))
+  read = load_result(epath.Path(tmp_path), {"evals": {}}, 3)
+  assert (read is not None) == found
+
+
+def test_a_row_has_a_number_of_its_step():
+  assert parse_row(b'{"step": 1}') == {"step": 1}
+  assert parse_row(b'{"step": true}') is None

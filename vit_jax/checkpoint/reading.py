@@ -81,6 +81,7 @@ def load_metadata(
       raise DamagedError("the metadata of its arrays is missing or damaged")
     tree = dict(tree)
     if metadata is not None:
+      check_name(path, metadata)
       there = {
         get_path(keys): describe(leaf)
         for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -89,6 +90,21 @@ def load_metadata(
       compare(stated, there)
       compare(there, stated)
   return metadata, tree
+
+
+def check_name(path: epath.Path, metadata: Mapping[str, Any]) -> None:
+  """Refuses a checkpoint whose directory has the name of another step.
+
+  What was copied or renamed by hand would be trusted as the other step's.
+
+  Raises:
+    DamagedError: the step that it holds.
+  """
+  if path.name != str(metadata["step"]):
+    raise DamagedError(
+      f"it holds step {metadata['step']}, so its directory was renamed or "
+      f"copied: name it {metadata['step']}"
+    )
 
 
 def check_claims(path: epath.Path, leaves: Sequence[Any]) -> None:
@@ -271,10 +287,14 @@ def load_params(
     steps = list_steps(directory)
   except OSError as error:
     raise ConfigError(f"{directory} cannot be read: {error}") from error
-  if not steps or (step is not None and int(step) not in steps):
-    what = "no checkpoint" if step is None else f"no checkpoint of step {step}"
-    raise ConfigError(f"there is {what} in {directory}")
+  if not steps:
+    raise ConfigError(f"there is no checkpoint in {directory}")
   if step is not None:
+    if step not in map(str, steps):
+      raise ConfigError(
+        f"there is no checkpoint of step {step} in {directory}, but of "
+        f"{', '.join(map(str, steps))}"
+      )
     steps = [int(step)]
   errors = []
   for needs_metadata in (True, False):

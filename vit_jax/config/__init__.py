@@ -13,9 +13,11 @@ from vit_jax.config.errors import (
 )
 from vit_jax.config.schema import (
   Count,
+  Examples,
   Interval,
   Natural,
   NotNegative,
+  Parallel,
   Positive,
   Rate,
   Share,
@@ -39,9 +41,11 @@ __all__ = [
   "Choice",
   "ConfigError",
   "Count",
+  "Examples",
   "Interval",
   "Natural",
   "NotNegative",
+  "Parallel",
   "Positive",
   "Rate",
   "RunError",

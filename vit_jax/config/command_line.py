@@ -7,7 +7,7 @@ import contextlib
 import sys
 from collections.abc import Collection, Iterator, Sequence
 
-from vit_jax.config.errors import BAD_CONFIG, ConfigError, RunError
+from vit_jax.config.errors import BAD_CONFIG, ConfigError, RunError, quote
 from vit_jax.config.schema import nearest
 
 CONFIG = "FILE[:KEY=VALUE,...]"
@@ -63,7 +63,7 @@ def parse(
     if other not in passed_on and not other.startswith("--config."):
       name = other.partition("=")[0]
       hint = nearest(name, [*flags, *passed_on])
-      raise ConfigError(f"unknown flag {other!r}; {hint}")
+      raise ConfigError(f"unknown flag {quote(other)}; {hint}")
   for name in required:
     if not getattr(arguments, name):
       raise ConfigError(f"--{name} is missing: set --{name}=...")

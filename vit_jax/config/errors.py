@@ -20,3 +20,20 @@ class NonFiniteError(RunError):
 
 class Preempted(Exception):
   """The run was asked to end and has saved its progress (exit status 42)."""
+
+
+def shorten(text: str, limit: int = 200) -> str:
+  """Returns a text of at most `limit` characters, and how long it was."""
+  text = " ".join(text.split())  # On one line.
+  if len(text) <= limit:
+    return text
+  note = f"... ({len(text):,} characters)"
+  return text[: limit - len(note)] + note
+
+
+def quote(value: object) -> str:
+  """Returns the repr of what a user gave, for a message."""
+  try:
+    return shorten(repr(value))
+  except Exception:  # Python prints no whole number of thousands of digits.
+    return f"a {type(value).__name__} that cannot be printed"

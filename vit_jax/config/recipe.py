@@ -4,16 +4,24 @@
 
 import ast
 import importlib.util
+import inspect
 import os
 import pathlib
+import re
 import sys
+import traceback
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import RequiredValueError
 
-from vit_jax.config.errors import ConfigError
+from vit_jax.config.errors import ConfigError, quote, shorten
+
+
+class Missing:
+  """A required placeholder that has no value yet."""
 
 
 def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
@@ -26,24 +34,80 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
     The module, and the text of the recipe's own arguments.
 
   Raises:
-    ConfigError: if the file does not exist or is not a recipe.
+    ConfigError: if the file does not exist, fails by itself, or is not a
+      recipe.
   """
+  given = f"--config={shorten(argument)}"
+  if "://" in argument:
+    raise ConfigError(
+      f"{given}: a recipe is a Python file on a disk: download it first, and "
+      f"give its path"
+    )
   name, _, text = argument.partition(":")
-  path = pathlib.Path(name).expanduser().absolute()
-  if not path.is_file():
-    raise ConfigError(f"--config={argument}: {path} does not exist")
+  try:
+    path = pathlib.Path(name).expanduser().absolute()
+    exists = path.is_file()
+  except (OSError, RuntimeError, ValueError) as error:  # Too long; ~nouser.
+    raise ConfigError(f"{given}: {describe_error(error)}") from error
+  if not exists:
+    raise ConfigError(f"{given}: {shorten(str(path))} does not exist")
   # A config may import its neighbours, from wherever the command is run.
   sys.path.insert(0, os.fspath(path.parent.parent))
   spec = importlib.util.spec_from_file_location("config", path)
   if spec is None or spec.loader is None:
-    raise ConfigError(f"--config={argument}: {path} is not a Python file")
+    raise ConfigError(f"{given}: {path} is not a Python file")
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, "get_config"):
-    raise ConfigError(
-      f"--config={argument}: {path} does not define get_config()"
-    )
+  run_recipe(path, spec.loader.exec_module, module)
+  if not callable(getattr(module, "get_config", None)):
+    raise ConfigError(f"{given}: {path} does not define get_config()")
   return module, text
+
+
+def run_recipe(path: pathlib.Path, act: Callable, *arguments: Any) -> Any:
+  """Runs a part of a recipe; its errors are told with file, line and cause.
+
+  Raises:
+    ConfigError: if the part fails, or would end this process.
+  """
+  try:
+    return act(*arguments)
+  except SystemExit as error:
+    cause = f"it calls sys.exit({quote(error.code)}); a recipe returns a config"
+    raise ConfigError(f"{find_place(path, error)}: {cause}") from error
+  except Exception as error:
+    cause = describe_error(error)
+    raise ConfigError(f"{find_place(path, error)}: {cause}") from error
+
+
+def find_place(path: pathlib.Path, error: BaseException) -> str:
+  """Finds FILE:LINE of an error: in the recipe, or a neighbour it imports."""
+  if isinstance(error, SyntaxError) and error.filename:
+    return f"{error.filename}:{error.lineno}"
+  place = str(path)
+  for frame in traceback.extract_tb(error.__traceback__):
+    if pathlib.Path(frame.filename).parent == path.parent:
+      place = f"{frame.filename}:{frame.lineno}"
+  return place
+
+
+def describe_error(error: BaseException) -> str:
+  """Describes the cause of another's error in one short line."""
+  text = error.msg if isinstance(error, SyntaxError) else str(error)
+  text = re.sub(r"\S{200,}", lambda found: shorten(found[0]), text)
+  text = shorten(text, 500)  # A recipe may list what it knows.
+  if isinstance(error, SyntaxError):
+    return f"not valid Python: {text}"
+  if isinstance(error, ModuleNotFoundError):
+    return f"it imports {error.name!r}, which is not installed"
+  if isinstance(error, OSError) and error.strerror:
+    name = f": {quote(error.filename)}" if error.filename else ""
+    return f"{error.strerror}{name}"
+  if isinstance(error, ValueError | ImportError) and text:
+    return text
+  if isinstance(error, RuntimeError) and "home directory" in text:
+    return "there is no user of that name, whose ~ would be a directory"
+  name = type(error).__name__
+  return f"it raises {name}: {text}" if text else f"it raises {name}"
 
 
 def load_config(
@@ -63,31 +127,91 @@ def load_config(
     Sections of keys as plain dictionaries, not yet checked.
 
   Raises:
-    ConfigError: if the file does not exist, does not take an argument, or an
-      override has another form.
+    ConfigError: if the file does not exist, fails, does not take an argument,
+      returns no config, or an override has another form.
   """
-  config = default
-  if argument is not None:
-    module, text = load_recipe(argument)
-    try:
-      config = module.get_config(*([text] if text else []))
-    except (TypeError, ValueError) as error:
-      raise ConfigError(f"--config={argument}: {error}") from error
-  config = ConfigDict(config).to_dict()
+  if argument is None:
+    config = to_plain(default or {})
+  else:
+    config = call_recipe(argument)
   for override in overrides:
     key, equals, value = override.partition("=")
-    if not equals:
-      raise ConfigError(
-        f"{override!r} does not have the form --config.SECTION.KEY=VALUE"
-      )
     *sections, last = key.removeprefix("--config.").split(".")
-    section = config
+    if not equals or not all((*sections, last)):
+      raise ConfigError(
+        f"{quote(override)} does not have the form --config.SECTION.KEY=VALUE"
+      )
+    section: Any = config
     for part in sections:
       section = section.setdefault(part, {})
-      if not isinstance(section, Mapping):
-        raise ConfigError(f"{override!r}: {part} is a key, not a section")
+      if not isinstance(section, dict):
+        raise ConfigError(
+          f"{quote(override)}: {shorten(part)} is a key, not a section"
+        )
     section[last] = parse_value(value)
+  missing = list(list_missing(config))
+  if missing:
+    raise ConfigError(
+      f"the recipe leaves {', '.join(missing)} open: set "
+      + " ".join(f"--config.{name}=..." for name in missing)
+    )
   return config
+
+
+def call_recipe(argument: str) -> dict[str, Any]:
+  """Loads a recipe and calls its `get_config`; see `load_config`."""
+  module, text = load_recipe(argument)
+  path, given = pathlib.Path(str(module.__file__)), [text] if text else []
+  try:
+    inspect.signature(module.get_config).bind(*given)
+  except (TypeError, ValueError) as error:
+    needs = "takes no argument" if text else "needs an argument, FILE:TEXT"
+    raise ConfigError(
+      f"--config={shorten(argument)}: get_config() {needs} ({error})"
+    ) from error
+  try:
+    returned = run_recipe(path, module.get_config, *given)
+  except ConfigError as error:
+    cause = error.__cause__
+    if not text or not isinstance(cause, ValueError):
+      raise
+    # What a recipe says of its arguments is of the argument, not of a line.
+    given_text = f"--config={shorten(argument)}"
+    raise ConfigError(f"{given_text}: {describe_error(cause)}") from cause
+  if not isinstance(returned, ConfigDict | Mapping):
+    raise ConfigError(
+      f"{path}: get_config() returns {quote(returned)}, not a dictionary of "
+      f"sections"
+    )
+  return run_recipe(path, to_plain, returned)
+
+
+def to_plain(config: Any, depth: int = 0) -> Any:
+  """Converts a config to plain dictionaries; open placeholders are Missing."""
+  if depth > 20:
+    raise ValueError("its sections are nested too deeply, or in themselves")
+  if isinstance(config, FieldReference):
+    try:
+      config = config.get()
+    except RequiredValueError:
+      return Missing
+  if isinstance(config, ConfigDict):
+    config = dict(config.iteritems(preserve_field_references=True))
+  if isinstance(config, Mapping):
+    for key in config:
+      if not isinstance(key, str):
+        raise ValueError(f"the key {quote(key)} of its config is not a string")
+    return {key: to_plain(x, depth + 1) for key, x in config.items()}
+  return config
+
+
+def list_missing(config: Mapping[str, Any], prefix: str = "") -> Any:
+  """Yields SECTION.KEY of what is Missing."""
+  for key, value in config.items():
+    if value is Missing:
+      yield f"{prefix}{key}"
+    elif isinstance(value, Mapping):
+      yield from list_missing(value, f"{prefix}{key}.")
 
 
 def parse_value(text: str) -> Any:
@@ -95,5 +219,5 @@ def parse_value(text: str) -> Any:
   text = {"true": "True", "false": "False", "none": "None"}.get(text, text)
   try:
     return ast.literal_eval(text)
-  except (SyntaxError, ValueError):
-    return text
+  except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+    return text  # Python's parser has each of these for some text.

@@ -18,7 +18,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
-from vit_jax.config.errors import ConfigError
+from vit_jax.config.errors import ConfigError, quote, shorten
 
 
 class Interval:
@@ -35,8 +35,12 @@ class Interval:
     return above and below
 
 
-Count = Annotated[int, Interval("[1, inf)")]
-Natural = Annotated[int, Interval("[0, inf)")]
+# Devices count steps and sizes in 32 bits; examples are counted by hosts.
+Count = Annotated[int, Interval("[1, 2e9]")]
+Natural = Annotated[int, Interval("[0, 2e9]")]
+Examples = Annotated[int, Interval("[1, 1e15]")]
+# Processes or threads of a host.
+Parallel = Annotated[int, Interval("[0, 1024]")]
 Positive = Annotated[float, Interval("(0, inf)")]
 NotNegative = Annotated[float, Interval("[0, inf)")]
 Rate = Annotated[float, Interval("[0, 1)")]
@@ -53,7 +57,8 @@ def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
   """
   choices = sorted(map(str, choices))
   folded = {choice.lower(): choice for choice in choices}
-  close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+  near = quote(name)[:100].strip("'").lower()  # Its time is quadratic.
+  close = difflib.get_close_matches(near, folded, n=1, cutoff=0.5)
   if close:
     return f"did you mean {prefix + folded[close[0]]!r}?"
   names = ", ".join(prefix + choice for choice in choices)
@@ -63,7 +68,7 @@ def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
 def get(table: Mapping[str, Any], name: str, what: str) -> Any:
   """Looks a name up in a table; a ConfigError tells the nearest name."""
   if not isinstance(name, str) or name not in table:
-    raise ConfigError(f"unknown {what} {name!r}: {nearest(name, table)}")
+    raise ConfigError(f"unknown {what} {quote(name)}: {nearest(name, table)}")
   return table[name]
 
 
@@ -193,7 +198,8 @@ def check(
   for key in given:
     if key not in allowed:
       hint = nearest(key, allowed, f"{section}.")
-      errors.append(f"unknown config key '{section}.{key}'; {hint}")
+      name = shorten(f"{section}.{key}")
+      errors.append(f"unknown config key '{name}'; {hint}")
   resolved = {}
   for key, parameter in allowed.items():
     name, annotation = f"{section}.{key}", parameter.annotation
@@ -210,14 +216,14 @@ def check(
       if isinstance(value, Mapping):
         resolved[key] = check(name, value, parameters(annotation), errors)
         continue
-      errors.append(f"{name}={value!r} must be a section of keys")
+      errors.append(f"{name}={quote(value)} must be a section of keys")
       continue
     if not fits(value, annotation):
       hint = ""
       if typing.get_origin(annotation) is typing.Literal:
         hint = f"; {nearest(value, typing.get_args(annotation))}"
       errors.append(
-        f"{name}={value!r} ({type(value).__name__}) must be "
+        f"{name}={quote(value)} ({type(value).__name__}) must be "
         f"{describe(annotation)}{hint}"
       )
       continue

@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Literal
 
 from vit_jax.config.errors import ConfigError
-from vit_jax.config.schema import Count, Interval, Positive
+from vit_jax.config.schema import Count, Examples, Interval, Positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Train:
   batch_size: Count
   steps: Count | None = None
   epochs: Positive | None = None
-  examples: Count | None = None
+  examples: Examples | None = None
   accumulate: Literal["auto"] | Count = "auto"
   seed: Annotated[int, Interval("[0, 4294967296)")] = 0
   log_every: Count = 50

@@ -37,7 +37,7 @@ from vit_jax.convert.timm import STEM
 from vit_jax.convert.weights import OURS, Weights, is_run, load_weights
 from vit_jax.convert.writing import check_target, save_weights
 from vit_jax.devices.detection import start_backend
-from vit_jax.storage.paths import is_local
+from vit_jax.storage.paths import is_local, locate
 
 # Suffix of DST -> the format without --to; None depends on the model.
 SUFFIXES = {".npz": None, ".safetensors": "timm", "": OURS}
@@ -75,7 +75,7 @@ def follow_links(path: epath.Path) -> epath.Path:
 
 def check_apart(source: str, target: epath.Path) -> None:
   """Raises CheckpointError if writing `target` would overwrite the source."""
-  location = epath.Path(source).expanduser()
+  location = locate(source)
   read = [location] if is_run(location) else files.resolve(location)
   writes = follow_links(target)
   for path in map(follow_links, (location, *read)):
@@ -162,7 +162,7 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
     bfloat16=arguments.dtype == "bfloat16",
     overwrite=arguments.overwrite,
   )
-  source = epath.Path(arguments.src).expanduser()
+  source = locate(arguments.src)
   if not source.exists():
     raise CheckpointError(f"{source} does not exist")
   check_apart(arguments.src, check_target(arguments.dst, form, **how))

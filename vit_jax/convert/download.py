@@ -13,7 +13,7 @@ from etils import epath
 
 from vit_jax.config import ConfigError, get
 from vit_jax.convert.published import FILES
-from vit_jax.storage.paths import is_local
+from vit_jax.storage.paths import is_local, locate
 
 CHUNK = 1 << 20  # Bytes read at a time.
 TIMEOUT = 60  # Seconds without a byte.
@@ -45,7 +45,7 @@ def download(
   scheme = urllib.parse.urlsplit(row.url).scheme
   if scheme not in ("https", "http", "file"):
     raise ConfigError(f"{row.url} must begin with https:// or http://")
-  path = epath.Path(directory).expanduser() / row.filename
+  path = locate(directory) / row.filename
   if not is_local(path):
     raise ConfigError(
       f"{directory} is not local; download to a local directory, then copy"

@@ -33,7 +33,7 @@ from vit_jax.convert.file_type import (
   detect_file_type,
 )
 from vit_jax.storage.files import replacing
-from vit_jax.storage.paths import is_local
+from vit_jax.storage.paths import is_local, locate
 from vit_jax.storage.untrusted import (
   MAX_TEXT,
   check_file,
@@ -63,7 +63,7 @@ CUT = "the file seems truncated or damaged; fetch or write it again"
 def _locate(path: epath.PathLike) -> tuple[epath.Path, bool]:
   """The path with ~ expanded, and whether it is on a local disk."""
   local = is_local(path)
-  return epath.Path(path).expanduser() if local else epath.Path(path), local
+  return locate(path), local
 
 
 @contextlib.contextmanager

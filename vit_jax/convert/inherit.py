@@ -5,16 +5,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from etils import epath
+from ml_collections import ConfigDict
 
 from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
+from vit_jax.config.recipe import to_plain
 from vit_jax.convert.initialize import SILENT
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.manifest_checks import load_run_manifest
 from vit_jax.convert.published import parse_name
 from vit_jax.convert.weights import is_run
+from vit_jax.storage.paths import locate
 
 
 def inherit(
@@ -32,19 +34,21 @@ def inherit(
   Raises:
     ConfigError: if a manifest that is there cannot be read.
   """
+  if isinstance(config, ConfigDict):
+    config = to_plain(config)
   init, model = config.get("init"), config.get("model")
   if isinstance(config, FrozenDict) or not isinstance(init, str):
     return config
   if not isinstance(model, Mapping):
     return config
   stated: Mapping[str, Any] = {}
-  recorded = epath.Path(workdir or "").expanduser() / "config.json"
+  recorded = locate(workdir or "") / "config.json"
   if workdir is not None and recorded.exists():
     before = load_json(recorded)
     if before.get("init") == init and isinstance(before.get("model"), Mapping):
       stated = before["model"]
   elif parse_name(init) is None:
-    location = epath.Path(init).expanduser()
+    location = locate(init)
     if is_run(location):
       stated = load_run_manifest(location)[2]["model"]
   try:

@@ -13,7 +13,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from flax.traverse_util import unflatten_dict
 
 from vit_jax import models
@@ -35,6 +34,7 @@ from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.detection import start_backend
+from vit_jax.storage.paths import locate
 from vit_jax.storage.untrusted import MAX_TEXT, parse_json, read_file
 
 WEIGHTS = ("float32", "int8")
@@ -251,7 +251,7 @@ def read_classes(path: str | os.PathLike) -> list[str]:
   Raises:
     ConfigError: if it cannot be read, or an index is missing.
   """
-  location = epath.Path(path).expanduser()
+  location = locate(path)
   try:
     text = read_file(location, MAX_TEXT).decode("utf-8-sig")
   except (OSError, ValueError) as error:

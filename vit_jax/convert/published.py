@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from etils import epath
 
 from vit_jax.config import ConfigError, nearest
+from vit_jax.storage.paths import locate
 from vit_jax.storage.untrusted import MAX_TEXT, read_file
 
 FORMATS = ("authors", "big_vision", "bit", "mixer", "hugging_face", "timm")
@@ -281,7 +282,7 @@ def find_recommended(
       f"--config.transfer.directory=DIR to that of index.csv and the file; the "
       f"authors' is gs://vit_models/augreg ({AUGREG})"
     )
-  directory = epath.Path(directory).expanduser()
+  directory = locate(directory)
   index = directory / "index.csv"
   ranks, names = {}, set()
   # The same file stands in a row for each of its adaptations.
@@ -343,7 +344,7 @@ def describe_download(path: str) -> str:
 
   Empty if the file exists, or is not named as a published one.
   """
-  location = epath.Path(path).expanduser()
+  location = locate(path)
   row = FILES.get(location.stem)
   if not row or row.filename != location.name or location.exists():
     return ""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from etils import epath
 from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh
 
@@ -25,6 +24,7 @@ from vit_jax.convert.weights import (
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.objectives.distillation import Teacher
 from vit_jax.sharding import place, put
+from vit_jax.storage.paths import locate
 from vit_jax.train_state import compute_digest
 
 
@@ -42,7 +42,7 @@ def load_teacher(path: str, dtype: str) -> Weights:
   Raises:
     ConfigError: as `load_weights`.
   """
-  location = epath.Path(path).expanduser()
+  location = locate(path)
   row = FILES.get(location.stem)
   if row and row.filename == location.name and not location.exists():
     preprocess = Preprocess(

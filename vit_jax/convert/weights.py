@@ -48,6 +48,7 @@ from vit_jax.convert.manifest_checks import (
 from vit_jax.convert.table import Arrays, check_shapes, read_rows
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.sharding import get_path
+from vit_jax.storage.paths import locate
 
 OURS = "vit_jax"  # Name of our own format, the directory of a run.
 LAYER_SCALE = 1e-5  # Matters only where a model is initialised anew.
@@ -204,7 +205,7 @@ def load_weights(
     CheckpointError: if the file cannot be read, with the reason, or its arrays
       do not fit the model, with all differences. Nothing is loaded in part.
   """
-  location = epath.Path(path).expanduser()
+  location = locate(path)
   try:
     if is_run(location):
       return _load_run(location, source_size, raw, overrides)

@@ -24,7 +24,7 @@ from vit_jax.convert.table import Arrays, write_rows
 from vit_jax.convert.timm import describe_constants, make_timm
 from vit_jax.convert.weights import OURS, Weights
 from vit_jax.storage.files import write_json
-from vit_jax.storage.paths import expand
+from vit_jax.storage.paths import expand, locate
 
 SUFFIXES = (".npz", ".safetensors")
 
@@ -73,7 +73,7 @@ def save_weights(
     arrays = {n: x.astype(ml_dtypes.bfloat16) for n, x in arrays.items()}
   name = make_manifest_path(file).name
   beside, notes = {name: weights.manifest}, []
-  if file != epath.Path(path).expanduser():
+  if file != locate(path):
     beside |= _make_side_files(weights, form)
     notes = list_nearest(weights.preprocess, form)
   elif form == "timm":
@@ -122,7 +122,7 @@ def check_target(
   Raises:
     CheckpointError: if weights cannot be written with these arguments.
   """
-  location = file = epath.Path(path).expanduser()
+  location = file = locate(path)
   ours = form == OURS
   suffix = "" if ours else get_format(form).suffix if form else ".npz"
   if suffix == ".npz":

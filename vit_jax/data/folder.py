@@ -156,9 +156,9 @@ def parse_name(name: str) -> tuple[pathlib.Path, tuple[str, ...]]:
     DataError: if there is no such folder.
   """
   path, classes = name, ""
-  if not pathlib.Path(name).expanduser().exists() and "#" in name:
+  if "#" in name and not os.path.exists(os.path.expanduser(name)):
     path, _, classes = name.rpartition("#")
-  root = pathlib.Path(path).expanduser()
+  root = pathlib.Path(os.path.expanduser(path))
   if not root.is_dir():
     raise DataError(f"data.source=folder:{name}: there is no folder {root}")
   return root, tuple(classes.split("+")) if classes else ()

@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from vit_jax.config import Choice, Count, Interval, Natural, Share
+from vit_jax.config import Choice, Count, Interval, Parallel, Share
 from vit_jax.data import sources
 from vit_jax.data.augment import Augment
 from vit_jax.data.crops import Crop
@@ -31,7 +31,7 @@ from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.resize import Resize
 from vit_jax.data.rows import Batches, EvalRows, Pictures, TrainRows
 from vit_jax.data.unreadable import Unreadable
-from vit_jax.data.workers import start_worker, watch
+from vit_jax.data.workers import quiet_tracker, start_worker, watch
 from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import Batch
 
@@ -98,8 +98,8 @@ class Data:
   eval_resize: Resize | None = None
   eval_crop: Share | None = None
   augment: Augment = Augment()
-  workers: Literal["auto"] | Natural = "auto"
-  threads: Literal["auto"] | Count = "auto"
+  workers: Literal["auto"] | Parallel = "auto"
+  threads: Literal["auto"] | Annotated[int, Interval("[1, 1024]")] = "auto"
   max_unreadable: Annotated[float, Interval("[0, 1]")] = 0.001
 
   @property
@@ -229,6 +229,7 @@ def read(dataset: Any, data: Data) -> Iterator[dict[str, np.ndarray]]:
   if workers:
     # Grain reads flags of absl, which are not parsed: use their defaults.
     flags.FLAGS.mark_as_parsed()
+    quiet_tracker()
     stream = stream.mp_prefetch(
       grain.MultiprocessingOptions(num_workers=workers), start_worker
     )

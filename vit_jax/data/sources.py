@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from vit_jax.config import nearest
+from vit_jax.config.errors import quote
 from vit_jax.data import (
   folder,
   mixture,
@@ -30,6 +31,7 @@ from vit_jax.data import (
 from vit_jax.data.catalogue import CATALOGUE, get_instructions
 from vit_jax.data.fingerprint import describe_set, make_digest
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
+from vit_jax.storage.paths import locate
 
 # Our own builders. `prepare` writes ImageNet, folders and image lists without
 # one, and TFDS has the builders of all other sets.
@@ -50,10 +52,13 @@ def parse_source(source: str) -> tuple[str, str]:
   kind, _, name = source.partition(":")
   if kind not in KINDS or not name:
     raise DataError(
-      f"data.source={source!r} is invalid: write tfds:NAME, as 'tfds:digits', "
+      f"data.source={quote(source)} is invalid: write tfds:NAME, as "
+      f"'tfds:digits', "
       f"folder:DIR, as 'folder:photos', vtab:TASK, synthetic:CLASSES or "
       f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE"
     )
+  if kind == "folder":
+    locate(name.partition("#")[0])  # Refuses ~nobody and other schemes.
   return kind, name
 
 
@@ -65,7 +70,7 @@ def find_dataset(source: str) -> str:
 
 def resolve_data_dir(data_dir: str | None) -> epath.Path:
   """Returns where prepared sets are stored: as given, or TFDS's default."""
-  return epath.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  return locate(data_dir or tfds.core.constants.DATA_DIR)
 
 
 def find_directory(name: str, data_dir: str | None) -> epath.Path | None:

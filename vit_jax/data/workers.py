@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+from vit_jax.config import BAD_CONFIG
 from vit_jax.data.info import DataError
 
 # The usual cause of a signal.
@@ -24,10 +26,39 @@ CAUSES = {
 
 def start_worker(*_: int) -> None:
   """Sets up a worker process before it reads."""
-  # Ctrl-C reaches workers too, but the run may still need batches.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  # Ctrl-C and a closed terminal reach workers too, but the run may still need
+  # batches.
+  for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
   # A killed run cannot end its workers, and Grain's would wait for ever.
   threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def check_worker() -> None:
+  """Ends a worker that would train: it has imported a script without a guard.
+
+  A worker imports the script that started it, so what trains there would start
+  other workers.
+  """
+  process = multiprocessing.current_process()
+  if not getattr(process, "_inheriting", False):
+    return
+  script = getattr(sys.modules.get("__mp_main__"), "__file__", "the script")
+  text = (
+    f"error: {script} trains when a worker of data.workers imports it: put "
+    f"what trains below `if __name__ == '__main__':`, or set data.workers=0\n"
+  )
+  os.write(2, text.encode())
+  os._exit(BAD_CONFIG)
+
+
+def quiet_tracker() -> None:
+  """Keeps Python from warning of shared memory that a killed worker left.
+
+  The process that cleans it up is started with the first worker, and prints
+  what it has cleaned up as a leak.
+  """
+  sys.warnoptions.append("ignore:resource_tracker:UserWarning")
 
 
 def _end_with_parent() -> None:

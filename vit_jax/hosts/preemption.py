@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Preemption: ends a run on SIGTERM, Ctrl-C or a cloud's preemption notice.
+"""Preemption: ends a run on SIGTERM, SIGHUP, Ctrl-C or a cloud's notice.
 
 A thread receives signals as they arrive, for the main thread may be inside a
 library that does not return for minutes. Before the first step there is nothing
@@ -25,7 +25,8 @@ from vit_jax.config import INTERRUPTED, PREEMPTED, ConfigError
 from vit_jax.config.errors import NonFiniteError, Preempted
 from vit_jax.hosts import preemption_notice
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP comes when the terminal of a run is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Questions that all hosts answer alike, before the first step and from then on:
 # the request to stop, or None.
 STOP_BEFORE_STEPS, STOP = "stop_before_the_first_step", "stop"
@@ -60,6 +61,12 @@ class Preemption:
     self._polls, self._last_poll = 0, math.inf
     self._stepping = False
     self._interrupts = 0
+    # nohup leaves SIGHUP ignored, for a run that outlives its terminal.
+    self._signals = [
+      number
+      for number in SIGNALS
+      if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
     self._hosts_thread = None
     if program:
       self._watch_signals()
@@ -97,7 +104,7 @@ class Preemption:
   def keep_signals(self) -> None:
     """Reinstalls the signal handlers, which libtpu may have replaced."""
     if self._program:
-      for number in SIGNALS:
+      for number in self._signals:
         signal.signal(number, self._catch)
 
   @contextlib.contextmanager
@@ -246,7 +253,7 @@ class Preemption:
     inbox, outbox = os.pipe()
     os.set_blocking(outbox, False)
     wakeup = signal.set_wakeup_fd(outbox, warn_on_full_buffer=False)
-    handlers = {n: signal.signal(n, self._catch) for n in SIGNALS}
+    handlers = {n: signal.signal(n, self._catch) for n in self._signals}
     thread = threading.Thread(
       target=self._read_signals, args=(inbox,), daemon=True
     )
@@ -275,7 +282,7 @@ class Preemption:
       if interrupts > 1 and self._program:
         _say("SIGINT again: stopped")
         exit_at_once(INTERRUPTED)
-      if got[0] in SIGNALS:
+      if got[0] in self._signals:
         # In a thread: a second Ctrl-C must not wait for the other hosts.
         name = signal.Signals(got[0]).name
         target = self.request_stop

@@ -26,7 +26,7 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
     row = parse_json(line.decode())  # Bytes may be of another encoding.
   except ValueError:
     return None
-  valid = isinstance(row, dict) and isinstance(row.get("step"), int)
+  valid = isinstance(row, dict) and type(row.get("step")) is int
   return row if valid else None
 
 

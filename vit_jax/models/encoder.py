@@ -303,6 +303,10 @@ class Encoder(nn.Module, kw_only=True):
       in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
       length=self.depth,
       unroll=self.unroll,
+      # It traces a block once more, and takes the callbacks of a kernel that is
+      # interpreted for a variable that blocks share. It draws keys, too, on
+      # which initial values and dropout depend.
+      check_constancy_invariants=train or self.is_initializing(),
     )
     drop_rates = None
     if train and self.stochastic_depth:

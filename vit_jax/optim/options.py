@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from vit_jax.config import (
   Count,
+  Examples,
   Natural,
   NotNegative,
   Positive,
@@ -95,10 +96,10 @@ class Optim:
   schedule: Literal["cosine", "linear", "constant", "rsqrt"] = "cosine"
   warmup_steps: Natural = 0
   warmup_epochs: Positive | None = None
-  warmup_examples: Count | None = None
+  warmup_examples: Examples | None = None
   cooldown_steps: Natural = 0
   cooldown_epochs: Positive | None = None
-  cooldown_examples: Count | None = None
+  cooldown_examples: Examples | None = None
   end_lr: NotNegative = 0.0
   timescale: Count = 10_000
   shift: Natural = 0

@@ -26,6 +26,7 @@ from vit_jax.data.catalogue import get_instructions
 from vit_jax.data.info import DataError
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare import image_list, imagenet, listing, writing
+from vit_jax.storage.paths import locate
 
 MAX_UNREADABLE = 0.001
 
@@ -61,8 +62,8 @@ def prepare_dataset(
   """
   progress = progress or Progress()
   kind, _, path = name.partition(":")
-  path = os.path.expanduser(path)
   if kind in ("folder", "manifest") and path:
+    path = os.fspath(locate(path))
     set_name = new_name or make_name(path)
     if not re.fullmatch(r"[a-z]\w*", set_name, re.ASCII):
       raise DataError(

@@ -3,6 +3,8 @@
 """Checks before a run, and the report on its model, data, mesh and memory."""
 
 import collections
+import math
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,11 +15,15 @@ from vit_jax import models, optim
 from vit_jax.config import ConfigError, check_multiple, raise_all
 from vit_jax.data import sources
 from vit_jax.devices.detection import start_backend
+from vit_jax.devices.fitting import format_bytes, get_memory
+from vit_jax.devices.machine import find_memory_limit
 from vit_jax.devices.memory import describe_indivisible, describe_mesh
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.runtime.resume import LOCAL, flatten
 from vit_jax.runtime.workdir import collect_versions
-from vit_jax.sharding import count_data_shards
+from vit_jax.sharding import count_data_shards, count_state_bytes
+
+MAX_EXAMPLES = 1 << 20  # Of a batch, on a device: beyond any memory.
 
 Say = Callable[[str], None]
 
@@ -104,9 +110,48 @@ def check_batches(config: Mapping[str, Any], mesh: Mesh) -> None:
     divisor, what = parts, "the number of data-parallel devices"
     if name == "train.batch_size" and micro not in ("auto", 1):
       divisor, what = parts * micro, f"train.accumulate={micro} times {what}"
-    if batch is not None:
+    if batch is not None and batch > parts * MAX_EXAMPLES:
+      errors.append(
+        f"{name}={batch} is more than {MAX_EXAMPLES:,} examples for each of "
+        f"{parts} data-parallel devices"
+      )
+    elif batch is not None:
       errors += check_multiple(name, batch, divisor, what)
   raise_all(errors)
+
+
+def find_excess(exp: Any, processes: int) -> str | None:
+  """Finds what of an `Experiment` cannot fit into memory, whatever is tried.
+
+  Args:
+    exp: nothing of it is on a device yet.
+    processes: number of hosts.
+
+  Returns:
+    What is too large and what there is, or None.
+  """
+  state, device = (
+    count_state_bytes(exp.abstract_state),
+    exp.mesh.devices.flat[0],
+  )
+  memory = get_memory(device)
+  if memory is not None and state > memory:
+    return (
+      f"parameters, gradients and optimizer take {format_bytes(state)} a "
+      f"device, and {device.device_kind} has {format_bytes(memory)}: take a "
+      f"smaller model, or more devices and mesh.fsdp"
+    )
+  sections = exp.config["evals"].values()
+  sizes = [x.get("batch_size") or 1 for x in sections]
+  largest = max(exp.train.batch_size, *sizes, 1)
+  batch = largest // processes * math.prod(exp.image_shape)
+  limit = find_memory_limit(pathlib.Path("/"))
+  if limit is not None and batch > limit:
+    return (
+      f"the images of a batch take {format_bytes(batch)} of this host's "
+      f"{format_bytes(limit)}: take a smaller batch_size or data.size"
+    )
+  return None
 
 
 def describe(exp: Any, say: Say) -> None:

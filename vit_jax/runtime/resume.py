@@ -151,4 +151,6 @@ def load_result(
   then, now = (
     dict(flatten({"evals": x.get("evals")})) for x in (recorded, config)
   )
-  return result if then == now and result.get("steps") == steps else None
+  whole = isinstance(result.get("params_sha256"), str)
+  same = then == now and result.get("steps") == steps
+  return result if whole and same else None

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from vit_jax.checkpoint import Checkpointer
+from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.devices.detection import start_backend
 from vit_jax.hosts.coordination import Hosts, Timeouts
@@ -101,6 +102,9 @@ class Session:
     """
     self.exp, enter = exp, self._stack.enter_context
     enter(explained(exp))
+    excess = self._hosts.gather(preflight.find_excess(exp, jax.process_count()))
+    if any(excess):
+      raise ConfigError(next(filter(None, excess)))
     objective = exp.recorded_config["objective"]
     digest = objective.get("teacher_sha256")
     self._hosts.compare(

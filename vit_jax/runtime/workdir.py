@@ -15,7 +15,7 @@ from vit_jax.config import ConfigError, RunError
 from vit_jax.devices.detection import PLUGINS, find_installed
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.storage.files import write_json, write_text
-from vit_jax.storage.paths import expand
+from vit_jax.storage.paths import answering, expand
 
 PACKAGES = (
   *("vit_jax", "jax", "jaxlib", "flax", "optax"),
@@ -44,9 +44,13 @@ def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
     raise ConfigError("--workdir is empty: say where to keep the run")
   path = expand(name)
   probe, token = path / f".probe_{hosts.index}", uuid.uuid4().hex
-  with explained(name):
+
+  def write_probe() -> None:
     path.mkdir(parents=True, exist_ok=True)
     write_text(probe, token)
+
+  with explained(name):
+    answering(path, write_probe)
   token = hosts.gather(token)[0]
   with explained(name):
     sees = hosts.index == 0 or wait_for(path / ".probe_0", token, seconds)
@@ -69,6 +73,8 @@ def explained(name: str) -> Iterator[None]:
   """Turns errors of a workdir into a ConfigError."""
   try:
     yield
+  except ConfigError:
+    raise
   except Exception as error:  # Clients of stores have errors of their own.
     hint = ""
     if isinstance(error, ImportError):

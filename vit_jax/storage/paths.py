@@ -4,10 +4,21 @@
 
 import logging
 import os
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import fsspec.config
 import fsspec.core
 from etils import epath
+
+from vit_jax.config.errors import ConfigError, quote, shorten
+
+log = logging.getLogger(__name__)
+
+# For the first answer of a store, until it is said, and until it is given up.
+SAY_SECONDS, GIVE_UP_SECONDS = 8.0, 120.0
+MAX_NAME, MAX_PATH = 255, 4095  # Of Linux, in bytes.
 
 # The client of Cloud Storage would cache the listing of a directory, and miss
 # what other hosts, and Orbax, write there.
@@ -21,10 +32,85 @@ def is_local(path: os.PathLike | str) -> bool:
   return "://" not in os.fspath(path)
 
 
+def locate(path: os.PathLike | str) -> epath.Path:
+  """Returns the path that a user gave, with ~ expanded.
+
+  Raises:
+    ConfigError: for an address that is not read, a ~ of nobody, and a name that
+      no disk can hold; with what to do.
+  """
+  text = os.fspath(path)
+  shown = shorten(text)
+  if not is_local(text):
+    scheme = text.partition("://")[0]
+    if scheme == "file":
+      raise ConfigError(f"{shown}: give the path on the disk, without file://")
+    if scheme != "gs":
+      raise ConfigError(
+        f"{shown}: addresses of {shorten(scheme)}:// are not read: download it "
+        f"first, to a disk or to gs://, and give that path"
+      )
+    return epath.Path(path)
+  longest = max(map(len, text.encode(errors="surrogateescape").split(b"/")))
+  if longest > MAX_NAME or len(text) > MAX_PATH:
+    raise ConfigError(
+      f"{shown}: a name on a disk has at most {MAX_NAME} bytes, a path "
+      f"{MAX_PATH}"
+    )
+  if "\0" in text:
+    raise ConfigError(f"{quote(text)}: no path has a null character")
+  if not text.startswith("~"):
+    return epath.Path(path)
+  user, _, rest = text.partition("/")
+  home = os.path.expanduser(user)  # epath would keep ~nobody as a name.
+  if home == user:
+    raise ConfigError(
+      f"{shown}: there is no user {user[1:]!r}, whose home {user} would be; a "
+      f"directory of that name is ./{shown}"
+    )
+  return epath.Path(home) / rest
+
+
+def answering(path: epath.Path, act: Callable[[], Any]) -> None:
+  """Runs the first request to a store; clients would wait for many minutes.
+
+  Raises:
+    ConfigError: if it has not answered after GIVE_UP_SECONDS.
+    Exception: whatever `act` raises.
+  """
+  if is_local(path):
+    act()
+    return
+  errors: list[Exception] = []
+
+  def run() -> None:
+    try:
+      act()
+    except Exception as error:
+      errors.append(error)
+
+  # A daemon: what never answers must not keep this process from its end.
+  thread = threading.Thread(target=run, daemon=True)
+  thread.start()
+  thread.join(SAY_SECONDS)
+  if thread.is_alive():
+    log.warning(
+      "%s does not answer yet: waiting for up to %g s", path, GIVE_UP_SECONDS
+    )
+    thread.join(GIVE_UP_SECONDS - SAY_SECONDS)
+  if thread.is_alive():
+    raise ConfigError(
+      f"{path} has not answered for {GIVE_UP_SECONDS:g} s: look whether the "
+      f"network and the bucket are there"
+    )
+  if errors:
+    raise errors[0]
+
+
 def expand(path: os.PathLike | str) -> epath.Path:
-  """Returns the absolute path, with ~ expanded; store paths as they are."""
-  path = epath.Path(path)
-  return path.expanduser().resolve() if is_local(path) else path
+  """Returns the absolute path of `locate`; store paths as they are."""
+  path = locate(path)
+  return path.resolve() if is_local(path) else path
 
 
 def compute_size(directory: os.PathLike | str) -> int:
