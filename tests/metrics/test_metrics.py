@@ -1,13 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-import types
 
 import numpy as np
 import pytest
@@ -16,16 +13,11 @@ from etils import epath
 from tests.metrics.samples import list_steps, read_events
 from tests.support import ROOT
 from vit_jax.config import ConfigError
-from vit_jax.metrics import folding, read_rows, train_log
-from vit_jax.metrics.progress import Progress
+from vit_jax.metrics import folding, read_rows
 from vit_jax.metrics.writer import MetricWriter
-from vit_jax.optim.nonfinite import CHECKS
 from vit_jax.storage import append_log
 from vit_jax.storage.files import write_json
 from vit_jax.storage.untrusted import load_json
-
-SIX_STEPS = dict(start_step=0, steps=6, batch_size=4, names=["loss"])
-FINE = {name: (0, 1.0) for name in CHECKS}
 
 
 def test_means_are_over_examples_not_over_batches():
@@ -284,64 +276,25 @@ def test_a_file_is_replaced_whole(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_results_are_awaited_one_interval_late(tmp_path, monkeypatch):
-  """Closing an interval never waits for the device, only for the one before."""
-  finished = threading.Event()
-  fetch = train_log.TrainLog._fetch
-
-  def wait_for_the_device(*arguments):
-    assert finished.wait(timeout=60)
-    return fetch(*arguments)
-
-  monkeypatch.setattr(
-    train_log.TrainLog, "_fetch", staticmethod(wait_for_the_device)
-  )
+def test_rows_are_made_again_of_what_is_known(tmp_path):
   writer = MetricWriter(epath.Path(tmp_path), 0)
-  log = train_log.TrainLog(
-    writer, Progress(stream=io.StringIO()), **SIX_STEPS, log_every=2
-  )
-  for step in (1, 2, 3):
-    log.add(step, {"loss": (float(step), 1.0)} | FINE)
-  assert not writer.has_row(2, "loss")
-  finished.set()
-  log.add(4, {"loss": (4.0, 1.0)} | FINE)
-  assert writer.has_row(2, "loss") and not writer.has_row(4, "loss")
-  log.add(5, {"loss": (5.0, 1.0)} | FINE)
-  log.flush(5)
+  for step in (2, 4):
+    writer.write(step, {"loss": 1.0})
+    writer.write(step, {"test/accuracy": step / 8})
   writer.close()
-  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  assert [(r["step"], r["loss"]) for r in rows] == [(2, 1.5), (4, 3.5), (5, 5)]
-
-
-def test_a_log_knows_how_long_no_batch_was_ready(tmp_path, monkeypatch):
-  clock = types.SimpleNamespace(now=0.0)
-  clock.monotonic = lambda: clock.now
-  monkeypatch.setattr(train_log, "time", clock)
-  stream = io.StringIO()
-  writer = MetricWriter(epath.Path(tmp_path), 0)
-  log = train_log.TrainLog(
-    writer,
-    Progress(stream=stream),
-    **SIX_STEPS,
-    log_every=1,
-    peak_images_per_second=0.8,
-  )
-  # Seconds that a step waits for its batch, of ten.
-  for step, seconds in enumerate((5.0, 0.25, 1.0, 2.0), start=1):
-    with log.waiting_for_data():
-      clock.now += seconds
-    clock.now += 10 - seconds
-    log.add(step, {"loss": (1.0, 1.0)} | FINE)
-    log.flush(step)
+  known = {step: {"test/accuracy": step / 8} for step in (2, 4)}
+  whole = (tmp_path / "metrics.jsonl").read_text()
+  writer = MetricWriter(epath.Path(tmp_path), 4, known=known)
+  assert not writer.empty and not writer.restored
   writer.close()
-  rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
-  shares = [json.loads(row)["data_wait"] for row in rows]
-  assert shares == [0.5, 0.025, 0.1, 0.2]
-  # Four images in ten seconds, where 0.8 a second would be an MFU of 1.
-  assert [json.loads(row)["mfu"] for row in rows] == [0.5] * 4
-  lines = stream.getvalue().splitlines()
-  assert "data 50%" in lines[0] and "data 2%" in lines[1]
-  # The first interval fills the queues; one warning is enough.
-  warnings = [i for i, line in enumerate(lines) if "benchmark input" in line]
-  assert warnings == [3] and lines[3].startswith("10% of the time no batch")
+  assert (tmp_path / "metrics.jsonl").read_text() == whole
+  lines = whole.splitlines(keepends=True)
+  (tmp_path / "metrics.jsonl").write_text(lines[0] + lines[2])
+  MetricWriter(epath.Path(tmp_path), 4, known=known).close()
+  assert (tmp_path / "metrics.jsonl").read_text() == whole
+  (tmp_path / "metrics.jsonl").unlink()
+  writer = MetricWriter(epath.Path(tmp_path), 4, known=known)
+  assert writer.empty and writer.restored == 2
+  assert writer.has_row(4, "test/") and not writer.has_row(4, "loss")
+  writer.close()
+  assert (tmp_path / "metrics.jsonl").read_text() == lines[1] + lines[3]

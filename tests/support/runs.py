@@ -6,6 +6,11 @@
 SPEED = ("images_per_second", "data_wait")
 
 
+def get_timeless(rows):
+  """Rows without SPEED."""
+  return [{k: x for k, x in row.items() if k not in SPEED} for row in rows]
+
+
 def make_config(data_dir):
   """A run of a few seconds on the digits, as plain sections."""
   return {

@@ -73,7 +73,7 @@ def open_metadata(sealed: Any) -> dict[str, Any] | None:
   if not matches or not isinstance(metadata, Mapping):
     raise DamagedError("its metadata differs from what was written")
   kinds = {"format": int, "step": int, "checksums": Mapping}
-  more = metadata.keys() & {"config", "data", "versions"}
+  more = metadata.keys() & {"config", "data", "versions", "sums", "scores"}
   kinds |= dict.fromkeys(more, Mapping)
   if not all(isinstance(metadata.get(key), x) for key, x in kinds.items()):
     raise DamagedError("its metadata is malformed")

@@ -105,11 +105,27 @@ def check_manifest(manifest: Manifest, kind: str | None = None) -> Manifest:
 def load_run_manifest(
   location: epath.Path,
 ) -> tuple[epath.Path, str | None, Manifest]:
-  """Finds a run, a checkpoint of it if that is named, and its manifest."""
+  """Finds a run, a checkpoint of it if that is named, and its manifest.
+
+  Raises:
+    CheckpointError: if the manifest is missing, with the remedy, or invalid.
+  """
   run, step = expand(location), None  # Orbax takes no relative path.
-  if not (run / MANIFEST).exists():
+  inside = run.parent.name == "checkpoints"
+  if inside and not (run / MANIFEST).exists():
     run, step = run.parent.parent, run.name
   path = run / MANIFEST
+  if not path.exists():
+    again = "put it back, or convert the weights again"
+    if (run / "config.json").exists():
+      again = (
+        f"the command that trained the run, python -m vit_jax.main "
+        f"--workdir={run} ..., writes it again, also when the run is finished"
+      )
+    raise CheckpointError(
+      f"{path} is missing: it has the class names, the model and the "
+      f"pre-processing; {again}"
+    )
   return run, step, check_manifest(load_json(path) | {"source": str(path)})
 
 

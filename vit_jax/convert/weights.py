@@ -220,12 +220,17 @@ def load_weights(
 
 
 def is_run(path: epath.Path) -> bool:
-  """True for the directory of a run, or one of its checkpoints."""
-  runs = [path]
-  if path.parent.name == "checkpoints":
-    runs.append(path.parent.parent)
-  found = any((run / MANIFEST).exists() for run in runs)
-  return found and path.is_dir()
+  """True for the directory of a run, even without its manifest, or one of its
+  checkpoints."""
+  if not path.is_dir():
+    return False
+  inside = path.parent.name == "checkpoints"
+  runs = [path, path.parent.parent] if inside else [path]
+  if any((run / MANIFEST).exists() for run in runs):
+    return True
+  number = inside and path.name.isdecimal()
+  looks_so = number or (path / "checkpoints").is_dir()
+  return looks_so and all(x.suffix != ".safetensors" for x in path.iterdir())
 
 
 def _load_run(

@@ -23,6 +23,14 @@ def merge(
   return merged
 
 
+def fold(
+  results: Iterable[Mapping[str, tuple[Any, Any]]],
+) -> dict[str, tuple[float, float]]:
+  """Adds up (sum, count) pairs to pairs again, as numbers of Python."""
+  merged = merge(results).items()
+  return {name: (float(x.total), float(x.count)) for name, x in merged}
+
+
 def compute(
   results: Iterable[Mapping[str, tuple[Any, Any]]],
 ) -> dict[str, float]:

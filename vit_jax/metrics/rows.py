@@ -5,11 +5,13 @@
 import itertools
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
 from vit_jax.config import ConfigError
+from vit_jax.storage.files import to_json
 from vit_jax.storage.untrusted import parse_json
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,30 @@ def read_lines(
       *(path, len(damaged), repr(damaged[0][:80])[1:]),
     )
   return rows, len(parts)
+
+
+def add_known(
+  kept: Mapping[bytes, dict[str, Any]],
+  known: Mapping[int, Mapping[str, float]],
+) -> tuple[dict[bytes, dict[str, Any]], int]:
+  """Adds rows of what is known and stands in none.
+
+  Args:
+    kept: line -> row, in the order of steps.
+    known: step -> metric -> value.
+
+  Returns:
+    The lines and rows in that order, and how many were added.
+  """
+  there = {(row["step"], name) for row in kept.values() for name in row}
+  added = []
+  for step, values in known.items():
+    lost = {name: x for name, x in values.items() if (step, name) not in there}
+    if lost:
+      added.append({"step": step, **lost})
+  made = {to_json(row).encode(): row for row in added}
+  lines = sorted({**kept, **made}.items(), key=lambda item: item[1]["step"])
+  return dict(lines) if added else dict(kept), len(added)
 
 
 def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from vit_jax.metrics.folding import compute
+from vit_jax.metrics.folding import compute, fold
 from vit_jax.metrics.progress import Progress
 from vit_jax.metrics.spikes import SpikeDetector
 from vit_jax.metrics.writer import MetricWriter
@@ -23,8 +23,13 @@ class TrainLog:
   A thread waits for the device's results, which are reported one interval late,
   so neither the step nor its dispatch ever waits for a number.
 
+  A checkpoint between two rows takes `sums` along, so that a run that goes on
+  from there writes the row of the whole interval.
+
   Attributes:
     bad: the non-finite step that stopped the run, once reported, or None.
+    sums: metric -> (sum, count) over the steps since the last row, up to the
+      last `flush`.
   """
 
   MAX_DATA_WAIT = 0.05  # As a share of the time.
@@ -40,6 +45,8 @@ class TrainLog:
     log_every: int,
     names: Sequence[str],
     peak_images_per_second: float | None = None,
+    sums: Mapping[str, tuple[float, float]] | None = None,
+    losses: Sequence[float] = (),
   ):
     """Starts the clock.
 
@@ -53,6 +60,8 @@ class TrainLog:
       names: names of checked tensors, from `optim.nonfinite.list_tensors`.
       peak_images_per_second: speed at which the model FLOPs utilisation (MFU)
         is 1; None where the devices' peak is unknown.
+      sums: those of the checkpoint that the run goes on from.
+      losses: of the rows before.
     """
     self._peak = peak_images_per_second
     self._writer = writer
@@ -62,6 +71,9 @@ class TrainLog:
     self._log_every = log_every
     self._names = names
     self._spikes = SpikeDetector()
+    for loss in losses:
+      self._spikes.add(loss)
+    self.sums = dict(sums or {})
     self.bad: NonFiniteStep | None = None
     self._interval = []
     self._late = None
@@ -71,6 +83,8 @@ class TrainLog:
     self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
     self._step = start_step
     self._clock = time.monotonic()
+    # Of the steps since the last row that this process has trained.
+    self._timed, self._seconds, self._idle = 0, 0.0, 0.0
 
   @contextlib.contextmanager
   def waiting_for_data(self) -> Iterator[None]:
@@ -85,16 +99,24 @@ class TrainLog:
     if step % self._log_every == 0:
       self._close_interval(step)
 
-  def flush(self, step: int) -> None:
-    """Waits for and reports every step so far; `bad` is then up to date."""
+  def flush(self, step: int, end: bool = False) -> None:
+    """Waits for every step so far; `bad` and `sums` are then up to date.
+
+    Args:
+      step: number of steps done.
+      end: no step follows, so those since the last row get one of their own.
+    """
     if self._interval:
       self._close_interval(step)
     self._report()
+    if end:
+      self._write_row()
     self._writer.flush()
 
   def restart(self, step: int) -> None:
     """Continues after `step`, after a rollback; drops what came later."""
     self._interval, self._late, self.bad = [], None, None
+    self._clear()
     self._step = step
     self.restart_clock()
 
@@ -102,6 +124,10 @@ class TrainLog:
     """Leaves the time since the last report out of the speed."""
     self._clock = time.monotonic()
     self._waited = 0.0
+
+  def _clear(self) -> None:
+    self.sums = {}
+    self._timed, self._seconds, self._idle = 0, 0.0, 0.0
 
   def _close_interval(self, step: int) -> None:
     self._report()
@@ -125,32 +151,50 @@ class TrainLog:
       self._progress.say(f"{bad}: skipped ({bad.skipped} so far)")
     if self.bad:  # Later steps changed nothing.
       self._interval, step = [], self.bad.step - 1
-    if not good:
-      return
-    seconds_a_step = (now - self._clock) / (step - self._step)
-    # The device may lag behind the host, by more than an interval at its ends.
-    data_wait = min(1.0, waited / (now - self._clock))
-    speed = {
-      "images_per_second": self._batch_size / seconds_a_step,
-      "data_wait": data_wait,
-    }
-    if self._peak is not None:
-      speed["mfu"] = speed["images_per_second"] / self._peak
+    self.sums = fold([self.sums, *good])
+    self._timed += step - self._step
+    self._seconds += now - self._clock
+    self._idle += waited
     self._step, self._clock = step, now
-    values = compute(good)
+    if self.bad or step % self._log_every == 0:
+      self._write_row()
+
+  def _write_row(self) -> None:
+    """Reports the steps since the last row, if any of them changed anything."""
+    if not self.sums:
+      return
+    step, values, speed = self._step, compute([self.sums]), self._measure()
+    self._clear()
     self._writer.write(step, values | speed)
     self._report_spike(step, values)
+    if not speed:
+      return
     self._progress.show(
       step,
       self._steps,
       loss=values["loss"],
-      seconds_left=(self._steps - step) * seconds_a_step,
+      seconds_left=(self._steps - step)
+      * (self._batch_size / speed["images_per_second"]),
       **speed,
     )
     self._intervals += 1
     # The first interval waits for the first batches.
-    if data_wait > self.MAX_DATA_WAIT and self._intervals > 1:
-      self._warn(data_wait)
+    if speed["data_wait"] > self.MAX_DATA_WAIT and self._intervals > 1:
+      self._warn(speed["data_wait"])
+
+  def _measure(self) -> dict[str, float]:
+    """Measures the steps since the last row that this process has trained."""
+    if not self._timed:
+      return {}
+    speed = {
+      "images_per_second": self._batch_size * self._timed / self._seconds,
+      # The device may lag behind the host, by more than an interval at its
+      # ends.
+      "data_wait": min(1.0, self._idle / self._seconds),
+    }
+    if self._peak is not None:
+      speed["mfu"] = speed["images_per_second"] / self._peak
+    return speed
 
   def _report_spike(self, step: int, values: Mapping[str, float]) -> None:
     """Reports an interval whose loss is far above those before it."""

@@ -31,6 +31,12 @@ class MetricWriter:
 
   An error never ends a run: rows wait in memory, the next write tries again,
   and what is lost in the end is counted.
+
+  Attributes:
+    empty: whether no row was kept.
+    dropped: number of rows of later steps, which are dropped.
+    restored: number of rows that were made again of what a checkpoint knows.
+    losses: of the kept rows of training.
   """
 
   SECONDS_BETWEEN_WRITES = 5.0
@@ -38,7 +44,11 @@ class MetricWriter:
   SECONDS_AFTER_A_FAILURE = 60.0
 
   def __init__(
-    self, workdir: epath.Path, start_step: int, enabled: bool = True
+    self,
+    workdir: epath.Path,
+    start_step: int,
+    enabled: bool = True,
+    known: Mapping[int, Mapping[str, float]] | None = None,
   ):
     """Reads the rows that a resumed run keeps.
 
@@ -46,6 +56,8 @@ class MetricWriter:
       workdir: directory of the run.
       start_step: number of steps done before; rows up to it are kept.
       enabled: False on all processes but the first.
+      known: step -> metric -> value up to `start_step`, as a checkpoint has
+        recorded them; what no row has is written again.
 
     Raises:
       ConfigError: if there are rows that cannot be read.
@@ -55,6 +67,9 @@ class MetricWriter:
     self._path = workdir / "metrics.jsonl"
     found, self._parts = rows.read_lines(workdir)
     kept = {x: row for x, row in found.items() if row["step"] <= start_step}
+    self.empty, self.dropped = not kept, len(found) - len(kept)
+    kept, self.restored = rows.add_known(kept, known or {})
+    self.losses = [row["loss"] for row in kept.values() if "loss" in row]
     self._step = start_step
     self._names = {
       name for row in kept.values() if row["step"] == start_step for name in row

@@ -25,8 +25,15 @@ from vit_jax.metrics.writer import MetricWriter
 from vit_jax.optim.nonfinite import list_tensors
 from vit_jax.runtime.early_stopping import describe_end
 from vit_jax.runtime.flops import compute_peak_images_per_second
+from vit_jax.runtime.lost_files import (
+  describe_edits,
+  describe_lost_rows,
+  describe_new_start,
+  restore_files,
+)
 from vit_jax.runtime.nonfinite import recover
 from vit_jax.runtime.profile import StepProfile
+from vit_jax.runtime.record import make_record
 from vit_jax.runtime.resume import load_result
 from vit_jax.runtime.session import Session
 from vit_jax.runtime.workdir import write_config, writing
@@ -71,24 +78,21 @@ class Run(Session):
       self.say(f"already finished at step {start}: {workdir / 'result.json'}")
       if "accuracy" in self.result:
         self._say_values("result", {self._find_main(): self.result})
+      if self._first:
+        config, manifest = exp.recorded_config, exp.make_manifest()
+        for line in restore_files(
+          workdir, config, manifest, self._record, start
+        ):
+          self.say(line)
       return False
     if start:
       self.say(f"resuming after step {start}")
     if self._first:
+      if edits := describe_edits(workdir, exp.recorded_config):
+        self.say(edits)
       write_config(workdir, exp.recorded_config, exp.make_manifest())
       write_held_out(workdir, exp.info)
-    self._writer = MetricWriter(workdir, start, enabled=self._first)
-    self._stack.callback(self._writer.close)
-    self._log = TrainLog(
-      self._writer,
-      self._progress,
-      start_step=start,
-      steps=exp.steps,
-      batch_size=exp.train.batch_size,
-      log_every=exp.train.log_every,
-      names=list_tensors(exp.abstract_state.params, exp.abstract_state.aux),
-      peak_images_per_second=compute_peak_images_per_second(exp),
-    )
+    self._open_log(start)
     self._profile = StepProfile(
       exp.train.profiled_steps, workdir, flush=self._flush_log, say=self.say
     )
@@ -98,6 +102,35 @@ class Run(Session):
       with self._saving_on_error(f"reading the batch of step {start + 1}"):
         self._batches = exp.make_batches(start)
     return True
+
+  def _open_log(self, start: int) -> None:
+    """Opens the log, which goes on where the restored checkpoint was saved."""
+    exp, record = self.exp, self._record
+    self._writer = MetricWriter(
+      self._workdir, start, self._first, record.list_rows()
+    )
+    self._stack.callback(self._writer.close)
+    log_every = exp.train.log_every
+    if self._writer.empty and (start >= log_every or self._writer.restored):
+      self.say(describe_lost_rows(self._writer, self._workdir, start))
+    if not start and self._writer.dropped:
+      self.say(describe_new_start(self._workdir, self._writer.dropped))
+    # A run that has ended here before wrote a row of these steps.
+    written = self._writer.has_row(start, "grad_norm")
+    self._log = TrainLog(
+      self._writer,
+      self._progress,
+      start_step=start,
+      steps=exp.steps,
+      batch_size=exp.train.batch_size,
+      log_every=log_every,
+      names=list_tensors(exp.abstract_state.params, exp.abstract_state.aux),
+      peak_images_per_second=compute_peak_images_per_second(exp),
+      sums=None if written else record.sums,
+      losses=self._writer.losses,
+    )
+    if start == self.steps:  # It was killed before the row of its end.
+      self._log.flush(start, end=True)
 
   @contextlib.contextmanager
   def stepping(self) -> Iterator[None]:
@@ -282,8 +315,15 @@ class Run(Session):
 
   def _flush_log(self) -> None:
     """Waits for the rows of all steps so far; handles non-finite values."""
-    self._log.flush(self.step)
+    self._log.flush(self.step, end=self.step == self.steps)
     self._handle_nonfinite()
+    self._note_progress()
+
+  def _note_progress(self) -> None:
+    """Puts what the log knows into the metadata of the next checkpoint."""
+    self._metadata |= make_record(
+      self.step, self._log.sums, self._list_watched()
+    )
 
   def _handle_nonfinite(self) -> None:
     """Recovers from a non-finite step that the log has read of."""
@@ -292,6 +332,7 @@ class Run(Session):
       return
     self._check_workdir()
     self._writer.flush()
+    self._note_progress()
     self._watchdog.mark(f"recovering from the non-finite step {bad.step}")
     self.state, report = recover(
       self.state,

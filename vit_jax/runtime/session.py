@@ -3,7 +3,6 @@
 """Everything that a run holds, opened in the order that matters."""
 
 import contextlib
-import functools
 import socket
 import time
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from vit_jax.runtime.failed_start import FailedStart
 from vit_jax.runtime.fitting import compile_lowered, take_fitting
 from vit_jax.runtime.lock import WorkdirLock
 from vit_jax.runtime.out_of_memory import explained
+from vit_jax.runtime.record import Record
 from vit_jax.runtime.resume import check_metadata
 from vit_jax.runtime.workdir import collect_versions, open_workdir
 from vit_jax.train_state import TrainState
@@ -142,6 +142,7 @@ class Session:
       )
     )
     self._stack.push(self._watchdog.fail)  # Before anything is closed.
+    self._record = Record({})
 
   def _read_scores(self, name: str | None) -> dict[int, float]:
     """Reads step -> value of a metric on host 0, for all hosts."""
@@ -164,10 +165,25 @@ class Session:
     Raises:
       ConfigError: if it is of another config or other data, or all are damaged.
     """
-    accept = functools.partial(
-      check_metadata, now=self._metadata, extend=self._extend
+
+    def accept(metadata: Mapping[str, Any]) -> None:
+      check_metadata(metadata, now=self._metadata, extend=self._extend)
+      self._record = Record(metadata)
+
+    state = self._checkpointer.restore(self.exp.abstract_state, accept)
+    for name, scores in self._list_watched():
+      for step, value in self._record.scores.get(name, {}).items():
+        scores.setdefault(step, value)
+    return state
+
+  def _list_watched(self) -> list[tuple[str, dict[int, float]]]:
+    """Lists metrics that decide on the run, each with step -> value."""
+    train, checkpoint = self.exp.train, self.exp.checkpoint
+    pairs = (
+      (checkpoint.best, self._scores),
+      (train.stop_by, self._stop_scores),
     )
-    return self._checkpointer.restore(self.exp.abstract_state, accept)
+    return [(name, scores) for name, scores in pairs if name is not None]
 
   def compare(self, facts: Mapping[str, Any]) -> None:
     """Raises ConfigError, on every host, if the hosts' facts differ."""

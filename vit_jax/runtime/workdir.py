@@ -3,6 +3,8 @@
 """The working directory of a run: opening it, and its config and manifest."""
 
 import contextlib
+import hashlib
+import json
 import platform
 import time
 import uuid
@@ -14,7 +16,7 @@ from etils import epath
 from vit_jax.config import ConfigError, RunError
 from vit_jax.devices.detection import PLUGINS, find_installed
 from vit_jax.hosts.coordination import Hosts
-from vit_jax.storage.files import write_json, write_text
+from vit_jax.storage.files import to_json, write_json, write_text
 from vit_jax.storage.paths import answering, expand
 
 PACKAGES = (
@@ -115,6 +117,21 @@ def writing(workdir: epath.Path, kept: str) -> Iterator[None]:
     ) from error
 
 
+def compute_config_digest(content: Mapping[str, Any]) -> str:
+  """Computes the digest of config.json, without the digest itself."""
+  text = json.dumps(json.loads(to_json(content)), sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_config(
+  workdir: epath.Path, config: Mapping[str, Any], versions: Mapping[str, str]
+) -> None:
+  """Writes config.json, with a digest that tells whether it was edited."""
+  content = {**config, "versions": versions}
+  digest = compute_config_digest(content)
+  write_json(workdir / "config.json", {**content, "sha256": digest})
+
+
 def write_config(
   workdir: epath.Path, config: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> None:
@@ -128,6 +145,5 @@ def write_config(
   with writing(workdir, "the same command starts or continues the run"):
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "result.json").unlink(missing_ok=True)
-    versions = collect_versions()
-    write_json(workdir / "config.json", {**config, "versions": versions})
+    save_config(workdir, config, collect_versions())
     write_json(workdir / "manifest.json", manifest)
