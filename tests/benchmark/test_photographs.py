@@ -13,7 +13,7 @@ from vit_jax.data.info import DataError
 
 def test_photographs_are_of_the_size_of_photographs(tmp_path):
   photographs.write(tmp_path, 6)
-  source = sources.open_source(f"folder:{tmp_path}", "train")
+  source = sources.open_source(f"folder:{tmp_path}", "train+test")
   assert len(source) == 6 and {x["label"] for x in source} == {0, 1}
   for example in source:
     assert 70_000 < len(example["image"]) < 150_000

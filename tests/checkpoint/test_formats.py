@@ -37,6 +37,7 @@ def test_a_run_of_an_earlier_version_continues(tmp_path, number, capsys):
   rows = (workdir / "metrics.jsonl").read_text()
   config = copy.deepcopy(CONFIG)
   config["train"]["steps"] = 5
+  config["data"]["resize"] = "area"  # What it did without recording it.
   result = train(config, str(workdir), extend=True)
   assert "resuming after step 3" in capsys.readouterr().err
   assert result["steps"] == 5 and result["total"] == 16

@@ -68,7 +68,7 @@ def test_a_step_that_does_not_fit_is_made_smaller(one_device, monkeypatch):
 def test_a_run_fits_into_a_small_memory_and_records_how(
   config, tmp_path, monkeypatch, capsys
 ):
-  monkeypatch.setattr(fitting, "find_memory_limit", lambda root: 2**20)
+  monkeypatch.setattr(fitting, "find_memory_limit", lambda root: 6 * 2**20)
   train(config, str(tmp_path / "small"))
   found = json.loads((tmp_path / "small/result.json").read_text())["choices"]
   assert found["train.accumulate"] > 1 and found["model.remat"] == "full"

@@ -30,10 +30,12 @@ FREE = re.compile(
 LENGTH = re.compile(r"train\.(steps|epochs|examples)")
 # Said of a run whose config does not say how images were resized.
 OLDER = (
-  "\n  an older version began it, which cropped and resized in another way "
-  "(data.crop, data.resize): go on with that version, or start from its "
+  "\n  an older version began it. With the values above (-) it goes on, but "
+  "images of which one side grows are resized in another way, and boxes of very "
+  "long images are others; otherwise go on with that version, or start from its "
   "weights with --config.init=PATH"
 )
+RANDAUGMENT = "data.augment.randaugment_like"
 # Keys that may differ between the hosts of a run.
 LOCAL = re.compile(r"data\.(dir|workers|threads)")
 
@@ -55,6 +57,12 @@ def add_unrecorded(then: dict[str, Any]) -> None:
   Args:
     then: SECTION.KEY -> value.
   """
+  if "data.resize" not in then:
+    then["data.resize"] = "area"
+    if then.get("data.crop") == "inception":
+      then["data.crop"] = "random_resized"
+  for key, value in (("data.eval_resize", None), (RANDAUGMENT, "pillow")):
+    then.setdefault(key, value)
   if then.get("optim.name") == "adafactor":
     then.setdefault("optim.clip_update", 1.0)
   if then.get("optim.schedule") == "rsqrt" and "optim.shift" not in then:
@@ -79,6 +87,7 @@ def check_config(
     ConfigError: the keys that differ and may not.
   """
   then, now = dict(flatten(before)), dict(flatten(config))
+  older = "data.resize" not in then
   add_unrecorded(then)
   lines, length = [], False
   for key in sorted(then.keys() | now.keys()):
@@ -98,7 +107,7 @@ def check_config(
       "--workdir holds a run of another config:\n"
       + "\n".join(lines)
       + "\n  use the config of that run, or another --workdir"
-      + ("" if "data.resize" in then else OLDER)
+      + (OLDER if older else "")
       + ("; --extend changes its length" if length else "")
     )
 
