@@ -28,8 +28,8 @@ def parse(
     A namespace of all keys.
 
   Raises:
-    ValueError: for an unknown key, with the nearest known one; for a value of
-      another type or outside the choices, with those.
+    ValueError: for an unknown key, with the nearest known one; for no value, or
+      one of another type or outside the choices, with those.
   """
   values = dict(defaults)
   parts: list[str] = []
@@ -46,6 +46,11 @@ def parse(
       known = ", ".join(f"{k}={v}" for k, v in defaults.items())
       raise ValueError(
         f"unknown argument {part!r}; {hint}arguments: {known}\n  {KEYS}"
+      )
+    if not value:
+      raise ValueError(
+        f"argument {part!r} has no value: leave it out for "
+        f"{defaults[key]!r}, which is used then"
       )
     kind = type(defaults[key])
     try:

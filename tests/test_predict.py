@@ -137,8 +137,31 @@ def test_what_can_not_be_read_is_named_and_the_rest_is_done(digits, capsys):
   first, second = json.loads(shown.out)["images"]
   assert "image" in first["error"]
   assert len(second["predictions"]) == 1
-  assert f"{bad} cannot be read" in shown.err
+  assert f"{bad}: cannot be read" in shown.err
   assert "cannot be read" in run(capsys, *arguments, status=1).out
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_scores_that_are_no_numbers_are_said(digits, capsys, tmp_path, form):
+  root, *_ = digits
+  weights = make_tiny_weights()
+  head = np.full_like(weights.params["head/bias"], np.nan)
+  weights = dataclasses.replace(
+    weights, params={**weights.params, "head/bias": head}
+  )
+  save_weights(weights, str(tmp_path / "nan"))
+  photo = root / "photos/0.png"
+  arguments = (tmp_path / "nan", photo, f"--format={form}")
+  shown = run(capsys, *arguments, status=1)
+  said = shown.out if form == "table" else shown.err
+  assert "scores are not finite" in said and "NaN" in said
+  assert "cannot be read" not in said
+  if form == "csv":
+    assert list(csv.DictReader(io.StringIO(shown.out))) == []
+  elif form != "table":
+    row = json.loads(shown.out)
+    (row,) = row.get("images", [row])
+    assert row["path"] == str(photo) and "not finite" in row["error"]
 
 
 def test_a_sigmoid_has_a_probability_a_class(tmp_path):

@@ -189,6 +189,7 @@ class Experiment:
         f"steps of train.batch_size={batch}: take 1 to 2e9"
       )
     self.optim = optim.set_phases(self.optim, examples, batch)
+    self.train.check_profile(steps)
     return steps
 
   @property

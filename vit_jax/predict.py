@@ -52,6 +52,9 @@ def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
   found, notes, errors = [], [], []
   for name in names:
+    if not name:
+      errors.append("an IMAGE is empty: give the path of an image or a folder")
+      continue
     path = pathlib.Path(locate(name))
     if path.is_dir():
       files, other, bad = find_files(path)
@@ -123,7 +126,10 @@ def predict(
       files, errors, np.asarray(scores), strict=False
     ):
       if error is None and not np.isfinite(row).all():
-        error = "the model's scores are not finite: its weights may be damaged"
+        error = (
+          "the model's scores are not finite: the weights may hold NaN, or be "
+          "damaged"
+        )
       classes = () if error else rank(row, top, model.class_names)
       yield Prediction(file, classes, error)
     progress(len(files))
@@ -160,7 +166,7 @@ def decode_batches(
     try:
       row[:] = preprocess(file)[0]
     except ValueError as error:
-      return str(error).removeprefix(f"{file}: ")
+      return f"cannot be read: {str(error).removeprefix(f'{file}: ')}"
     return None
 
   shape = (batch_size, *preprocess.size, preprocess.channels)
@@ -324,7 +330,7 @@ def main(argv: list[str] | None = None) -> None:
     finally:
       progress.end()
   for x in bad if form != "table" else ():
-    print(f"{x.path} cannot be read: {x.error}", file=sys.stderr)
+    print(f"{x.path}: {x.error}", file=sys.stderr)
   if bad:
     sys.exit(1)
 

@@ -153,7 +153,9 @@ def _check_section(
     if f"{name}.{key}" in RENAMED:
       new = RENAMED[f"{name}.{key}"]
       errors.append(f"config key '{name}.{key}' was renamed to {new!r}")
-    elif found := REPLACED.get(f"{name}.{key}={value}"):
+    elif isinstance(value, str) and (
+      found := REPLACED.get(f"{name}.{key}={value}")
+    ):
       errors.append(f"{name}.{key}={value!r} is no more: set {found}")
     else:
       current[key] = value

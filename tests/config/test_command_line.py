@@ -22,6 +22,7 @@ VERBS = [
   *("benchmark.__main__", "plan.__main__"),
   "config.__main__",
 ]
+DIGITS = "--config=configs/digits.py"
 LIST = "__main__"  # Which lists the others.
 
 
@@ -310,6 +311,47 @@ def test_absurd_overrides_are_refused_in_short(text):
     path = str(ROOT / "configs/digits.py")
     sections.resolve(recipe.load_config(path, [f"--config.{text}"]))
   assert max(map(len, str(error.value).split())) <= 200
+
+
+@pytest.mark.parametrize(
+  ("verb", "arguments"),
+  [
+    ("models.__main__", ["x" * 5000]),
+    ("models.__main__", ["--checkpoints", "x" * 5000]),
+    ("plan.__main__", [DIGITS, "--topology=" + "x" * 5000]),
+    ("plan.__main__", [DIGITS, "--topology=v5e:1x1" + "0" * 5000]),
+    ("prepare.__main__", ["x" * 5000]),
+    ("prepare.__main__", ["folder:" + "x" * 5000]),
+    ("predict", ["--top=" + "9" * 5000, "run", "a.png"]),
+    ("predict", ["--" + "x" * 5000, "run", "a.png"]),
+  ],
+)
+def test_long_arguments_are_refused_in_short(
+  verb, arguments, capsys, monkeypatch, tmp_path
+):
+  monkeypatch.chdir(ROOT)
+  if verb == "prepare.__main__":
+    arguments = [*arguments, f"--data_dir={tmp_path}"]
+  with pytest.raises(SystemExit) as caught:
+    importlib.import_module(f"vit_jax.{verb}").main(arguments)
+  assert caught.value.code == 2
+  said = capsys.readouterr().err
+  assert max(map(len, said.split())) <= 200 and len(said) < 3000
+
+
+@pytest.mark.parametrize(
+  "key", ["hosts.heartbeat_timeout", "hosts.progress_timeout"]
+)
+def test_no_time_is_beyond_what_timers_count(key):
+  path = str(ROOT / "configs/digits.py")
+  with pytest.raises(config.ConfigError, match=f"{key}.*1e6"):
+    sections.resolve(recipe.load_config(path, [f"--config.{key}=1e300"]))
+
+
+def test_an_argument_without_a_value_is_refused():
+  path = str(ROOT / "configs/digits.py")
+  with pytest.raises(config.ConfigError, match="'variant=' has no value"):
+    recipe.load_config(f"{path}:variant=", [])
 
 
 def test_the_package_lists_its_verbs_and_names():

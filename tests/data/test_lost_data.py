@@ -102,6 +102,24 @@ def test_workers_end_with_a_run_that_is_killed(reader):
   wait_until(lambda: not any(map(lives, workers)))
 
 
+def test_a_script_without_a_guard_is_told_once(data_dir, tmp_path):
+  path = tmp_path / "script.py"
+  body = READER.replace(
+    "  data = pipeline.Data(", "  check_worker()\n  data = pipeline.Data("
+  ).replace('if __name__ == "__main__":', "if True:")
+  path.write_text("from vit_jax.data.workers import check_worker\n" + body)
+  done = subprocess.run(
+    [sys.executable, str(path), data_dir],
+    env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.stderr == "" and len(done.stdout.splitlines()) == 1
+  assert done.stdout.startswith(f"DataError: {path} trains when a worker")
+  assert "if __name__ == '__main__':" in done.stdout
+
+
 def test_how_a_worker_ended_is_said_in_words():
   assert "/dev/shm" in describe_end(-signal.SIGBUS)
   assert "signal 11 (SIGSEGV)" in describe_end(-signal.SIGSEGV)

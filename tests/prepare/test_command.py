@@ -138,6 +138,28 @@ def test_a_full_disk_is_said_and_the_command_goes_on(photos, tmp_path):
   assert process.returncode == 0 and printed.startswith("ready: "), said
 
 
+def test_names_that_are_no_text_and_what_is_held_out(tmp_path, capsys):
+  image = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+  composed, apart = "\xe9toile".encode(), "e\u0301toile".encode()
+  for number, name in enumerate((b"caf\xe9", composed, apart)):
+    folder = os.fsencode(tmp_path / "in") + b"/" + name
+    os.makedirs(folder)
+    for i in range(4):
+      with open(folder + b"/%d_%d.png" % (number, i), "wb") as file:
+        file.write(image)
+  main([f"folder:{tmp_path / 'in'}", f"--data_dir={tmp_path}", "--name=pets"])
+  said = capsys.readouterr().err
+  assert "caf\\xe9 is a class whose folder's name is not UTF-8" in said
+  assert "'e\\u0301toile', '\\xe9toile'" in said
+  info = sources.load_info("tfds:pets", str(tmp_path))
+  assert info.class_names == ("caf\\xe9", "\xe9toile")
+  listed = (tmp_path / "pets/1.0.0/held_out.txt").read_bytes().splitlines()
+  assert len(listed) == info.splits["test"].num_examples == 2
+  assert all(
+    os.path.exists(os.fsencode(tmp_path / "in/") + b"/" + x) for x in listed
+  )
+
+
 def test_what_the_command_prints(photos, tmp_path, capsys):
   argv = [f"folder:{photos}", f"--data_dir={tmp_path}", "--name=pets"]
   main(argv)

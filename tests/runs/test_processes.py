@@ -4,6 +4,7 @@
 watches what is imported."""
 
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -91,6 +92,44 @@ def test_a_closed_terminal_saves(tmp_path, data_dir):
   wait_for(process, "step")
   process.send_signal(signal.SIGHUP)
   assert "SIGHUP: saved step" in finish(process, 42)
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path, data_dir):
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As nohup does.
+  try:
+    process = start(tmp_path, data_dir, *ENDLESS)
+  finally:
+    signal.signal(signal.SIGHUP, before)
+  wait_for(process, "step")
+  process.send_signal(signal.SIGHUP)
+  for _ in range(3):
+    wait_for(process, "step")
+  process.send_signal(signal.SIGTERM)
+  text = finish(process, 42)
+  assert "SIGTERM: saved step" in text and "SIGHUP" not in text
+
+
+def list_workers(process):
+  """Numbers of the processes that read for a run."""
+  threads = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
+  return [
+    int(pid)
+    for children in threads
+    for pid in children.read_text().split()
+    if "spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+  ]
+
+
+def test_a_killed_worker_ends_a_run_in_one_message(tmp_path, data_dir):
+  process = start(tmp_path, data_dir, *ENDLESS, "--config.data.workers=2")
+  wait_for(process, "step")
+  workers = list_workers(process)
+  assert len(workers) == 2
+  os.kill(workers[0], signal.SIGKILL)
+  text = finish(process, 2)
+  assert "signal 9 (SIGKILL)" in text and "data.workers=2" in text
+  for word in ("Traceback", "resource_tracker", "leaked", "Warning"):
+    assert word not in text
 
 
 def test_a_run_never_looks_for_tensorflow(tmp_path, data_dir):

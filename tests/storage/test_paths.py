@@ -6,11 +6,16 @@ import pathlib
 import threading
 
 import pytest
-from etils import epath
 
+import vit_jax
 from vit_jax.config import ConfigError
+from vit_jax.convert import __main__ as convert
+from vit_jax.convert import inherit
+from vit_jax.data import sources
+from vit_jax.hosts.coordination import Hosts
+from vit_jax.runtime import workdir
 from vit_jax.storage import paths
-from vit_jax.storage.paths import answering, locate
+from vit_jax.storage.paths import locate
 
 
 @pytest.mark.parametrize(
@@ -32,20 +37,47 @@ def test_what_no_path_is(given, message):
   assert len(str(error.value)) < 400
 
 
-def test_what_a_path_is():
+def test_what_a_path_is(monkeypatch):
+  monkeypatch.setattr(paths, "ask", lambda bucket: None)
   assert str(locate("gs://bucket/run")) == "gs://bucket/run"
   assert str(locate("a/b")) == "a/b"
   assert str(locate("~/a")) == str(pathlib.Path.home() / "a")
 
 
-def test_a_store_that_never_answers_is_said_and_given_up(monkeypatch, caplog):
+@pytest.fixture
+def silent(monkeypatch):
+  """A store that answers once its event is set."""
   monkeypatch.setattr(paths, "SAY_SECONDS", 0.05)
   monkeypatch.setattr(paths, "GIVE_UP_SECONDS", 0.1)
-  path, answer = epath.Path("gs://bucket/run"), threading.Event()
-  with pytest.raises(ConfigError, match="gs://bucket/run has not answered"):
-    answering(path, answer.wait)
-  assert "gs://bucket/run does not answer yet" in caplog.text
+  answer = threading.Event()
+  monkeypatch.setattr(paths, "ask", lambda bucket: answer.wait())
+  paths.knock.cache_clear()
+  yield answer
   answer.set()
-  answering(path, answer.wait)
-  with pytest.raises(OSError, match="refused"):
-    answering(path, lambda: (_ for _ in ()).throw(OSError("refused")))
+  paths.knock.cache_clear()
+
+
+def test_a_store_that_never_answers_is_said_and_given_up(silent, caplog):
+  with pytest.raises(ConfigError, match="gs://bucket has not answered"):
+    locate("gs://bucket/run")
+  assert "gs://bucket does not answer yet" in caplog.text
+  silent.set()
+  assert str(locate("gs://bucket/run")) == "gs://bucket/run"
+
+
+@pytest.mark.parametrize(
+  "act",
+  [
+    lambda path: vit_jax.load(path),
+    lambda path: inherit.inherit({"init": path, "model": {}}, None),
+    lambda path: inherit.inherit({"init": "x", "model": {}}, path),
+    lambda path: sources.load_info("tfds:digits", path),
+    lambda path: workdir.open_workdir(path, Hosts(), 1.0),
+    lambda path: convert.main([path, "a.npz"]),
+  ],
+)
+def test_all_that_reads_a_bucket_waits_for_it_alike(silent, act, capsys):
+  with pytest.raises((ConfigError, SystemExit)) as error:
+    act("gs://silent/run")
+  text = str(error.value) + capsys.readouterr().err
+  assert "gs://silent has not answered" in text

@@ -6,11 +6,25 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from typing import NoReturn
 
-from vit_jax.config.errors import BAD_CONFIG, ConfigError, RunError, quote
+from vit_jax.config.errors import (
+  BAD_CONFIG,
+  ConfigError,
+  RunError,
+  quote,
+  shorten_words,
+)
 from vit_jax.config.schema import nearest
 
 CONFIG = "FILE[:KEY=VALUE,...]"
+
+
+class Parser(argparse.ArgumentParser):
+  """A parser whose errors are as short as all others."""
+
+  def error(self, message: str) -> NoReturn:
+    super().error(shorten_words(message))
 
 
 def make_parser(verb: str, doc: str) -> argparse.ArgumentParser:
@@ -20,7 +34,7 @@ def make_parser(verb: str, doc: str) -> argparse.ArgumentParser:
     verb: name of the module below vit_jax.
     doc: the module's docstring.
   """
-  return argparse.ArgumentParser(
+  return Parser(
     prog=f"python -m vit_jax.{verb}",
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -76,5 +90,5 @@ def reported() -> Iterator[None]:
   try:
     yield
   except (ConfigError, RunError) as error:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {shorten_words(str(error))}", file=sys.stderr)
     sys.exit(BAD_CONFIG if isinstance(error, ConfigError) else 1)

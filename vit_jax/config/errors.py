@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors that end a run in one message, and the exit statuses they lead to."""
 
+import re
+
 # Exit statuses, beside 0 (done) and 1 (error).
 BAD_CONFIG, PREEMPTED, WATCHDOG, INTERRUPTED = 2, 42, 43, 130
 
@@ -29,6 +31,11 @@ def shorten(text: str, limit: int = 200) -> str:
     return text
   note = f"... ({len(text):,} characters)"
   return text[: limit - len(note)] + note
+
+
+def shorten_words(text: str) -> str:
+  """Shortens what is too long between two spaces, as a name that was given."""
+  return re.sub(r"\S{201,}", lambda found: shorten(found[0]), text)
 
 
 def quote(value: object) -> str:

@@ -7,7 +7,6 @@ import importlib.util
 import inspect
 import os
 import pathlib
-import re
 import sys
 import traceback
 import types
@@ -17,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import RequiredValueError
 
-from vit_jax.config.errors import ConfigError, quote, shorten
+from vit_jax.config.errors import ConfigError, quote, shorten, shorten_words
 
 
 class Missing:
@@ -93,8 +92,7 @@ def find_place(path: pathlib.Path, error: BaseException) -> str:
 def describe_error(error: BaseException) -> str:
   """Describes the cause of another's error in one short line."""
   text = error.msg if isinstance(error, SyntaxError) else str(error)
-  text = re.sub(r"\S{200,}", lambda found: shorten(found[0]), text)
-  text = shorten(text, 500)  # A recipe may list what it knows.
+  text = shorten(shorten_words(text), 500)  # A recipe may list what it knows.
   if isinstance(error, SyntaxError):
     return f"not valid Python: {text}"
   if isinstance(error, ModuleNotFoundError):

@@ -20,6 +20,8 @@ from typing import Annotated, Any
 
 from vit_jax.config.errors import ConfigError, quote, shorten
 
+MAX_CHOICES = 100  # That a message lists.
+
 
 class Interval:
   """An interval such as "[0, 1)", in the annotation of a key's type."""
@@ -42,6 +44,8 @@ Examples = Annotated[int, Interval("[1, 1e15]")]
 # Processes or threads of a host.
 Parallel = Annotated[int, Interval("[0, 1024]")]
 Positive = Annotated[float, Interval("(0, inf)")]
+# Timers end after weeks, and the clocks of jax count in 32 bits.
+Seconds = Annotated[float, Interval("(0, 1e6]")]
 NotNegative = Annotated[float, Interval("[0, inf)")]
 Rate = Annotated[float, Interval("[0, 1)")]
 Share = Annotated[float, Interval("(0, 1]")]
@@ -49,6 +53,8 @@ Share = Annotated[float, Interval("(0, 1]")]
 
 def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
   """Returns a clause that names the nearest choice, or all if none is near.
+
+  Of very many it names the first ones.
 
   Args:
     name: what was given.
@@ -61,7 +67,9 @@ def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
   close = difflib.get_close_matches(near, folded, n=1, cutoff=0.5)
   if close:
     return f"did you mean {prefix + folded[close[0]]!r}?"
-  names = ", ".join(prefix + choice for choice in choices)
+  names = ", ".join(prefix + choice for choice in choices[:MAX_CHOICES])
+  if more := len(choices[MAX_CHOICES:]):
+    names += f" and {more} more"
   return f"choose from: {names or 'nothing, it takes no keys'}"
 
 

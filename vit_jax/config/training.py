@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Annotated, Literal
 
-from vit_jax.config.errors import ConfigError
+from vit_jax.config.errors import ConfigError, quote
 from vit_jax.config.schema import Count, Examples, Interval, Positive
 
 
@@ -60,11 +60,19 @@ class Train:
     """The steps that are traced, counted from 1; None if none are."""
     return None if self.profile is None else self._find_profiled()
 
+  def check_profile(self, steps: int) -> None:
+    """Raises ConfigError if a run of so many steps would trace none of them."""
+    if self.profile is not None and self._find_profiled()[0] > steps:
+      raise ConfigError(
+        f"train.profile={self.profile} begins after the run's last step, "
+        f"{steps}: take steps from 1 to {steps}"
+      )
+
   def _find_profiled(self) -> range:
-    found = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", self.profile or "")
+    found = re.fullmatch(r"([1-9]\d{0,9}):([1-9]\d{0,9})", self.profile or "")
     if found is None or int(found[1]) > int(found[2]):
       raise ConfigError(
-        f"train.profile={self.profile!r} must be FIRST:LAST, two steps from 1 "
-        f"on in their order, as 100:105"
+        f"train.profile={quote(self.profile)} must be FIRST:LAST, two steps "
+        f"from 1 on in their order, as 100:105"
       )
     return range(int(found[1]), int(found[2]) + 1)

@@ -10,7 +10,7 @@ class; a run that resumes then says so.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from etils import epath
 
@@ -21,7 +21,7 @@ from vit_jax.storage.files import replacing
 # How it is chosen, as part of the fingerprint.
 RULE = "a tenth of each class"
 
-FILE = "held_out.txt"  # In the directory of a run.
+FILE = "held_out.txt"  # In the directory of a run, or of a prepared set.
 
 
 def hash_name(name: str) -> int:
@@ -49,19 +49,24 @@ def choose_held_out(classes: Mapping[str, Iterable[str]]) -> set[str]:
   return chosen
 
 
-def _list_held_out(info: DatasetInfo) -> Iterator[str]:
+def list_held_out(info: DatasetInfo) -> Iterator[str]:
+  """Lists the paths of the images that are held out, of all parts."""
   yield from info.held_out
   for part in info.parts:
-    yield from _list_held_out(part)
+    yield from list_held_out(part)
 
 
 def write_held_out(workdir: epath.Path, info: DatasetInfo) -> None:
+  """Writes which images a run holds out, if any."""
+  write_paths(workdir, list(list_held_out(info)))
+
+
+def write_paths(directory: epath.Path, paths: Sequence[str]) -> None:
   """Writes the paths of the images that are held out, if any, one a line.
 
   A line break in a name is written as backslash and n.
   """
-  paths = list(_list_held_out(info))
   if paths:
     lines = "".join(path.replace("\n", "\\n") + "\n" for path in paths)
-    with replacing(workdir / FILE) as target:
+    with replacing(directory / FILE) as target:
       target.write_bytes(lines.encode("utf-8", "surrogateescape"))

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from vit_jax.config import BAD_CONFIG
 from vit_jax.data.info import DataError
+
+UNGUARDED = 78  # Exit status of a worker that would train.
 
 # The usual cause of a signal.
 CAUSES = {
@@ -38,18 +39,10 @@ def check_worker() -> None:
   """Ends a worker that would train: it has imported a script without a guard.
 
   A worker imports the script that started it, so what trains there would start
-  other workers.
+  other workers. The run says so once, in `watch`, for all of its workers.
   """
-  process = multiprocessing.current_process()
-  if not getattr(process, "_inheriting", False):
-    return
-  script = getattr(sys.modules.get("__mp_main__"), "__file__", "the script")
-  text = (
-    f"error: {script} trains when a worker of data.workers imports it: put "
-    f"what trains below `if __name__ == '__main__':`, or set data.workers=0\n"
-  )
-  os.write(2, text.encode())
-  os._exit(BAD_CONFIG)
+  if getattr(multiprocessing.current_process(), "_inheriting", False):
+    os._exit(UNGUARDED)
 
 
 def quiet_tracker() -> None:
@@ -86,6 +79,8 @@ def watch(batches: Iterator[Any], workers: int) -> Iterator[Any]:
         found = re.search(r"terminated.* with exit code (-?\d+)", str(error))
         if found is None:
           raise
+        if int(found[1]) == UNGUARDED:
+          raise DataError(describe_unguarded()) from None
         raise DataError(
           f"worker process {number % workers} of data.workers={workers} "
           f"{describe_end(int(found[1]))}\n"
@@ -93,6 +88,15 @@ def watch(batches: Iterator[Any], workers: int) -> Iterator[Any]:
           f"reads in threads of the run), or threads, --config.data.threads=N"
         ) from error
       yield batch
+
+
+def describe_unguarded() -> str:
+  """Describes why workers cannot import the script that started them."""
+  script = getattr(sys.modules.get("__main__"), "__file__", "the script")
+  return (
+    f"{script} trains when a worker of data.workers imports it: put what "
+    f"trains below `if __name__ == '__main__':`, or set data.workers=0"
+  )
 
 
 def describe_end(code: int) -> str:

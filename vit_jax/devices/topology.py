@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptions of TPUs, from libtpu's compiler and Google's data sheets."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from jax.experimental import topologies
 from vit_jax.config import ConfigError, nearest
 from vit_jax.devices.detection import WITHOUT_TPU
 from vit_jax.devices.specs import GIB, get_device_spec
+
+MAX_CHIPS = 1 << 16  # More than any cluster; libtpu would take all memory.
 
 
 class Generation(NamedTuple):
@@ -111,7 +114,7 @@ def make_topology(name: str, slices: int = 1) -> Topology:
   Raises:
     ConfigError: for an unknown name, or if libtpu is not installed.
   """
-  found = re.fullmatch(r"(\w+):(\d+(?:x\d+)+)", name)
+  found = re.fullmatch(r"(\w+):(\d{1,6}(?:x\d{1,6})+)", name)
   kind = found[1] if found else name.partition(":")[0]
   if kind not in GENERATIONS:
     raise ConfigError(
@@ -125,6 +128,12 @@ def make_topology(name: str, slices: int = 1) -> Topology:
     )
   if slices < 1:
     raise ConfigError(f"--slices={slices} must be at least 1")
+  sides = [float(side) for side in found[2].split("x")]
+  if not 1 <= math.prod(sides) * slices <= MAX_CHIPS:
+    raise ConfigError(
+      f"--topology={name} with --slices={slices} must have 1 to {MAX_CHIPS:,} "
+      f"chips"
+    )
   jax.config.update("jax_platforms", "cpu")
   os.environ.update(WITHOUT_TPU)
   options = dict(generation.options)

@@ -26,7 +26,7 @@ import jax
 # jax has no public way to the key-value store; Orbax takes this one too.
 from jax._src import distributed
 
-from vit_jax.config import WATCHDOG, ConfigError, Positive
+from vit_jax.config import WATCHDOG, ConfigError, Seconds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class Timeouts:
       is about to be preempted, and then saves and ends. None: does not ask.
   """
 
-  initialization_timeout: Positive = 300.0
-  heartbeat_timeout: Positive = 60.0
-  progress_timeout: Positive | None = 600.0
+  initialization_timeout: Seconds = 300.0
+  heartbeat_timeout: Seconds = 60.0
+  progress_timeout: Seconds | None = 600.0
   preemption_notice: Literal["gce"] | None = None
 
 

@@ -31,7 +31,7 @@ class Prediction:
   Attributes:
     path: path of the image.
     classes: (index, name, probability), the most likely first.
-    error: why the image cannot be read, or None.
+    error: why there are no classes, or None.
   """
 
   path: str
@@ -44,7 +44,7 @@ def format_table(found: Prediction) -> str:
   lines = [found.path]
   lines += [f"  {p:6.1%}  {name}" for _, name, p in found.classes]
   if found.error:
-    lines.append(f"  cannot be read: {found.error}")
+    lines.append(f"  {found.error}")
   return "\n".join(lines) + "\n"
 
 

@@ -23,6 +23,7 @@ from etils import epath
 from vit_jax.config import ConfigError
 from vit_jax.data import folder, sources
 from vit_jax.data.catalogue import get_instructions
+from vit_jax.data.held_out import list_held_out
 from vit_jax.data.info import DataError
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare import image_list, imagenet, listing, writing
@@ -75,6 +76,11 @@ def prepare_dataset(
     else:
       source = image_list.load_image_list(path, set_name, root, progress)
   else:
+    if not re.match(r"[A-Za-z]", name):
+      raise DataError(
+        f"{name!r} is no name of a set: write one as cifar10, or folder:DIR, "
+        f"or manifest:FILE"
+      )
     ready = sources.find_directory(name, data_dir)
     if ready is not None:
       return ready
@@ -83,7 +89,7 @@ def prepare_dataset(
       "imagenet21k": imagenet.load_imagenet21k,
     }.get(name)
     if manual_dir is not None:
-      manual_dir = os.path.expanduser(manual_dir)
+      manual_dir = os.fspath(locate(manual_dir))
     if load is None:
       return prepare_with_tfds(name, data_dir, manual_dir)
     if manual_dir is None:
@@ -122,6 +128,7 @@ def load_folder(path: str, name: str, progress: Progress) -> listing.Source:
       for split, examples in found.splits.items()
     },
     found.bad,
+    list(list_held_out(found.info)),
   )
 
 

@@ -38,6 +38,7 @@ from vit_jax.prepare.image_list_lines import (
   split_image,
 )
 from vit_jax.prepare.listing import Meter, Source, hash_name
+from vit_jax.storage.paths import locate
 from vit_jax.storage.untrusted import read_file
 
 MAX_ERRORS = 5  # Invalid lines that are reported.
@@ -169,7 +170,7 @@ def open_image_list(path: str, root: str | None) -> ImageList:
   Raises:
     DataError: if it is neither CSV with the right columns nor JSON lines.
   """
-  root = os.path.expanduser(root or os.path.dirname(path))
+  root = os.fspath(locate(root or os.path.dirname(path)))
   if not os.path.isfile(path):
     raise DataError(f"manifest:{path}: there is no such file")
   if not os.path.isdir(root or "."):

@@ -63,6 +63,7 @@ class Source:
     slots: largest number of labels of an image (s).
     splits: split name -> its examples.
     bad: (path, reason) of files that are left out already.
+    held_out: paths of the images that are held out, if the split is ours.
   """
 
   name: str
@@ -71,6 +72,7 @@ class Source:
   slots: int
   splits: Mapping[str, Split]
   bad: Sequence[tuple[str, str]] = ()
+  held_out: Sequence[str] = ()
 
 
 class Meter:

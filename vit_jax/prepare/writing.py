@@ -25,6 +25,7 @@ from etils import epath
 
 from vit_jax.data import sources
 from vit_jax.data.fingerprint import PLAN, load_plan
+from vit_jax.data.held_out import write_paths
 from vit_jax.data.info import DataError
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare import shards
@@ -96,6 +97,7 @@ def write(
       if bad:
         _write_unreadable(directory, bad)
         progress.say(_describe(bad, root / VERSION))
+      write_paths(directory, source.held_out)
       directory.rename(root / VERSION)
       shutil.rmtree(root / VERSION / "shards")
       return root / VERSION

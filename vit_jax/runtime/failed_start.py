@@ -7,7 +7,7 @@ from types import TracebackType
 
 from etils import epath
 
-from vit_jax.config.errors import Preempted
+from vit_jax.config.errors import ConfigError, Preempted
 from vit_jax.storage.paths import expand
 
 LOCK = "lock.json"  # Whoever holds it removes it.
@@ -41,6 +41,8 @@ class FailedStart:
       while not path.exists() and path != path.parent:
         self._made.append(path)
         path = path.parent
+    except ConfigError:
+      raise
     except Exception:  # Of a store or a disk; whoever uses it explains it.
       self.over = True
 

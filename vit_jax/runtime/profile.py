@@ -90,6 +90,9 @@ class StepProfile:
   def begin(self, step: int) -> bool:
     """Names a step that is profiled; starts the profile before the first."""
     if step not in self._steps:
+      if self._steps and step >= self._steps.stop:
+        last, self._steps = self._steps[-1], range(0)
+        self._say(f"train.profile: step {last} is over, so nothing is traced")
       return False
     started = self._directory is None
     if started:

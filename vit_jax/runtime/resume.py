@@ -31,9 +31,9 @@ LENGTH = re.compile(r"train\.(steps|epochs|examples)")
 # Said of a run whose config does not say how images were resized.
 OLDER = (
   "\n  an older version began it. With the values above (-) it goes on, but "
-  "images of which one side grows are resized in another way, and boxes of very "
-  "long images are others; otherwise go on with that version, or start from its "
-  "weights with --config.init=PATH"
+  "images of which one side grows are resized in another way, and boxes of "
+  "very long images are others; otherwise go on with that version, or start "
+  "from its weights with --config.init=PATH"
 )
 RANDAUGMENT = "data.augment.randaugment_like"
 # Keys that may differ between the hosts of a run.

@@ -17,7 +17,7 @@ from vit_jax.config import ConfigError, RunError
 from vit_jax.devices.detection import PLUGINS, find_installed
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.storage.files import to_json, write_json, write_text
-from vit_jax.storage.paths import answering, expand
+from vit_jax.storage.paths import expand
 
 PACKAGES = (
   *("vit_jax", "jax", "jaxlib", "flax", "optax"),
@@ -47,12 +47,9 @@ def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
   path = expand(name)
   probe, token = path / f".probe_{hosts.index}", uuid.uuid4().hex
 
-  def write_probe() -> None:
+  with explained(name):
     path.mkdir(parents=True, exist_ok=True)
     write_text(probe, token)
-
-  with explained(name):
-    answering(path, write_probe)
   token = hosts.gather(token)[0]
   with explained(name):
     sees = hosts.index == 0 or wait_for(path / ".probe_0", token, seconds)

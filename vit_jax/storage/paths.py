@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paths on disks and object stores, and settings of the stores' clients."""
 
+import contextlib
+import functools
 import logging
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import fsspec.config
 import fsspec.core
@@ -35,9 +35,12 @@ def is_local(path: os.PathLike | str) -> bool:
 def locate(path: os.PathLike | str) -> epath.Path:
   """Returns the path that a user gave, with ~ expanded.
 
+  The first path in a bucket waits until its store answers: whoever reads or
+  writes there comes by here.
+
   Raises:
-    ConfigError: for an address that is not read, a ~ of nobody, and a name that
-      no disk can hold; with what to do.
+    ConfigError: for an address that is not read, a ~ of nobody, a name that no
+      disk can hold, and a store that does not answer; with what to do.
   """
   text = os.fspath(path)
   shown = shorten(text)
@@ -50,6 +53,7 @@ def locate(path: os.PathLike | str) -> epath.Path:
         f"{shown}: addresses of {shorten(scheme)}:// are not read: download it "
         f"first, to a disk or to gs://, and give that path"
       )
+    knock("/".join(text.split("/")[:3]))
     return epath.Path(path)
   longest = max(map(len, text.encode(errors="surrogateescape").split(b"/")))
   if longest > MAX_NAME or len(text) > MAX_PATH:
@@ -71,23 +75,22 @@ def locate(path: os.PathLike | str) -> epath.Path:
   return epath.Path(home) / rest
 
 
-def answering(path: epath.Path, act: Callable[[], Any]) -> None:
-  """Runs the first request to a store; clients would wait for many minutes.
+@functools.cache
+def knock(bucket: str) -> None:
+  """Asks a store for a bucket; its clients would wait for many minutes.
+
+  Any answer will do, an error too: whoever needs the bucket explains it.
+
+  Args:
+    bucket: as gs://NAME; asked for once a process.
 
   Raises:
-    ConfigError: if it has not answered after GIVE_UP_SECONDS.
-    Exception: whatever `act` raises.
+    ConfigError: if there is no answer after GIVE_UP_SECONDS.
   """
-  if is_local(path):
-    act()
-    return
-  errors: list[Exception] = []
 
   def run() -> None:
-    try:
-      act()
-    except Exception as error:
-      errors.append(error)
+    with contextlib.suppress(Exception):
+      ask(bucket)
 
   # A daemon: what never answers must not keep this process from its end.
   thread = threading.Thread(target=run, daemon=True)
@@ -95,16 +98,19 @@ def answering(path: epath.Path, act: Callable[[], Any]) -> None:
   thread.join(SAY_SECONDS)
   if thread.is_alive():
     log.warning(
-      "%s does not answer yet: waiting for up to %g s", path, GIVE_UP_SECONDS
+      "%s does not answer yet: waiting for up to %g s", bucket, GIVE_UP_SECONDS
     )
     thread.join(GIVE_UP_SECONDS - SAY_SECONDS)
   if thread.is_alive():
     raise ConfigError(
-      f"{path} has not answered for {GIVE_UP_SECONDS:g} s: look whether the "
+      f"{bucket} has not answered for {GIVE_UP_SECONDS:g} s: look whether the "
       f"network and the bucket are there"
     )
-  if errors:
-    raise errors[0]
+
+
+def ask(bucket: str) -> None:
+  """Sends a request to a store and waits for its answer."""
+  (epath.Path(bucket) / "any").exists()
 
 
 def expand(path: os.PathLike | str) -> epath.Path:
