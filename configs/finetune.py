@@ -49,7 +49,8 @@ Arguments:
   batch     the batch size; 0 is 512, or what a folder's images ask for
   freeze    backbone trains the head alone, on features that do not change
   balance   1 weighs classes in the loss, so that rare ones count as much
-  stop      N ends the run after N evaluations, of ten, without a lower loss
+  stop      N ends the run after N evaluations, of ten, without a lower loss,
+            and keeps the checkpoint of the lowest: DIR/checkpoints/STEP
   dev       1 holds out the part of train on which the sweep chooses: the
             paper's part, for AugReg too
   polyak    1 evaluates an average of the parameters with the paper's decay of
@@ -269,4 +270,5 @@ def get_config(text=""):
     config["objective"] = dict(class_weights="balanced")
   if args.stop:
     config["train"] |= dict(stop_by="test/loss", patience=args.stop)
+    config["checkpoint"] |= dict(every=tenth, keep_best=1, best="test/loss")
   return ConfigDict(config)

@@ -241,6 +241,23 @@ def test_a_stopped_command_goes_on_where_it_was(digits, capsys, tmp_path):
   assert ".csv or .jsonl" in run(capsys, *arguments, status=2).err
 
 
+def test_what_could_not_be_read_is_tried_again(digits, capsys, tmp_path):
+  root, _, _ = digits
+  (tmp_path / "a.png").write_bytes((root / "photos/0.png").read_bytes())
+  (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n of nothing")
+  out = tmp_path / "out.jsonl"
+  arguments = (root / "run", tmp_path, f"--out={out}")
+  for _ in range(2):  # It is named each time.
+    assert "b.png" in run(capsys, *arguments, status=1).err
+  (tmp_path / "b.png").write_bytes((root / "photos/1.png").read_bytes())
+  run(capsys, *arguments)
+  rows = [json.loads(line) for line in out.read_text().splitlines()]
+  assert [row["path"] for row in rows] == [
+    str(tmp_path / f"{name}.png") for name in "ab"
+  ]
+  assert all(len(row["predictions"]) == 5 for row in rows)
+
+
 def test_a_reader_that_ends_early_ends_it_quietly(digits):
   root, _, _ = digits
   command = [sys.executable, "-m", "vit_jax.predict", str(root / "run")]

@@ -36,7 +36,6 @@ from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.paths import is_local, locate
 
 AHEAD = 1  # Batches that are decoded beside the one that is waited for.
-UNREAD = 141  # Exit status where nobody reads the output, as of SIGPIPE.
 
 
 def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -217,12 +216,15 @@ def continue_file(
       weights, or cannot be written.
   """
   done, size = predictions.read_back(path, form)
+  if any(x.error for x in done):  # These are tried again.
+    done = [x for x in done if not x.error]
+    size = predictions.rewrite(path, form, done)
   known = {x.path for x in done}
   left = [image for image in images if image not in known]
   if done:
     print(f"{path} has {len(done):,} images already", file=sys.stderr)
   # The weights that began it classify one of its images again.
-  again = [x for x in done if x.path in images and not x.error][:1]
+  again = [x for x in done if x.path in images][:1]
   stream = classify([*(x.path for x in again), *left]) if left else iter(())
   for before in again if left else ():
     predictions.check_same(before, next(stream), path)
@@ -318,10 +320,6 @@ def main(argv: list[str] | None = None) -> None:
       else:
         found = predictions.write(classify(images), form, sys.stdout)
       bad = [x for x in found if x.error]
-    except BrokenPipeError:
-      # Python would write once more at its end, and complain.
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-      sys.exit(UNREAD)
     except KeyboardInterrupt:
       progress.end()
       more = ": the same command goes on" if arguments.out else ""

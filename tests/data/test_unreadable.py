@@ -173,10 +173,23 @@ def test_runs_go_on_or_stop_as_the_user_chooses(
   assert first["total"] == len(sources.open_source(f"folder:{photos}", "test"))
   again = train(config, str(tmp_path / "again"))
   assert again["params_sha256"] == first["params_sha256"]
-  # The default: one of 70 is more than a thousandth.
-  del config["data"]["max_unreadable"]
+  config["data"]["max_unreadable"] = 0.0
   with pytest.raises(sources.DataError, match="allows 0"):
     train(config, str(tmp_path / "stopped"))
+
+
+def test_one_is_allowed_by_default_and_more_are_told_a_share(photos):
+  source = sources.open_source(f"folder:{photos}", "train")
+  for index in range(2):
+    cut(pathlib.Path(source.items[index][0]))
+  found = unreadable.Unreadable(source, 0.001)
+  found.add(np.array([0]))
+  share = float(f"{20 / len(source):.1e}")
+  with pytest.raises(
+    sources.DataError, match=f"allows 1.*max_unreadable={share:g}$"
+  ):
+    found.add(np.array([1]))
+  unreadable.Unreadable(source, share).add(np.array([0, 1]))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Refusals of `python -m vit_jax.models`."""
+"""The command `python -m vit_jax.models`: refusals and its end."""
+
+import subprocess
+import sys
 
 import pytest
 
+from tests.support import ROOT
 from vit_jax.models import __main__ as command
 
 
@@ -22,3 +26,13 @@ def test_the_command_explains(arguments, message, capsys):
     command.main(arguments)
   assert caught.value.code == 2
   assert message in capsys.readouterr().err
+
+
+def test_a_reader_that_ends_early_ends_it_quietly():
+  command = f"{sys.executable} -m vit_jax.models --checkpoints | head -1"
+  done = subprocess.run(
+    ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+    capture_output=True,
+    cwd=ROOT,
+  )
+  assert done.returncode in (0, 141) and not done.stderr

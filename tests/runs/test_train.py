@@ -322,7 +322,11 @@ def test_a_workdir_that_can_not_be_written_ends_the_run(config, tmp_path):
     train(config, str(tmp_path / "file" / "run"))
 
 
-def test_a_workdir_without_a_name_is_refused(config):
+def test_a_workdir_that_has_no_usable_name_is_refused(config, tmp_path):
+  for name in ("lr[0.1]", "a\\b"):
+    with pytest.raises(ConfigError, match="nothing can be read back"):
+      train(config, str(tmp_path / name))
+    assert not (tmp_path / name).exists()
   with pytest.raises(ConfigError, match="--workdir is empty"):
     train(config, "")
 

@@ -4,12 +4,14 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import NoReturn
 
 from vit_jax.config.errors import (
   BAD_CONFIG,
+  UNREAD,
   ConfigError,
   RunError,
   quote,
@@ -86,9 +88,17 @@ def parse(
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-  """Turns a ConfigError into one message and status 2, a RunError into 1."""
+  """Turns a ConfigError into one message and status 2, a RunError into 1.
+
+  Where nobody reads the output any more, as after `| head`, it ends quietly.
+  """
   try:
     yield
+    sys.stdout.flush()
+  except BrokenPipeError:
+    # Python would write once more at its end, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(UNREAD)
   except (ConfigError, RunError) as error:
     print(f"error: {shorten_words(str(error))}", file=sys.stderr)
     sys.exit(BAD_CONFIG if isinstance(error, ConfigError) else 1)

@@ -5,7 +5,7 @@
 import re
 
 # Exit statuses, beside 0 (done) and 1 (error).
-BAD_CONFIG, PREEMPTED, WATCHDOG, INTERRUPTED = 2, 42, 43, 130
+BAD_CONFIG, PREEMPTED, WATCHDOG, INTERRUPTED, UNREAD = 2, 42, 43, 130, 141
 
 
 class ConfigError(ValueError):

@@ -352,6 +352,7 @@ def list_nearest(preprocess: Preprocess, form: str) -> list[str]:
   if preprocess.crop is not None and preprocess.rounding != theirs:
     lines.append(
       f"{theirs} rounds the sides of a crop otherwise than "
-      f"{preprocess.rounding}: pixels may move by 1"
+      f"{preprocess.rounding}: it may lie a pixel of the image beside, which "
+      f"changes all values"
     )
   return lines

@@ -122,7 +122,8 @@ def describe_bad(bad: Sequence[Bad], shown: int = 3) -> list[str]:
     by_reason.setdefault(why, []).append(path)
   lines = []
   for why, paths in by_reason.items():
-    lines.append(f"left out, {len(paths):,} files: {why}")
+    count = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
+    lines.append(f"left out, {count}: {why}")
     lines += [f"  {path}" for path in paths[:shown]]
     lines += ["  ..."] if len(paths) > shown else []
   return lines

@@ -82,8 +82,8 @@ class Data:
     threads: number of threads that read and decode in each process; "auto"
       likewise.
     max_unreadable: largest share of a split's images that may be unreadable, in
-      a process since it started. Each is logged and replaced by the next; above
-      the share the run stops. 0 stops at the first.
+      a process since it started; one image at least. Each is logged and
+      replaced by the next; above the share the run stops. 0 stops at the first.
   """
 
   source: str

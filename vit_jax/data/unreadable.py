@@ -37,7 +37,8 @@ class Unreadable:
     """
     self.found: set[int] = set()
     self._source = source
-    self._allowed = int(share * len(source))
+    # One is no reason to end, unless none is allowed.
+    self._allowed = max(int(share * len(source)), int(share > 0))
     self._instead = instead
 
   def add(self, indices: np.ndarray) -> None:
@@ -64,8 +65,8 @@ class Unreadable:
           f"{name} is unreadable: {reason}\n"
           f"  {len(self.found):,} of {len(self._source):,} images are "
           f"unreadable since this process started, and data.max_unreadable "
-          f"allows {self._allowed:,}: repair or remove them, or raise "
-          f"--config.data.max_unreadable"
+          f"allows {self._allowed:,}: repair or remove them, or set "
+          f"--config.data.max_unreadable={self._suggest():g}"
         )
       log.warning(
         "unreadable image %s of %s allowed, %s: %s: %s",
@@ -75,6 +76,11 @@ class Unreadable:
         name,
         reason,
       )
+
+  def _suggest(self) -> float:
+    """A share that allows ten times as many, of two digits."""
+    share = 10 * len(self.found) / max(1, len(self._source))
+    return min(1.0, float(f"{share:.1e}"))
 
   def watch(
     self, batches: Iterator[dict[str, np.ndarray]]

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of predictions, each written when it is known, and continued later."""
 
+import collections
 import csv
 import dataclasses
 import io
@@ -11,7 +12,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from etils import epath
+
 from vit_jax.config import ConfigError
+from vit_jax.storage.files import replacing
 
 FORMATS = ("table", "json", "jsonl", "csv")
 COLUMNS = ("path", "rank", "index", "class", "probability")
@@ -189,6 +193,23 @@ def _parse_csv(text: str) -> list[tuple[Prediction, int]]:
     size = len(format_csv(prediction).encode("utf-8", "surrogateescape"))
     found.append((prediction, size))
   return found[:-1]
+
+
+def rewrite(path: str, form: str, kept: Sequence[Prediction]) -> int:
+  """Writes a file anew with some of its predictions; returns its bytes.
+
+  Raises:
+    ConfigError: if it cannot be written.
+  """
+  try:
+    with (
+      replacing(epath.Path(path)) as target,
+      open(target, "w", encoding="utf-8", errors="surrogateescape") as out,
+    ):
+      collections.deque(write(kept, form, out), maxlen=0)
+    return os.path.getsize(path)
+  except OSError as error:
+    raise ConfigError(f"--out={path} cannot be written: {error}") from error
 
 
 def check_same(before: Prediction, now: Prediction, path: str) -> None:

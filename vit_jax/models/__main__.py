@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> None:
       start_backend()
       rows = [describe(name) for name in arguments.names or models.NAMES]
       text = format_table(rows)
-  print(json.dumps(rows) if arguments.json else text)
+    print(json.dumps(rows) if arguments.json else text)
 
 
 if __name__ == "__main__":

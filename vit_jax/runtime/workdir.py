@@ -5,6 +5,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import time
 import uuid
@@ -39,12 +40,18 @@ def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
     seconds: time within which a file of one host must appear to the others.
 
   Raises:
-    ConfigError: if the name is empty, the directory cannot be written, or a
-      host does not see what host 0 writes.
+    ConfigError: if the name is empty or no path to save to, the directory
+      cannot be written, or a host does not see what host 0 writes.
   """
   if not name:
     raise ConfigError("--workdir is empty: say where to keep the run")
   path = expand(name)
+  odd = sorted(set("[]\\") & set(os.fspath(path)))
+  if odd:  # Orbax would take them for a pattern, and not find what it saved.
+    raise ConfigError(
+      f"--workdir={name}: nothing can be read back from a path with "
+      f"{' and '.join(odd)}: choose another name"
+    )
   probe, token = path / f".probe_{hosts.index}", uuid.uuid4().hex
 
   with explained(name):
