@@ -74,9 +74,9 @@ def test_class_folders_with_a_tenth_for_testing(photos):
     "  Dog  train 36, test 4",
     "  cat  train 36, test 4",
     "  left out, 1 files, by suffix: 1 .txt",
-    "  left out, 1 files: empty",
+    "  left out, 1 file: empty",
     f"    {photos}/cat/empty.png",
-    "  left out, 1 files: not an image",
+    "  left out, 1 file: not an image",
     f"    {photos}/cat/text.jpg",
   ]
 
