@@ -161,6 +161,7 @@ def test_prefix_dtype_and_overwrite(capsys):
   ("arguments", "message"),
   [
     (["nowhere.npz", "y.npz"], "nowhere.npz does not exist"),
+    (["x.npz", "https://a/y.npz"], "https:// are not read: download it"),
     (["x.npz", "y.pt"], "y.pt: suffix .pt"),
     (["x.npz", "y.pt"], "of vit_jax, authors, "),
     (["x.npz", "y", "--to=huging_face"], "did you mean 'hugging_face'?"),

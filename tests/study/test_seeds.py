@@ -85,9 +85,12 @@ def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path, capfd):
     (["--config=configs/digits.py"], "--workdir is missing"),
     (["--workdir=x"], "--config is missing"),
     (["--config=nowhere.py", "--workdir=x"], "nowhere.py"),
-    (
-      ["--config=configs/digits.py", "--workdir=x", "--seeds=a"],
-      "--seeds=a must be integers",
+    *(
+      (
+        ["--config=configs/digits.py", "--workdir=x", f"--seeds={seeds}"],
+        f"--seeds={seeds} must be different whole numbers",
+      )
+      for seeds in ("a", "1,1", "-1")
     ),
     (
       ["--config=configs/digits.py", "--workdir=x", "--config.train.seed=1"],

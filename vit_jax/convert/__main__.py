@@ -58,7 +58,7 @@ def choose_format(path: str, asked: str | None) -> str | None:
   """
   if asked is not None:
     return get({OURS: OURS} | {name: name for name in FORMATS}, asked, "format")
-  suffix = epath.Path(path).suffix
+  suffix = locate(path).suffix
   if suffix not in SUFFIXES:
     raise CheckpointError(
       f"{path}: suffix {suffix} does not determine the format; use .npz, "

@@ -29,9 +29,14 @@ STUDIES = {"seeds": seeds, "sweep": sweep}
 def parse_seeds(text: str) -> list[int]:
   """Parses seeds as "0,1,2"."""
   try:
-    return [int(seed) for seed in text.split(",")]
+    seeds = [int(seed) for seed in text.split(",")]
   except ValueError:
-    raise ConfigError(f"--seeds={text} must be integers, as 0,1,2") from None
+    seeds = []
+  if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    raise ConfigError(
+      f"--seeds={text} must be different whole numbers from 0 on, as 0,1,2"
+    )
+  return seeds
 
 
 def main(argv: list[str] | None = None) -> None:
