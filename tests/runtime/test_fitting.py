@@ -14,6 +14,7 @@ from vit_jax.devices import fitting
 from vit_jax.runtime import fitting as compiling
 from vit_jax.runtime.fitting import take_fitting
 from vit_jax.runtime.out_of_memory import count_needed, explained, parse_asked
+from vit_jax.sharding import count_state_bytes
 from vit_jax.train import train
 from vit_jax.train_step import trace
 
@@ -68,13 +69,15 @@ def test_a_step_that_does_not_fit_is_made_smaller(one_device, monkeypatch):
 def test_a_run_fits_into_a_small_memory_and_records_how(
   config, tmp_path, monkeypatch, capsys
 ):
-  monkeypatch.setattr(fitting, "find_memory_limit", lambda root: 6 * 2**20)
+  state = count_state_bytes(build(config).abstract_state)
+  # The state fits, with a tenth of its size for all else.
+  limit = 1.1 * state * jax.device_count() / fitting.SHARE["cpu"]
+  monkeypatch.setattr(fitting, "find_memory_limit", lambda root: limit)
   train(config, str(tmp_path / "small"))
   found = json.loads((tmp_path / "small/result.json").read_text())["choices"]
   assert found["train.accumulate"] > 1 and found["model.remat"] == "full"
-  assert f"train.accumulate={found['train.accumulate']}: " in (
-    capsys.readouterr().err
-  )
+  said = capsys.readouterr().err
+  assert f"train.accumulate={found['train.accumulate']}" in said
   # It goes on where there is more.
   monkeypatch.undo()
   config["train"]["steps"] += 1
