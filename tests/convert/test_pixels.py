@@ -165,7 +165,7 @@ def test_whole_images_are_squashed_in_timm(tmp_path):
       "timm",
       (224, 224),
       dict(resize="area", crop=0.5),
-      ["'area'", "may move by 1"],
+      ["'area'", "may lie a pixel"],
     ),
     ("timm", (224, 224), dict(crop=0.5, rounding="timm"), []),
   ],

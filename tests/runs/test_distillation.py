@@ -281,7 +281,7 @@ def test_the_recipe_is_the_authors(tmp_path, monkeypatch):
   assert exp.steps == round(9600 * 1_255_544 / 4096)
   # The first makes result.json.
   splits = [section["split"] for section in exp.config["evals"].values()]
-  assert splits == ["validation", "train[98%:]"]
+  assert splits == ["validation", "train[99%:]"]
   assert (exp.optim.lr, exp.optim.warmup_steps) == (0.03, 5000)
   # 3e-4 a step at the peak, which AdamW multiplies by its rate.
   assert exp.optim.lr * exp.optim.weight_decay == pytest.approx(3e-4)
