@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vit_jax.data.framing import frame
 from vit_jax.data.resize import (
   Resize,
   central_crop,
-  fit,
   resize,
   resize_into,
   resize_small_side,
@@ -206,7 +206,8 @@ def test_a_central_crop_is_of_the_asked_size_and_of_the_middle(
 
 
 def test_all_or_the_middle_is_shown():
-  whole = fit(IMAGE, (4, 4), None, "area")
+  how = {"squash": False, "rounding": "big_vision"}
+  whole = frame(IMAGE, (4, 4), None, "area", **how)
   np.testing.assert_array_equal(whole, resize(IMAGE, (4, 4), "area"))
-  middle = fit(IMAGE, (4, 4), 0.5, "area")
+  middle = frame(IMAGE, (4, 4), 0.5, "area", **how)
   np.testing.assert_array_equal(middle, IMAGE[4:8, 2:6])

@@ -53,7 +53,7 @@ def test_results_are_awaited_one_interval_late(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stop", [1, 3, 4, 5])
 def test_a_log_goes_on_within_an_interval(tmp_path, stop):
-  """Its sums, as JSON, give the row of one that nobody stopped, to the bit."""
+  """Its sums, as JSON, give the row of one that was not stopped, to the bit."""
   rng = np.random.default_rng(0)
   added = rng.random(6, dtype=np.float32)
 

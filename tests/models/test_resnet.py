@@ -215,8 +215,11 @@ def test_a_normalisation_of_bit_keeps_its_digits_beside_a_large_mean():
   expected = group_norm(image[0].astype(float), params, eps=1e-5)
   arrays = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
   found = norm.apply({"params": arrays}, jnp.asarray(image))[0]
-  # Values around 100 are rounded to 4e-6, and a mean of them likewise.
-  np.testing.assert_allclose(found, expected, atol=1e-4)
+  np.testing.assert_allclose(
+    found,
+    expected,
+    atol=1e-4,  # Values around 100 are rounded to 4e-6, and so is their mean.
+  )
 
 
 def test_hybrids_have_the_epsilons_of_their_own_release():

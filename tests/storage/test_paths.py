@@ -51,10 +51,10 @@ def silent(monkeypatch):
   monkeypatch.setattr(paths, "GIVE_UP_SECONDS", 0.1)
   answer = threading.Event()
   monkeypatch.setattr(paths, "ask", lambda bucket: answer.wait())
-  paths.knock.cache_clear()
+  paths.check_answers.cache_clear()
   yield answer
   answer.set()
-  paths.knock.cache_clear()
+  paths.check_answers.cache_clear()
 
 
 def test_a_store_that_never_answers_is_said_and_given_up(silent, caplog):

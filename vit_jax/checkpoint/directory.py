@@ -122,6 +122,15 @@ def sync(path: epath.Path) -> None:
       os.close(file)
 
 
+def get_sign(name: str) -> int:
+  """Returns 1 for a metric of which more is better, -1 for a loss.
+
+  Args:
+    name: EVALUATION/METRIC.
+  """
+  return -1 if name.endswith("loss") else 1
+
+
 def choose_old(
   steps: Sequence[int],
   options: CheckpointOptions,
@@ -148,7 +157,7 @@ def choose_old(
   if options.keep_every:
     keep |= {step for step in good if step % options.keep_every == 0}
   if options.keep_best and options.best:
-    sign = -1 if options.best.endswith("loss") else 1
+    sign = get_sign(options.best)
     ranked = [step for step in good if step in scores]
     ranked.sort(key=lambda step: (sign * scores[step], step))
     keep |= set(ranked[-options.keep_best :])

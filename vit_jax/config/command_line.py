@@ -90,7 +90,7 @@ def parse(
 def reported() -> Iterator[None]:
   """Turns a ConfigError into one message and status 2, a RunError into 1.
 
-  Where nobody reads the output any more, as after `| head`, it ends quietly.
+  If the output's reader has ended, as `| head` does, it ends quietly.
   """
   try:
     yield

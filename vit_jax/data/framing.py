@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from vit_jax.data.resize import Resize, cut_middle, fit, resize
+from vit_jax.data.resize import Resize, central_crop, cut_middle, resize
 
 Rounding = Literal["big_vision", "timm", "transformers"]
 
@@ -52,8 +52,10 @@ def frame(
     squash: resizes both sides before the crop, whatever the aspect ratio.
     rounding: see above.
   """
-  if crop is None or (rounding == "big_vision" and not squash):
-    return fit(image, size, crop, method)
+  if crop is None:
+    return resize(image, size, method)
+  if rounding == "big_vision" and not squash:
+    return central_crop(image, size, crop, method)
   around = compute_around(size, crop, rounding)
   if squash:
     return _cut(resize(image, around, method), size, rounding)

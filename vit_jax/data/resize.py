@@ -146,19 +146,3 @@ def central_crop(
   )
   image = cut_middle(image, tuple(math.ceil(4 * c / scale) for c in covered))
   return cut_middle(resize_small_side(image, covered, method), size)
-
-
-def fit(
-  image: np.ndarray, size: tuple[int, int], crop: float | None, method: Resize
-) -> np.ndarray:
-  """Fits an image for evaluation, without randomness: [h w c].
-
-  Args:
-    image: uint8 [H W c].
-    size: height and width (h, w).
-    crop: share of a central crop; None resizes the whole image.
-    method: see above.
-  """
-  if crop is None:
-    return resize(image, size, method)
-  return central_crop(image, size, crop, method)

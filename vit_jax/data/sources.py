@@ -58,7 +58,7 @@ def parse_source(source: str) -> tuple[str, str]:
       f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE"
     )
   if kind == "folder":
-    locate(name.partition("#")[0])  # Refuses ~nobody and other schemes.
+    locate(name.partition("#")[0])  # Refuses ~unknown and other schemes.
   return kind, name
 
 

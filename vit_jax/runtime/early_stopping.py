@@ -9,8 +9,7 @@ at the same step however often it was interrupted.
 
 from collections.abc import Mapping
 
-# Metrics of which less is better; of all others more is.
-FALLING = ("loss",)
+from vit_jax.checkpoint.directory import get_sign
 
 
 def find_end(
@@ -24,7 +23,7 @@ def find_end(
     patience: evaluations without a better value than the best before them,
       after which it ends.
   """
-  sign = -1.0 if name.rpartition("/")[2] in FALLING else 1.0
+  sign = get_sign(name)
   best, waited = -float("inf"), 0
   for step, value in sorted(scores.items()):
     better = sign * value > best  # False for NaN.
@@ -36,8 +35,7 @@ def find_end(
 
 def describe_end(scores: Mapping[int, float], name: str, steps: int) -> str:
   """Describes why a run ended before its last step."""
-  choose = min if name.rpartition("/")[2] in FALLING else max
-  best = choose(scores, key=lambda step: scores[step])
+  best = max(scores, key=lambda step: get_sign(name) * scores[step])
   return (
     f"{name} was best after step {best}, {scores[best]:.4g}: train.patience is "
     f"over, and the run ends before step {steps:,}"

@@ -10,7 +10,7 @@ from etils import epath
 from vit_jax.config.errors import ConfigError, Preempted
 from vit_jax.storage.paths import expand
 
-LOCK = "lock.json"  # Whoever holds it removes it.
+LOCK = "lock.json"  # Its holder removes it.
 
 
 class FailedStart:
@@ -43,7 +43,7 @@ class FailedStart:
         path = path.parent
     except ConfigError:
       raise
-    except Exception:  # Of a store or a disk; whoever uses it explains it.
+    except Exception:  # Of a store or a disk; explained where it is used.
       self.over = True
 
   def __enter__(self) -> "FailedStart":

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a run that are gone, or that somebody has edited."""
+"""Files of a run that are gone, or were edited."""
 
 from collections.abc import Mapping
 from typing import Any

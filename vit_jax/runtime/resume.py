@@ -35,7 +35,6 @@ OLDER = (
   "very long images are others; otherwise go on with that version, or start "
   "from its weights with --config.init=PATH"
 )
-RANDAUGMENT = "data.augment.randaugment_like"
 # Keys that may differ between the hosts of a run.
 LOCAL = re.compile(r"data\.(dir|workers|threads)")
 
@@ -61,8 +60,7 @@ def add_unrecorded(then: dict[str, Any]) -> None:
     then["data.resize"] = "area"
     if then.get("data.crop") == "inception":
       then["data.crop"] = "random_resized"
-  for key, value in (("data.eval_resize", None), (RANDAUGMENT, "pillow")):
-    then.setdefault(key, value)
+  then.setdefault("data.augment.randaugment_like", "pillow")
   if then.get("optim.name") == "adafactor":
     then.setdefault("optim.clip_update", 1.0)
   if then.get("optim.schedule") == "rsqrt" and "optim.shift" not in then:

@@ -35,12 +35,12 @@ def is_local(path: os.PathLike | str) -> bool:
 def locate(path: os.PathLike | str) -> epath.Path:
   """Returns the path that a user gave, with ~ expanded.
 
-  The first path in a bucket waits until its store answers: whoever reads or
-  writes there comes by here.
+  The first path in a bucket waits until its store answers.
 
   Raises:
-    ConfigError: for an address that is not read, a ~ of nobody, a name that no
-      disk can hold, and a store that does not answer; with what to do.
+    ConfigError: for an address that is not read, the ~ of an unknown user, a
+      name that no disk can hold, and a store that does not answer; with what to
+      do.
   """
   text = os.fspath(path)
   shown = shorten(text)
@@ -53,7 +53,7 @@ def locate(path: os.PathLike | str) -> epath.Path:
         f"{shown}: addresses of {shorten(scheme)}:// are not read: download it "
         f"first, to a disk or to gs://, and give that path"
       )
-    knock("/".join(text.split("/")[:3]))
+    check_answers("/".join(text.split("/")[:3]))
     return epath.Path(path)
   longest = max(map(len, text.encode(errors="surrogateescape").split(b"/")))
   if longest > MAX_NAME or len(text) > MAX_PATH:
@@ -66,7 +66,7 @@ def locate(path: os.PathLike | str) -> epath.Path:
   if not text.startswith("~"):
     return epath.Path(path)
   user, _, rest = text.partition("/")
-  home = os.path.expanduser(user)  # epath would keep ~nobody as a name.
+  home = os.path.expanduser(user)  # epath would keep ~unknown as a name.
   if home == user:
     raise ConfigError(
       f"{shown}: there is no user {user[1:]!r}, whose home {user} would be; a "
@@ -76,10 +76,10 @@ def locate(path: os.PathLike | str) -> epath.Path:
 
 
 @functools.cache
-def knock(bucket: str) -> None:
+def check_answers(bucket: str) -> None:
   """Asks a store for a bucket; its clients would wait for many minutes.
 
-  Any answer will do, an error too: whoever needs the bucket explains it.
+  Any answer will do, an error too, which is explained where it matters.
 
   Args:
     bucket: as gs://NAME; asked for once a process.
