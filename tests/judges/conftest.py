@@ -3,24 +3,9 @@
 """The judges, imported when a test first asks: `make test` collects this
 directory where none of them is installed."""
 
-import importlib.machinery
-import importlib.util
-import sys
-from unittest import mock
-
 import pytest
 
-# What timm imports of torchvision, for data that no test here reads.
-TORCHVISION = (
-  "torchvision",
-  "torchvision.datasets",
-  "torchvision.models",
-  "torchvision.models.feature_extraction",
-  "torchvision.ops",
-  "torchvision.ops.misc",
-  "torchvision.transforms",
-  "torchvision.transforms.functional",
-)
+from vit_jax.benchmark import timm_step
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +23,7 @@ def torch():
 @pytest.fixture(scope="session")
 def timm(torch):
   """timm, also where torchvision is missing."""
-  found = importlib.util.find_spec("torchvision")
-  with pytest.MonkeyPatch.context() as patch:
-    for name in () if found else TORCHVISION:
-      module = mock.MagicMock(name=name, __path__=[])
-      module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-      patch.setitem(sys.modules, name, module)
-    import timm
-  return timm
+  return timm_step.import_timm()[1]
 
 
 @pytest.fixture(scope="session")

@@ -83,10 +83,21 @@ def import_timm() -> tuple[Any, Any]:
     )
   import torch
 
-  if not importlib.util.find_spec("torchvision"):
-    sys.meta_path.append(_AbsentFinder())
-  import timm
+  if importlib.util.find_spec("torchvision"):
+    import timm
 
+    return torch, timm
+  finder = _AbsentFinder()
+  sys.meta_path.append(finder)
+  try:
+    import timm
+  finally:
+    # Other libraries ask whether torchvision is there.
+    sys.meta_path.remove(finder)
+    for name in [
+      x for x in sys.modules if x.partition(".")[0] == "torchvision"
+    ]:
+      del sys.modules[name]
   return torch, timm
 
 
