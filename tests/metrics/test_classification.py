@@ -73,7 +73,7 @@ def test_calibration_by_hand():
   found = ours.compute_reliability(
     np.array([0.5, 0.3, 0.9, 1.0]), np.array([True, False, True, True]), 2
   )
-  np.testing.assert_array_equal(found.count, [2, 2])
+  np.testing.assert_array_equal(found.total, [2, 2])
   np.testing.assert_allclose(found.confidence, [0.4, 0.95])
   np.testing.assert_allclose(found.accuracy, [0.5, 1.0])
   # (2 * 0.1 + 2 * 0.05) / 4
@@ -84,7 +84,7 @@ def test_calibration_by_hand():
 def test_borders_belong_to_the_bin_below_and_empty_bins_count_nothing():
   confidence = np.concatenate([np.arange(16) / 15, [1e-9]])
   found = ours.compute_reliability(confidence, confidence > 2)
-  np.testing.assert_array_equal(found.count, [3, *(1,) * 14])
+  np.testing.assert_array_equal(found.total, [3, *(1,) * 14])
   one = ours.compute_reliability(np.array([0.9]), np.array([False]))
   assert np.isnan(one.accuracy).sum() == 14
   np.testing.assert_allclose(ours.compute_calibration_error(one), 0.9)
@@ -98,10 +98,10 @@ def test_the_diagram_equals_scikit_learn():
   accuracy, mean = calibration.calibration_curve(
     correct, confidence, n_bins=15, strategy="uniform"
   )
-  used = found.count > 0
+  used = found.total > 0
   np.testing.assert_allclose(found.accuracy[used], accuracy, rtol=1e-12)
   np.testing.assert_allclose(found.confidence[used], mean, rtol=1e-12)
-  assert found.count.sum() == 1000 and not used[:2].any()
+  assert found.total.sum() == 1000 and not used[:2].any()
 
 
 @pytest.mark.parametrize(("correct", "total"), [(30, 40), (900, 1000), (5, 5)])

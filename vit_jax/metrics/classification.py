@@ -39,12 +39,12 @@ class Reliability(NamedTuple):
   Attributes:
     confidence: mean probability of the predictions in each bin.
     accuracy: share of them that are right.
-    count: their number.
+    total: their number.
   """
 
   confidence: Float[np.ndarray, "bins"]
   accuracy: Float[np.ndarray, "bins"]
-  count: Int[np.ndarray, "bins"]
+  total: Int[np.ndarray, "bins"]
 
 
 def compute_confusion(
@@ -105,8 +105,8 @@ def compute_calibration_error(reliability: Reliability) -> float:
   """The expected calibration error: |accuracy - confidence|, mean over examples
   of the gap of their bin; a fraction."""
   gaps = np.abs(reliability.accuracy - reliability.confidence)
-  share = reliability.count / reliability.count.sum()
-  return float(np.where(reliability.count > 0, gaps * share, 0).sum())
+  share = reliability.total / reliability.total.sum()
+  return float(np.where(reliability.total > 0, gaps * share, 0).sum())
 
 
 def compute_interval(
