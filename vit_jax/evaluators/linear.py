@@ -84,7 +84,10 @@ class LinearProbe(Probe):
     for _ in range(self.epochs):
       order = rng.permutation(places)[: steps * batch].astype(np.int32)
       order = put(order.reshape(steps, batch))
-      state = epoch(state, train.values, labels, order, white)
+      # One at a time: virtual devices whose collectives wait in line give up.
+      state = jax.block_until_ready(
+        epoch(state, train.values, labels, order, white)
+      )
       mark()
     kernel, bias = (np.asarray(x, np.float64) for x in state[0])
     kernel = kernel / std[:, None]
