@@ -55,7 +55,6 @@ EXTRAS = {
   "cuda": ["jax[cuda13]"],
   "plan": [LIBTPU],
   "heic": ["pillow-heif>=1.1,<2"],  # Photographs of phones.
-  "parquet": ["pyarrow>=15"],  # python -m vit_jax.features --out=FILE.parquet.
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [
     GCS,

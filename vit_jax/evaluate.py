@@ -23,6 +23,7 @@ from vit_jax.config.weight_options import (
   add_data_options,
   add_options,
   read_options,
+  renaming,
 )
 from vit_jax.devices.detection import start_backend
 from vit_jax.metrics.progress import Progress
@@ -60,8 +61,8 @@ def evaluate(
       writes nothing.
     top: number of classes per image in predictions.csv.
     progress: where it is shown; None is nowhere.
-    **options: `data_dir` and `batch_size`, see `trained.open_trained`; others
-      see `vit_jax.load`.
+    **options: `data_dir`, `batch_size` and `max_unreadable`, see
+      `trained.open_trained`; others see `vit_jax.load`.
 
   Returns:
     Content of evaluation.json.
@@ -75,7 +76,7 @@ def evaluate(
   # Late: jax must not start before a message about bad arguments.
   import numpy as np
 
-  from vit_jax import __version__
+  import vit_jax
   from vit_jax.metrics import evaluation
   from vit_jax.trained import open_trained
 
@@ -97,7 +98,7 @@ def evaluate(
     "preprocess": trained.weights.preprocess.to_json(),
     "devices": [x.device_kind for x in trained.mesh.devices.flat],
     "batch_size": trained.batch_size,
-    "version": __version__,
+    "version": vit_jax.__version__,
   }
 
   def make_mark(split: str) -> Callable[[], None]:
@@ -203,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
   )
   add_options(parser)
   arguments = parser.parse_args(argv)
-  with reported():
+  with reported(), renaming():
     names = tuple(filter(None, arguments.evals.split(",")))
     check_evals(names)
     options = read_options(arguments)
@@ -218,6 +219,7 @@ def main(argv: list[str] | None = None) -> None:
           split=arguments.split,
           train_split=arguments.train_split,
           batch_size=arguments.batch_size,
+          max_unreadable=arguments.max_unreadable,
           evals=names,
           out=arguments.out,
           top=arguments.top,

@@ -28,6 +28,7 @@ from vit_jax.config.weight_options import (
   add_data_options,
   add_options,
   read_options,
+  renaming,
 )
 from vit_jax.devices.detection import start_backend
 from vit_jax.metrics.progress import Progress
@@ -131,8 +132,7 @@ def import_arrow() -> Any:
     return importlib.import_module("pyarrow")
   except ImportError as error:
     raise ConfigError(
-      "a .parquet needs pyarrow: pip install 'vit_jax[parquet]', or write a "
-      ".npz"
+      "a .parquet needs pyarrow: pip install pyarrow, or write a .npz"
     ) from error
 
 
@@ -149,7 +149,8 @@ def features(
     path: a run or weights, see `vit_jax.load`.
     out: FILE.npz or FILE.parquet.
     progress: where it is shown; None is nowhere.
-    **options: `data`, `data_dir`, `split` and `batch_size`, see
+    **options: `data`, `data_dir`, `split`, `batch_size` and
+      `max_unreadable`, see
       `trained.open_trained`; others see `vit_jax.load`.
 
   Returns:
@@ -223,7 +224,7 @@ def main(argv: list[str] | None = None) -> None:
   add_data_options(parser)
   add_options(parser)
   arguments = parser.parse_args(argv)
-  with reported():
+  with reported(), renaming():
     options = read_options(arguments)
     check_out(locate(arguments.out), arguments.out)
     use_cache(start_backend())
@@ -237,6 +238,7 @@ def main(argv: list[str] | None = None) -> None:
           data_dir=arguments.data_dir,
           split=arguments.split,
           batch_size=arguments.batch_size,
+          max_unreadable=arguments.max_unreadable,
           progress=progress,
           **options,
         )

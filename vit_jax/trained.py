@@ -160,6 +160,7 @@ def open_trained(
   data_dir: str | None = None,
   split: str | None = None,
   batch_size: int | None = None,
+  max_unreadable: float = 0.001,
   classify: bool = True,
   classes: Any = None,
   **options: Any,
@@ -173,6 +174,8 @@ def open_trained(
     split: split of them; None is that of a run's evaluation, or "test", or
       "validation" where there is none.
     batch_size: images at a time (B); None is BATCH.
+    max_unreadable: largest share of images that may be unreadable; they are
+      black, and counted.
     classify: whether the classes of the weights are to be those of the data.
     classes: as of `vit_jax.load`; or "data", that the classes of the weights
       are those of the data, in the same order.
@@ -184,6 +187,8 @@ def open_trained(
   run, config = read_run(path)
   own = config.get("data", {})
   if data is None and "source" not in own:
+    if not locate(path).exists():
+      raise ConfigError(f"{path} does not exist")
     raise ConfigError(
       f"{path} is no run, which would name its data: give --data=SOURCE, as "
       f"folder:photos or tfds:digits"
@@ -210,6 +215,7 @@ def open_trained(
     size=preprocess.size,
     resize=preprocess.resize,
     label_slots=slots or info.label_slots or None,
+    max_unreadable=max_unreadable,
     preprocess=preprocess,
     held_out=find_held_out(run, own.get("source"), data, info, notes),
   )
@@ -287,8 +293,8 @@ def find_held_out(
     return None
   text = path.read_bytes().decode("utf-8", "surrogateescape")
   listed = [line.replace("\\n", "\n") for line in text.splitlines()]
-  if {*map(compose, listed)} == {*map(compose, list_held_out(info))}:
-    return None
+  if {*map(compose, list_held_out(info))} <= {*map(compose, listed)}:
+    return None  # Perhaps of some of its classes.
   if parse_source(data)[0] != "folder":
     raise DataError(
       f"{data} has changed since {run} began: it holds out other images than "
@@ -302,17 +308,15 @@ def find_held_out(
 
 
 def is_same(source: str | None, other: str) -> bool:
-  """Whether two sources are the same, also by another path of a folder."""
+  """Whether two sources are the same, also by another path of a folder, or
+  with others of its classes."""
   if source is None or source == other:
     return source == other
   pair = [parse_source(x) for x in (source, other)]
   if [kind for kind, _ in pair] != ["folder", "folder"]:
     return False
-  roots = []
-  for _, name in pair:
-    path, _, chosen = name.partition("#")
-    roots.append((os.path.realpath(os.path.expanduser(path)), chosen))
-  return roots[0] == roots[1]
+  roots = {os.path.realpath(parse_name(name)[0]) for _, name in pair}
+  return len(roots) == 1
 
 
 def describe_images(

@@ -6,6 +6,9 @@ Nothing heavy is imported: a verb adds its options before it needs jax.
 """
 
 import argparse
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from vit_jax.config import ConfigError
@@ -92,11 +95,33 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     help="images at a time, over all devices; changes no result",
   )
   parser.add_argument(
+    "--max_unreadable",
+    type=float,
+    default=0.001,
+    metavar="SHARE",
+    help="largest share of images that may be unreadable; they are black, and "
+    "counted (default: 0.001)",
+  )
+  parser.add_argument(
     "--dtype",
     choices=("float32", "bfloat16"),
     help="dtype that the model computes in (default: that of the run, or "
     "float32)",
   )
+
+
+@contextlib.contextmanager
+def renaming() -> Iterator[None]:
+  """Turns a config's keys into the flags of `add_data_options` in errors."""
+  try:
+    yield
+  except ConfigError as error:
+    text = str(error)
+    for key, flag in (("source", "data"), ("dir", "data_dir")):
+      text = re.sub(rf"(--config\.)?\bdata\.{key}=", f"--{flag}=", text)
+    name = r"(--config\.)?\bdata\.max_unreadable\b"
+    text = re.sub(name, "--max_unreadable", text)
+    raise type(error)(text) from error
 
 
 def read_options(arguments: argparse.Namespace) -> dict[str, Any]:
