@@ -21,9 +21,12 @@ FLOORS = [
   {"storage", "hosts", "devices", "optim", "objectives", "train_state"},
   {"models", "data", "metrics", "train_step", "checkpoint"},
   {"convert", "evaluators", "prepare", "runtime"},
-  {"sections", "experiment"},
+  {"sections", "experiment", "trained"},
   {"train"},
-  {"__main__", "main", "predict", "doctor", "plan", "study", "benchmark"},
+  {
+    *("__main__", "main", "predict", "evaluate", "features", "doctor", "plan"),
+    *("study", "benchmark"),
+  },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 VERBS = len(FLOORS) - 1
@@ -31,7 +34,7 @@ VERBS = len(FLOORS) - 1
 # The modules in the root of the package, beside __init__ and the verbs.
 IN_ROOT = {
   *("train", "train_step", "train_state"),
-  *("experiment", "sections", "sharding"),
+  *("experiment", "sections", "sharding", "trained"),
 }
 
 # What only one room may import.
@@ -93,7 +96,7 @@ def test_every_room_has_a_floor():
   assert rooms == set(FLOOR)
 
 
-def test_the_root_holds_the_verbs_and_six_modules():
+def test_the_root_holds_the_verbs_and_seven_modules():
   root = {path.stem for path in PACKAGE.glob("*.py")}
   assert root - {"__init__"} - FLOORS[VERBS] == IN_ROOT
 

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 # Name -> the module that has it, imported when it is asked for. Verbs are
 # modules: vit_jax.train.train, vit_jax.predict.predict.
 LAZY = {"load": "vit_jax.convert.load"}
-MODULES = ("predict", "train")
+MODULES = ("evaluate", "features", "predict", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -121,6 +121,7 @@ class Experiment:
     errors += auto.find_device_errors(self.model, device)
     for section in self.config["evals"].values():
       self.info.count(section["split"])
+      self.info.count(section.get("train_split", section["split"]))
     if self.num_classes < self.info.num_classes:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "

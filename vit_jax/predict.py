@@ -298,8 +298,6 @@ def main(argv: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # Names may be any bytes.
       sys.stdout.reconfigure(errors="surrogateescape")
     chosen = read_options(arguments)
-    if arguments.dtype:
-      chosen["dtype"] = arguments.dtype
 
     def classify(paths: Sequence[str]) -> Iterator[Prediction]:
       before = len(images) - len(paths)

@@ -161,7 +161,9 @@ def make_group(
   """
   meanings = dict(SELECTORS)
   for constructor in constructors:
-    meanings |= parse_fields(constructor.__doc__)
+    # Of a class also what it takes over from others.
+    for part in reversed(getattr(constructor, "__mro__", (constructor,))):
+      meanings |= parse_fields(part.__doc__)
   # The choice with the most keys first, for the order of the constructor.
   by_size = sorted(choices.values(), key=len, reverse=True)
   annotations = {

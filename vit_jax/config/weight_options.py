@@ -6,9 +6,13 @@ Nothing heavy is imported: a verb adds its options before it needs jax.
 """
 
 import argparse
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from vit_jax.config import ConfigError
+from vit_jax.config.command_line import positive
 from vit_jax.config.recipe import parse_value
 
 # Fields that no array shows -> choices, or None for a number.
@@ -66,6 +70,60 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say which images weights are applied to."""
+  parser.add_argument(
+    "--data",
+    metavar="SOURCE",
+    help="images, as folder:photos or tfds:digits (default: those of the run)",
+  )
+  parser.add_argument(
+    "--data_dir",
+    metavar="DIR",
+    help="directory of prepared sets (default: as of the run, or TFDS's)",
+  )
+  parser.add_argument(
+    "--split",
+    metavar="SPLIT",
+    help="split of them, as test or train[:10%%] (default: that of the run's "
+    "evaluation, or test)",
+  )
+  parser.add_argument(
+    "--batch_size",
+    type=positive,
+    metavar="N",
+    help="images at a time, over all devices; changes no result",
+  )
+  parser.add_argument(
+    "--max_unreadable",
+    type=float,
+    default=0.001,
+    metavar="SHARE",
+    help="largest share of images that may be unreadable; they are black, and "
+    "counted (default: 0.001)",
+  )
+  parser.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    help="dtype that the model computes in (default: that of the run, or "
+    "float32)",
+  )
+
+
+@contextlib.contextmanager
+def renaming() -> Iterator[None]:
+  """Turns a config's keys into the flags of `add_data_options` in errors."""
+  try:
+    yield
+  except ConfigError as error:
+    text = str(error)
+    for key, flag in (("source", "data"), ("dir", "data_dir")):
+      text = re.sub(rf"(--config\.)?\bdata\.{key}=", f"--{flag}=", text)
+    name = r"(--config\.)?\bdata\.max_unreadable\b"
+    text = re.sub(name, "--max_unreadable", text)
+    raise type(error)(text) from error
+
+
 def read_options(arguments: argparse.Namespace) -> dict[str, Any]:
   """The given flags of `add_options` as arguments of `vit_jax.load`.
 
@@ -77,6 +135,7 @@ def read_options(arguments: argparse.Namespace) -> dict[str, Any]:
     "source_size": parse_size("source_size", arguments.source_size),
     "crop": parse_value(arguments.crop) if arguments.crop else None,
     "classes": arguments.classes,
+    "dtype": getattr(arguments, "dtype", None),
     **{name: getattr(arguments, name) for name in FIELDS},
   }
   return {name: value for name, value in found.items() if value is not None}

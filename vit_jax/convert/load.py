@@ -140,12 +140,49 @@ def load(
     ConfigError: if the file cannot be read or fits no known model, or an
       override is unknown or contradicts the file.
   """
+  if weights not in WEIGHTS:
+    raise ConfigError(f"weights={weights!r}: {nearest(weights, WEIGHTS)}")
+  loaded = load_as(
+    path,
+    size=size,
+    resample=resample,
+    antialias=antialias,
+    source_size=source_size,
+    directory=directory,
+    crop=crop,
+    classes=classes,
+    **overrides,
+  )
+  if start_backend() != "cpu" and "dtype" not in overrides:
+    loaded = _compute_in_bfloat16(loaded)
+  module, _ = choose_attention(loaded.model, jax.devices()[0], *loaded.size)
+  params = loaded.params if weights == "float32" else quantize(loaded.params)
+  model = Model(
+    module=module,
+    params=jax.device_put(unflatten_dict(params, sep="/")),
+    manifest=loaded.manifest,
+    weights=weights,
+  )
+  return model, loaded.preprocess
+
+
+def load_as(
+  path: str | os.PathLike,
+  *,
+  size: Any = None,
+  resample: str = "align_corners_bilinear",
+  antialias: bool = False,
+  source_size: Any = None,
+  directory: str | None = None,
+  crop: Any = None,
+  classes: Any = None,
+  **overrides: Any,
+) -> Weights:
+  """Reads weights as the arguments of `load` ask, which see."""
   patch_size, count = (
     overrides.pop(name, None) for name in ("patch_size", "num_classes")
   )
   size, source_size = _check_sizes(size, source_size, patch_size, count)
-  if weights not in WEIGHTS:
-    raise ConfigError(f"weights={weights!r}: {nearest(weights, WEIGHTS)}")
   if resample not in KERNELS:
     raise ConfigError(f"resample={resample!r}: {nearest(resample, KERNELS)}")
   if parse_name(os.fspath(path)) and directory is None:
@@ -159,9 +196,9 @@ def load(
     **overrides,
   )
   if loaded.is_size_guessed:
-    warnings.warn(loaded.describe_size(), stacklevel=2)
+    warnings.warn(loaded.describe_size(), stacklevel=3)
   if loaded.prefix and loaded.form in ("hugging_face", "timm"):
-    warnings.warn(f"{loaded.source}: {loaded.describe_prefix()}", stacklevel=2)
+    warnings.warn(f"{loaded.source}: {loaded.describe_prefix()}", stacklevel=3)
   if crop is not None:
     loaded = _set_crop(loaded, crop)
   if classes is not None:
@@ -178,17 +215,7 @@ def load(
   if fields or size:
     transfer = Transfer(resample=resample, antialias=antialias)
     loaded = _adapt(loaded, fields, size or loaded.size, transfer)
-  if start_backend() != "cpu" and "dtype" not in overrides:
-    loaded = _compute_in_bfloat16(loaded)
-  module, _ = choose_attention(loaded.model, jax.devices()[0], *loaded.size)
-  params = loaded.params if weights == "float32" else quantize(loaded.params)
-  model = Model(
-    module=module,
-    params=jax.device_put(unflatten_dict(params, sep="/")),
-    manifest=loaded.manifest,
-    weights=weights,
-  )
-  return model, loaded.preprocess
+  return loaded
 
 
 def _check_sizes(

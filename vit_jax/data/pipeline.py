@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from vit_jax.config import Choice, Count, Interval, Parallel, Share
 from vit_jax.data import sources
-from vit_jax.data.augment import Augment
+from vit_jax.data.augment import Augment, normalize
 from vit_jax.data.crops import Crop
 from vit_jax.data.mixture import Mixture
 from vit_jax.data.order import ENDLESS, Order
@@ -124,6 +124,14 @@ class Data:
       resize=self.get_eval_resize(),
     )
 
+  def open(self, split: str) -> Sequence[dict[str, Any]]:
+    """Opens a split for reading by index, see `sources.open_source`."""
+    return sources.open_source(self.source, split, self.dir)
+
+  def prepare(self, batch: Batch) -> Batch:
+    """Makes the input of an evaluated model of a batch, on the device."""
+    return normalize(batch)
+
   def count_workers(self) -> int:
     """Returns the number of processes that decode; none if not yet chosen."""
     return 0 if self.workers == "auto" else self.workers
@@ -201,13 +209,16 @@ def make_eval_dataset(
   """Makes one process's rows of each example once, the last batch padded."""
   import grain  # Late: it imports Orbax.
 
+  how = data.make_preprocess(channels)
   all_rows = EvalRows(
     pictures=Pictures(source, channels),
-    size=data.shape,
+    size=how.size,
     channels=channels,
     slots=data.label_slots,
-    crop=data.eval_crop,
-    resize=data.get_eval_resize(),
+    crop=how.crop,
+    resize=how.resize,
+    squash=how.squash,
+    rounding=how.rounding,
   )
   length = -(-len(source) // batch_size)
   return grain.MapDataset.source(
@@ -358,7 +369,7 @@ def make_eval_batches(
   Raises:
     DataError: as `make_train_batches`.
   """
-  source = sources.open_source(data.source, split, data.dir)
+  source = data.open(split)
   rows = find_rows(mesh, batch_size)
   images = len(source) * len(rows) // batch_size
   data, _ = choose_parallelism(

@@ -22,9 +22,10 @@ import numpy as np
 from vit_jax.data import transforms
 from vit_jax.data.crops import CROPS
 from vit_jax.data.examples import describe_example, pad_labels
+from vit_jax.data.framing import Rounding, frame
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
-from vit_jax.data.resize import Resize, central_crop, resize_into
+from vit_jax.data.resize import Resize, resize_into
 
 # Images that a thread takes at a time, at most.
 CHUNK = 8
@@ -198,10 +199,13 @@ class EvalRows(Rows):
   Attributes:
     pictures: the source.
     crop: share of a central crop; None is the whole image.
+    squash, rounding: as of `Preprocess`.
   """
 
   pictures: Pictures
   crop: float | None
+  squash: bool = False
+  rounding: Rounding = "big_vision"
 
   def write(
     self, position: int, batch: Mapping[str, np.ndarray], row: int
@@ -224,7 +228,14 @@ class EvalRows(Rows):
     if self.crop is None:
       resize_into(image, out, self.resize)
     else:
-      out[...] = central_crop(image, self.size, self.crop, self.resize)
+      out[...] = frame(
+        image,
+        self.size,
+        self.crop,
+        self.resize,
+        squash=self.squash,
+        rounding=self.rounding,
+      )
 
 
 @functools.cache

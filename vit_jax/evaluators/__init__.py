@@ -13,9 +13,15 @@ import dataclasses
 from vit_jax.config import Count
 from vit_jax.evaluators.attention_logits import AttentionLogits
 from vit_jax.evaluators.classification import Classification
+from vit_jax.evaluators.fewshot import FewShot
+from vit_jax.evaluators.knn import Knn
+from vit_jax.evaluators.linear import LinearProbe
 
 EVALUATORS = {
   "classification": Classification,
+  "fewshot": FewShot,
+  "knn": Knn,
+  "linear": LinearProbe,
   "attention_logits": AttentionLogits,
 }
 

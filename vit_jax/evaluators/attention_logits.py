@@ -18,7 +18,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vit_jax.config import ConfigError, Count
-from vit_jax.data.augment import normalize
 from vit_jax.data.pipeline import Data
 from vit_jax.evaluators.split import check_count, map_split
 from vit_jax.models.attention import LOGITS
@@ -71,7 +70,7 @@ class AttentionLogits:
     model = self.objective.model.clone(attention="xla")
 
     def compute_maxima(params: Any, part: Batch) -> Any:
-      image, mask = normalize(part)["image"], part["mask"]
+      image, mask = self.data.prepare(part)["image"], part["mask"]
       _, found = model.apply({"params": params}, image, mutable=[LOGITS])
 
       def reduce(logits):  # [L B] for stacked layers, [B] for others.

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step applied to every batch of a split, as all evaluators need it."""
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from vit_jax.data import pipeline
 from vit_jax.train_state import Batch
 
 
-def map_split(
+def iterate_split(
   step: Callable[[Any, Batch], Any],
   params: Any,
   data: pipeline.Data,
@@ -22,8 +23,8 @@ def map_split(
   split: str,
   batch_size: int,
   mark: Callable[[], None],
-) -> tuple[list[Any], int]:
-  """Applies a jitted step to every batch of a split.
+) -> tuple[Iterator[Any], int]:
+  """Applies a jitted step to every batch of a split, as its results are taken.
 
   Args:
     step: (params, batch) -> result.
@@ -37,20 +38,43 @@ def map_split(
     mark: called after each batch, to show that the evaluation proceeds.
 
   Returns:
-    The results of all batches, on the host, and the number of examples that
+    The results of all batches, on the devices, and the number of examples that
     the split has.
   """
   batches, size = pipeline.make_eval_batches(
     data, mesh, channels, split=split, batch_size=batch_size
   )
-  results = []
-  with jax.set_mesh(mesh):
+
+  def iterate() -> Iterator[Any]:
+    late: collections.deque[Any] = collections.deque()
     for batch in batches:
-      results.append(step(params, batch))
-      # The device is two batches behind at most, so a mark is its progress.
-      jax.block_until_ready(results[-3:-2])
+      with jax.set_mesh(mesh):
+        late.append(step(params, batch))
+      if len(late) > 2:
+        # The device is two batches behind at most, so a mark is its progress.
+        yield jax.block_until_ready(late.popleft())
       mark()
-  return jax.device_get(results), size
+    yield from late
+
+  return iterate(), size
+
+
+def map_split(
+  step: Callable[[Any, Batch], Any], *arguments: Any, **keys: Any
+) -> tuple[list[Any], int]:
+  """Applies a jitted step to every batch of a split.
+
+  Args:
+    step: (params, batch) -> result.
+    *arguments: as of `iterate_split`.
+    **keys: as of `iterate_split`.
+
+  Returns:
+    The results of all batches, on the host, and the number of examples that
+    the split has.
+  """
+  results, size = iterate_split(step, *arguments, **keys)
+  return jax.device_get(list(results)), size
 
 
 def check_count(count: int, size: int, split: str) -> None:

@@ -63,6 +63,8 @@ def sigmoid_loss(
   return (losses * weights).sum(axis=-1)
 
 
+TOP = 5  # Classes that accuracy_top5 looks at, as papers on ImageNet do.
+
 LOSSES = {"softmax": softmax_loss, "sigmoid": sigmoid_loss}
 
 
@@ -156,4 +158,25 @@ class Supervised:
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Metrics of a batch, with dropout off; arguments as of `loss`."""
     logits = self.model.apply({"params": params}, batch["image"])
-    return self.compute_metrics(logits, batch["label"], batch["mask"])
+    return self.evaluate_logits(logits, batch["label"], batch["mask"])
+
+  def evaluate_logits(
+    self,
+    logits: Float[Array, "B Y"],
+    label: Int[Array, "B"] | Int[Array, "B s"] | Float[Array, "B Y"],
+    mask: Bool[Array, "B"],
+  ) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Metrics of evaluation: those of `compute_metrics`, and accuracy_top5.
+
+    That is right where the class, or any of several, is among the five most
+    likely. It is left out where there are not more than five.
+    """
+    metrics = self.compute_metrics(logits, label, mask)
+    if logits.shape[-1] > TOP:
+      targets = make_targets(label, logits.shape[-1])
+      _, top = jax.lax.top_k(logits, TOP)
+      hit = jnp.take_along_axis(targets, top, axis=-1).max(axis=-1)
+      correct = (hit > 0) & (hit >= targets.max(axis=-1)) & mask
+      count = metrics["accuracy"][1]
+      metrics["accuracy_top5"] = correct.sum(dtype=jnp.float32), count
+    return metrics

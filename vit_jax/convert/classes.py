@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The classes of weights in the order of a data set's."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from vit_jax.config import ConfigError
+from vit_jax.convert.weights import Weights
+from vit_jax.data.folder_names import normalize
+from vit_jax.data.info import DatasetInfo
+
+SHOWN = 5  # Names of classes in a message.
+
+
+def match_classes(
+  weights: Weights, names: Sequence[str], info: DatasetInfo
+) -> tuple[Weights, str | None]:
+  """Puts the classes of weights into the order of the data's, by their names.
+
+  Classes that only the weights have follow. Names that are numbers in their
+  order are none.
+
+  Args:
+    weights: the weights.
+    names: names of their classes; empty if unknown.
+    info: facts of the data set.
+
+  Returns:
+    The weights, and a note if they were matched otherwise.
+
+  Raises:
+    ConfigError: if they cannot be matched, with what differs.
+  """
+  if not weights.num_classes:
+    raise ConfigError(
+      f"{weights.source} has no head, so it cannot classify; --evals=fewshot, "
+      f"knn and linear need none"
+    )
+  theirs = [normalize(x) for x in names]
+  ours = [normalize(x) for x in info.class_names]
+  if theirs == ours and ours:
+    return weights, None
+  numbers = [str(i) for i in range(info.num_classes)]
+  if not theirs or not ours or ours == numbers:
+    if weights.num_classes != info.num_classes:
+      raise ConfigError(
+        f"{weights.source} has {weights.num_classes:,} classes and "
+        f"{info.name} {info.num_classes:,}, and the names of "
+        f"{'those of the weights' if not theirs else 'the data'} are unknown: "
+        f"--classes=FILE names the classes of the weights"
+      )
+    new = tuple(info.class_names) or weights.class_names
+    found = dataclasses.replace(weights, class_names=new)
+    return found, "classes are matched by their order, not by name"
+  lacking = [x for x in ours if x not in set(theirs)]
+  twice = sorted({x for x in theirs if theirs.count(x) > 1 and x in set(ours)})
+  if lacking or twice:
+    what = f"lacks {len(lacking):,} of the {len(ours):,}: {_join(lacking)}"
+    if not lacking:
+      what = f"has several with the same name: {_join(twice)}"
+    raise ConfigError(
+      f"the classes of {weights.source} ({_join(theirs)}) are not those of "
+      f"{info.name}: it {what}\n"
+      f"  --classes=FILE gives them the data's names; --classes=data says that "
+      f"they are those of the data, in the same order"
+    )
+  place_of = {name: i for i, name in enumerate(theirs)}
+  order = [place_of[name] for name in ours]
+  order += sorted({*range(len(theirs))} - {*order})
+  params = dict(weights.params)
+  for path in ("head/kernel", "head/bias"):
+    params[path] = params[path][..., order]
+  found = dataclasses.replace(
+    weights, params=params, class_names=tuple(names[i] for i in order)
+  )
+  more = len(theirs) - len(ours)
+  note = f"{more:,} classes of the weights are not in the data" if more else ""
+  return found, note or None
+
+
+def _join(names: Sequence[str]) -> str:
+  """The first names, and how many more there are."""
+  more = len(names) - SHOWN
+  text = ", ".join(map(repr, names[:SHOWN]))
+  return text + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,252 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluates trained weights on a data set.
+
+  python -m vit_jax.evaluate runs/pets                    what the run held out
+  python -m vit_jax.evaluate ViT-B_16.npz --data=folder:photos --out=result
+  python -m vit_jax.evaluate runs/pets --evals=fewshot,knn,linear
+
+RUN is the directory of a run, or any weights that vit_jax.load reads. All
+devices of this machine are used, and every image counts once. With --out=DIR
+evaluation.json has every figure, predictions.csv every image and confusion.csv
+the classes taken for one another.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vit_jax.config import INTERRUPTED, ConfigError, nearest
+from vit_jax.config.command_line import make_parser, positive, reported
+from vit_jax.config.weight_options import (
+  add_data_options,
+  add_options,
+  read_options,
+  renaming,
+)
+from vit_jax.devices.detection import start_backend
+from vit_jax.metrics.progress import Progress
+from vit_jax.prepare.listing import Meter
+from vit_jax.runtime.compilation_cache import use_cache
+from vit_jax.storage.files import to_json, write_json
+from vit_jax.storage.paths import locate
+
+PROBES = ("fewshot", "knn", "linear")
+EVALS = ("classification", *PROBES)
+
+
+def evaluate(
+  path: str,
+  *,
+  data: str | None = None,
+  split: str | None = None,
+  train_split: str = "train",
+  evals: Sequence[str] = ("classification",),
+  out: str | None = None,
+  top: int = 5,
+  progress: Progress | None = None,
+  **options: Any,
+) -> dict[str, Any]:
+  """Evaluates trained weights on a data set.
+
+  Args:
+    path: a run or weights, see `vit_jax.load`.
+    data: source as a config names it, as "folder:photos"; None is that of a
+      run.
+    split: split to evaluate on; None is that of a run's evaluation, or "test".
+    train_split: split whose labels the probes are fitted with.
+    evals: names of EVALS.
+    out: directory for evaluation.json, predictions.csv and confusion.csv; None
+      writes nothing.
+    top: number of classes per image in predictions.csv.
+    progress: where it is shown; None is nowhere.
+    **options: `data_dir`, `batch_size` and `max_unreadable`, see
+      `trained.open_trained`; others see `vit_jax.load`.
+
+  Returns:
+    Content of evaluation.json.
+
+  Raises:
+    ConfigError: for bad arguments, missing data, and classes that differ.
+  """
+  check_evals(evals)
+  directory = None if out is None else make_directory(out)
+
+  # Late: jax must not start before a message about bad arguments.
+  import numpy as np
+
+  import vit_jax
+  from vit_jax.metrics import evaluation
+  from vit_jax.trained import open_trained
+
+  progress = progress or Progress(enabled=False)
+  classify = "classification" in evals
+  probes = [name for name in evals if name in PROBES]
+  trained = open_trained(
+    path, data=data, split=split, classify=classify, **options
+  )
+  if probes:
+    trained.info.count(train_split)
+  images = trained.info.count(trained.split)
+  found: dict[str, Any] = {
+    "weights": trained.weights.source,
+    "data": trained.data.source,
+    "split": trained.split,
+    "images": images,
+    "notes": list(trained.notes),
+    "preprocess": trained.weights.preprocess.to_json(),
+    "devices": [x.device_kind for x in trained.mesh.devices.flat],
+    "batch_size": trained.batch_size,
+    "version": vit_jax.__version__,
+  }
+
+  def make_mark(split: str) -> Callable[[], None]:
+    total = trained.info.count(split)
+    meter = Meter(progress, total, f"images of {split}")
+    left = [total]
+
+    def mark() -> None:
+      number = min(left[0], trained.batch_size)
+      left[0] -= number
+      meter.add(number)
+
+    return mark
+
+  if classify:
+    evaluator = trained.make_evaluator("classification")
+    values, scores = evaluator.score(
+      trained.state, max(1, top), make_mark(trained.split)
+    )
+    known = trained.weights.class_names
+    size = max(trained.weights.num_classes, trained.info.num_classes)
+    names = [*known] or [str(i) for i in range(size)]
+    label, likely, chance = (np.asarray(x) for x in scores)
+    found |= values
+    found |= evaluation.describe_scores(label, likely, chance, names)
+    if directory is not None:
+      paths = trained.list_names(trained.split)
+      evaluation.write_predictions(
+        directory, paths, label, likely, chance, names
+      )
+      if label.ndim == 1:
+        evaluation.write_confusion(directory, label, likely[:, 0], names)
+  if probes:
+    made = {
+      name: trained.make_evaluator(name, train_split=train_split)
+      for name in probes
+    }
+    first = made[probes[0]]
+    features = [
+      first.embed(trained.state, x, make_mark(x))
+      for x in (train_split, trained.split)
+    ]
+    found["train_split"] = train_split
+    for evaluator in made.values():
+      found |= dict(evaluator.measure(*features))
+  if directory is not None:
+    write_json(directory / "evaluation.json", found)
+  return found
+
+
+def check_evals(evals: Sequence[str]) -> None:
+  """Raises ConfigError for evaluations that there are not."""
+  for name in evals:
+    if name not in EVALS:
+      raise ConfigError(f"--evals={name!r}: {nearest(name, EVALS)}")
+  if not evals:
+    raise ConfigError(f"--evals is empty: choose from {', '.join(EVALS)}")
+
+
+def make_directory(out: str) -> Any:
+  """Makes the directory of the files; raises ConfigError if it cannot."""
+  directory = locate(out)
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(f"--out={out} cannot be made: {error}") from error
+  return directory
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Runs the command."""
+  parser = make_parser("evaluate", __doc__)
+  parser.add_argument(
+    "run", metavar="RUN", help="directory of a run, or weights"
+  )
+  add_data_options(parser)
+  parser.add_argument(
+    "--evals",
+    metavar="NAME,...",
+    default="classification",
+    help=f"of {', '.join(EVALS)} (default: classification)",
+  )
+  parser.add_argument(
+    "--train_split",
+    metavar="SPLIT",
+    default="train",
+    help="split whose labels fewshot, knn and linear are fitted with "
+    "(default: train)",
+  )
+  parser.add_argument("--out", metavar="DIR", help="write files to DIR")
+  parser.add_argument(
+    "--top",
+    type=positive,
+    default=5,
+    metavar="N",
+    help="classes per image in predictions.csv (default: 5)",
+  )
+  parser.add_argument(
+    "--json",
+    action="store_true",
+    help="print one line of JSON to standard output, and all else to standard "
+    "error",
+  )
+  add_options(parser)
+  arguments = parser.parse_args(argv)
+  with reported(), renaming():
+    names = tuple(filter(None, arguments.evals.split(",")))
+    check_evals(names)
+    options = read_options(arguments)
+    use_cache(start_backend())
+    progress = Progress()
+    try:
+      with progress.show_warnings():
+        found = evaluate(
+          arguments.run,
+          data=arguments.data,
+          data_dir=arguments.data_dir,
+          split=arguments.split,
+          train_split=arguments.train_split,
+          batch_size=arguments.batch_size,
+          max_unreadable=arguments.max_unreadable,
+          evals=names,
+          out=arguments.out,
+          top=arguments.top,
+          progress=progress,
+          **options,
+        )
+    except KeyboardInterrupt:
+      progress.end()
+      print("interrupted", file=sys.stderr)
+      sys.exit(INTERRUPTED)
+    finally:
+      progress.end()
+    show(found, arguments.out, arguments.json)
+
+
+def show(found: dict[str, Any], out: str | None, as_json: bool) -> None:
+  """Prints a result, and where its files are."""
+  from vit_jax.metrics import evaluation
+
+  stream = sys.stderr if as_json else sys.stdout
+  print(evaluation.format_table(found), end="", file=stream)
+  if out is not None:
+    files = ", ".join(evaluation.list_files(locate(out)))
+    print(f"written: {files}", file=stream)
+  if as_json:
+    print(json.dumps(json.loads(to_json(found)), ensure_ascii=True))
+
+
+if __name__ == "__main__":
+  main()

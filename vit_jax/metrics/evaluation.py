@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The result of an evaluation: a dictionary, a table for people, and files."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float, Int
+
+from vit_jax.metrics.classification import (
+  compute_by_class,
+  compute_calibration_error,
+  compute_confusion,
+  compute_interval,
+  compute_reliability,
+  list_confusions,
+)
+from vit_jax.storage.files import replacing
+
+ALL = 12  # So many classes are all shown; of more,
+SHOWN = 5  # so many of the worst, of the best and of the confusions.
+LISTED = 100  # Confusions in evaluation.json.
+WIDTH = 30  # Longest name of a class in the table.
+MATRIX = 2000  # Classes of a confusion.csv, at most: it has their square.
+
+
+def describe_scores(
+  label: Int[np.ndarray, "n"] | Int[np.ndarray, "n s"],
+  classes: Int[np.ndarray, "n k"],
+  probability: Float[np.ndarray, "n k"],
+  names: Sequence[str],
+) -> dict[str, Any]:
+  """Describes predictions as evaluation.json does.
+
+  Args:
+    label: class of each example, or several, padded by -1, whose images have
+      no figures by class.
+    classes: most likely classes, the likeliest first.
+    probability: theirs.
+    names: names of the classes (Y).
+
+  Returns:
+    accuracy_interval, calibration_error, reliability, and by class: classes and
+    confusions.
+  """
+  first = classes[:, 0]
+  several = label if label.ndim == 2 else label[:, None]
+  correct = (several == first[:, None]).any(axis=1)
+  reliability = compute_reliability(probability[:, 0], correct)
+  found: dict[str, Any] = {
+    "accuracy_interval": list(
+      compute_interval(int(correct.sum()), len(correct))
+    ),
+    "calibration_error": compute_calibration_error(reliability),
+    "reliability": {
+      name: x.tolist() for name, x in reliability._asdict().items()
+    },
+  }
+  if label.ndim == 2:
+    return found
+  by_class = compute_by_class(label, first, len(names))
+  rows = zip(*(x.tolist() for x in by_class), strict=True)
+  found["classes"] = [
+    {"index": i, "class": names[i], "precision": p, "recall": r, "support": n}
+    for i, (p, r, n) in enumerate(rows)
+  ]
+  found["confusions"] = [
+    {
+      "class": names[i],
+      "taken_for": names[j],
+      "count": count,
+      "support": int(by_class.support[i]),
+    }
+    for i, j, count in list_confusions(label, first, LISTED)
+  ]
+  return found
+
+
+def format_table(found: Mapping[str, Any]) -> str:
+  """Formats a result for people."""
+  lines = [
+    f"{found['weights']} on {found['data']}, split {found['split']}: "
+    f"{found['images']:,} images"
+  ]
+  lines += [f"  {note}" for note in found["notes"]]
+  lines.append("")
+  if "accuracy" in found:
+    lines += _format_figures(found)
+  for name, value in found.items():
+    if name.startswith("accuracy_") and not isinstance(value, list):
+      title = name.removeprefix("accuracy_")
+      if title != "top5":
+        spread = found.get(f"std_{title}")
+        more = "" if spread is None else f"   std {spread:.2%} over seeds"
+        lines.append(f"{title:18} {value:8.2%}{more}")
+  if "classes" in found:
+    lines += ["", *_format_classes(found["classes"])]
+    lines += _format_confusions(found["confusions"])
+  return "\n".join(lines) + "\n"
+
+
+def _format_figures(found: Mapping[str, Any]) -> Iterator[str]:
+  low, high = found["accuracy_interval"]
+  yield (
+    f"{'top-1':18} {found['accuracy']:8.2%}   {found['correct']:,} of "
+    f"{found['total']:,}; 95 % interval {low:.2%} to {high:.2%}"
+  )
+  if "accuracy_top5" in found:
+    yield f"{'top-5':18} {found['accuracy_top5']:8.2%}"
+  yield f"{'loss':18} {found['loss']:8.4f}"
+  yield f"{'calibration error':18} {found['calibration_error']:8.2%}"
+
+
+def _format_classes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+  """The worst and the best classes by recall."""
+  there = [row for row in rows if row["support"]]
+  worst = sorted(there, key=lambda row: (row["recall"], -row["support"]))
+  shown = {"classes": worst}
+  if len(there) > ALL:
+    shown = {"worst": worst[:SHOWN], "best": worst[: -SHOWN - 1 : -1]}
+  names = [_cut(x["class"]) for part in shown.values() for x in part]
+  width = max(len("classes"), *map(len, names))
+  for title, part in shown.items():
+    yield f"{title:{width + 2}}   recall  precision  images"
+    for row in part:
+      precision = row["precision"]
+      text = "-" if np.isnan(precision) else f"{precision:.2%}"
+      yield (
+        f"  {_cut(row['class']):{width}} {row['recall']:8.2%} {text:>10} "
+        f"{row['support']:7,}"
+      )
+
+
+def _format_confusions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+  """The most frequent confusions, with their share of the class."""
+  if rows:
+    yield "most frequent confusions"
+  for row in rows[:SHOWN]:
+    count, total = row["count"], row["support"]
+    names = f"{_cut(row['class'])} taken for {_cut(row['taken_for'])}"
+    yield f"  {names}: {count:,} of {total:,}, {count / total:.1%}"
+
+
+def _cut(name: str) -> str:
+  """A name as the table has it."""
+  return name if len(name) <= WIDTH else f"{name[: WIDTH - 3]}..."
+
+
+def write_csv(path: epath.Path, rows: Iterable[Sequence[Any]]) -> None:
+  """Writes rows as CSV in UTF-8; bytes of no encoding stay as they are."""
+  with replacing(path) as target, target.open("wb") as out:
+    for row in rows:
+      text = io.StringIO()
+      csv.writer(text, lineterminator="\n").writerow(row)
+      out.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def write_predictions(
+  directory: epath.Path,
+  paths: Sequence[str],
+  label: Int[np.ndarray, "n"] | Int[np.ndarray, "n s"],
+  classes: Int[np.ndarray, "n k"],
+  probability: Float[np.ndarray, "n k"],
+  names: Sequence[str],
+) -> None:
+  """Writes predictions.csv: a row an example, with its most likely classes.
+
+  Several labels are in one field, separated by spaces; their names by |.
+  """
+
+  def make_rows() -> Iterator[Sequence[Any]]:
+    header = ["path", "label", "label_class"]
+    for rank in range(1, classes.shape[1] + 1):
+      more = "" if rank == 1 else f"_{rank}"
+      header += [
+        f"prediction{more}",
+        f"prediction{more}_class",
+        f"probability{more}",
+      ]
+    yield header
+    for path, truth, likely, values in zip(
+      paths, label, classes, probability, strict=True
+    ):
+      known = [int(i) for i in np.atleast_1d(truth) if i >= 0]
+      row: list[Any] = [path, " ".join(map(str, known))]
+      row.append("|".join(names[i] for i in known))
+      for i, p in zip(likely, values, strict=True):
+        row += [int(i), names[i], f"{p:.6f}"]
+      yield row
+
+  write_csv(directory / "predictions.csv", make_rows())
+
+
+def write_confusion(
+  directory: epath.Path,
+  label: Int[np.ndarray, "n"],
+  predictions: Int[np.ndarray, "n"],
+  names: Sequence[str],
+) -> bool:
+  """Writes confusion.csv: rows are classes, columns what they are taken for.
+
+  Returns:
+    False if there are too many classes, so that there is none.
+  """
+  if len(names) > MATRIX:
+    return False
+  matrix = compute_confusion(label, predictions, len(names))
+  rows = (
+    [name, *row] for name, row in zip(names, matrix.tolist(), strict=True)
+  )
+  write_csv(directory / "confusion.csv", [["class", *names], *rows])
+  return True
+
+
+def list_files(directory: epath.Path) -> list[str]:
+  """Lists what an evaluation has written."""
+  names = ("evaluation.json", "predictions.csv", "confusion.csv")
+  return [os.fspath(directory / x) for x in names if (directory / x).exists()]
