@@ -21,7 +21,7 @@ FLOORS = [
   {"storage", "hosts", "devices", "optim", "objectives", "train_state"},
   {"models", "data", "metrics", "train_step", "checkpoint"},
   {"convert", "evaluators", "prepare", "runtime"},
-  {"sections", "experiment"},
+  {"sections", "experiment", "analysis", "plots"},
   {"train"},
   {"__main__", "main", "predict", "doctor", "plan", "study", "benchmark"},
 ]
@@ -40,6 +40,8 @@ CONFINED = {
   "grain": "data",
   "tensorboardX": "metrics",
   "safetensors": "convert",
+  "matplotlib": "plots",
+  "jinja2": "plots",
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))
