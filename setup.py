@@ -99,7 +99,7 @@ setuptools.setup(
   license="Apache-2.0",
   license_files=["LICENSE"],
   packages=setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
-  package_data={"vit_jax": ["py.typed"]},
+  package_data={"vit_jax": ["py.typed"], "vit_jax.plots": ["page.html"]},
   python_requires=">=3.11",
   install_requires=REQUIREMENTS,
   extras_require=EXTRAS,

@@ -23,7 +23,16 @@ FLOORS = [
   {"convert", "evaluators", "prepare", "runtime"},
   {"sections", "experiment", "analysis", "plots"},
   {"train"},
-  {"__main__", "main", "predict", "doctor", "plan", "study", "benchmark"},
+  {
+    "__main__",
+    "main",
+    "predict",
+    "doctor",
+    "plan",
+    "study",
+    "benchmark",
+    "analyze",
+  },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 VERBS = len(FLOORS) - 1

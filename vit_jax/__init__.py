@@ -11,9 +11,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Name -> the module that has it, imported when it is asked for. Verbs are
-# modules: vit_jax.train.train, vit_jax.predict.predict.
+# modules: vit_jax.train.train, vit_jax.predict.predict, vit_jax.analyze.analyze.
 LAZY = {"load": "vit_jax.convert.load"}
-MODULES = ("predict", "train")
+MODULES = ("analyze", "predict", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -147,6 +147,9 @@ def explain(
     parameters `components` [k P P c] and their `variances` [k], and where
     positions are added `positions` [h w h w]. What a model does not have is
     left out.
+
+  Raises:
+    FloatingPointError: if the logits of an image are not finite.
   """
   sizes = model.manifest["preprocess"]
   size = (sizes["height"], sizes["width"])
@@ -168,6 +171,11 @@ def explain(
       layers[i].append(part[:count].reshape(-1, part.shape[-1]))
     done += count
   found = {name: np.concatenate(arrays) for name, arrays in kept.items()}
+  if "logits" in found and not np.isfinite(found["logits"]).all():
+    bad = (~np.isfinite(found["logits"]).all(axis=1)).sum()
+    raise FloatingPointError(
+      f"the model's scores are not finite for {bad:,} of {done:,} images"
+    )
   samples = [np.concatenate(x) for _, x in sorted(layers.items())]
   if len(samples) > 1 and len(samples[0]) > 1:
     found["similarity"] = compute_layer_similarity(samples)

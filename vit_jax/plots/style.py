@@ -13,6 +13,9 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import PIL.Image
+
 # Okabe and Ito's, without their yellow, which is faint on white.
 COLOURS = (
   *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
@@ -21,9 +24,9 @@ COLOURS = (
 DASHES = ("-", "--", "-.", ":")
 MAP = "viridis"  # Of what is only above zero.
 CORRELATIONS = "cividis"  # Of what lies between two ends.
-DPI = 110
+DPI = 130
 
-RULES = {
+RULES: dict[Any, Any] = {
   "axes.axisbelow": True,
   "axes.edgecolor": "#666666",
   "axes.grid": True,
@@ -60,7 +63,13 @@ class Drawing:
 
 @contextlib.contextmanager
 def drawing(
-  width: float, height: float, rows: int = 1, columns: int = 1, **grid: Any
+  width: float,
+  height: float,
+  rows: int = 1,
+  columns: int = 1,
+  *,
+  palette: bool = False,
+  **grid: Any,
 ) -> Iterator[Drawing]:
   """Opens a figure in this style, and makes its PNG when it is left.
 
@@ -69,6 +78,8 @@ def drawing(
     height: likewise.
     rows: number of axes above one another.
     columns: number of axes side by side.
+    palette: keeps 256 colours, which is enough for one map of colours and makes
+      a third of the bytes.
     **grid: more arguments of `Figure.subplots`.
   """
   import matplotlib
@@ -77,13 +88,19 @@ def drawing(
 
   drawn = Drawing()
   with matplotlib.rc_context(RULES):
-    drawn.figure = Figure(figsize=(width, height), layout="constrained")
+    drawn.figure = Figure(
+      figsize=(width, height), layout="constrained", dpi=DPI
+    )
     canvas = FigureCanvasAgg(drawn.figure)
     drawn.axes = drawn.figure.subplots(rows, columns, squeeze=False, **grid)
     yield drawn
     file = io.BytesIO()
     # Without the version of matplotlib, so that equal figures are equal files.
     canvas.print_png(file, metadata={"Software": None})
+  if palette:
+    picture = PIL.Image.open(file).convert("RGB").quantize(256)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
   drawn.png = file.getvalue()
 
 
@@ -105,3 +122,30 @@ def hide_axes(axes: Any) -> None:
 def shorten(text: str, length: int = 24) -> str:
   """A name that fits beside an axis."""
   return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def make_mosaic(
+  tiles: np.ndarray, gap: int = 1
+) -> tuple[np.ndarray, list[float], list[float]]:
+  """Joins tiles [rows columns h w ...] to one picture, with gaps of NaN.
+
+  Returns:
+    The picture, and the middles of the rows and of the columns.
+  """
+  rows, columns, height, width = tiles.shape[:4]
+  tall, wide = height + gap, width + gap
+  shape = (rows * tall - gap, columns * wide - gap, *tiles.shape[4:])
+  picture = np.full(shape, np.nan)
+  for i, j in np.ndindex(rows, columns):
+    y, x = i * tall, j * wide
+    picture[y : y + height, x : x + width] = tiles[i, j]
+  middles = (
+    [k * step + (size - 1) / 2 for k in range(count)]
+    for count, step, size in ((rows, tall, height), (columns, wide, width))
+  )
+  return picture, *middles
+
+
+def pick_ticks(count: int, most: int = 16) -> list[int]:
+  """Which of `count` places have a number beside them."""
+  return list(range(0, count, -(-count // most)))
