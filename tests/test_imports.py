@@ -23,16 +23,8 @@ FLOORS = [
   {"convert", "evaluators", "prepare", "runtime"},
   {"sections", "experiment", "analysis", "plots"},
   {"train"},
-  {
-    "__main__",
-    "main",
-    "predict",
-    "doctor",
-    "plan",
-    "study",
-    "benchmark",
-    "analyze",
-  },
+  {"__main__", "main", "predict", "analyze"}
+  | {"doctor", "plan", "study", "benchmark"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 VERBS = len(FLOORS) - 1
@@ -185,6 +177,16 @@ def run_python(code):
 def test_importing_the_package_imports_nothing():
   code = "import sys, vit_jax; print('jax' in sys.modules, vit_jax.__version__)"
   assert run_python(code).startswith("False")
+
+
+def test_only_what_draws_imports_the_libraries_that_draw():
+  """Neither the package, nor training, nor whoever has not drawn yet."""
+  code = """
+import sys, vit_jax, vit_jax.main, vit_jax.train, vit_jax.predict
+import vit_jax.analyze, vit_jax.plots.explanation, vit_jax.plots.evaluation
+print(sorted({"matplotlib", "jinja2"} & sys.modules.keys()))
+"""
+  assert run_python(code) == "[]"
 
 
 def test_models_need_jax_flax_and_jaxtyping_only():

@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Name -> the module that has it, imported when it is asked for. Verbs are
-# modules: vit_jax.train.train, vit_jax.predict.predict, vit_jax.analyze.analyze.
+# modules: vit_jax.train.train, vit_jax.predict.predict and so on.
 LAZY = {"load": "vit_jax.convert.load"}
 MODULES = ("analyze", "predict", "train")
 

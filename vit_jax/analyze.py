@@ -141,14 +141,14 @@ def describe(found: Analysis, path: str) -> Any:
     else jax.nn.softmax
   )
   sizes = manifest["preprocess"]
-  mean, std = (np.asarray(sizes[x], np.float32) for x in ("mean", "std"))
   shown = []
   for i, values in enumerate(found.inputs):
     classes = []
     if module.num_classes:
       row = np.asarray(scores(found.arrays["logits"][i]))
       classes = rank(row, TOP, manifest["class_names"])
-    shown.append(Shown(found.files[i], restore(values, mean, std), classes))
+    pixels = restore(values, sizes["mean"], sizes["std"])
+    shown.append(Shown(found.files[i], pixels, classes))
   layout = outliers = None
   if "rollout" in found.arrays:
     layout = module.make_layout(sizes["height"], sizes["width"])
@@ -205,7 +205,8 @@ def save(found: Analysis, out: Any, name: str) -> None:
   arrays = found.arrays
   figures = draw_all(arrays, described)
   file = io.BytesIO()
-  np.savez_compressed(file, files=np.asarray(found.files), **arrays)
+  named: Any = {"files": np.asarray(found.files), **arrays}
+  np.savez_compressed(file, **named)
   try:
     (out / "arrays.npz").write_bytes(file.getvalue())
     for figure, png in figures.items():

@@ -10,12 +10,17 @@ are searched for images of every format that is read, without what is hidden or
 a system's own. Images that cannot be read are named, the others are classified,
 and the exit status is then 1.
 
+With --attention=DIR each photograph is also drawn with what the model attends
+to over it (attention rollout, docs/analysis.md).
+
 Each photograph is written when its classes are known. With --out=FILE.csv or
 FILE.jsonl, the same command continues after an interruption.
 """
 
 import collections
+import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -30,6 +35,10 @@ from vit_jax.metrics.predictions import Prediction
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
+from vit_jax.storage.paths import locate
+
+# Takes the path of an image, its pixels uint8 [H W 3] and a map [h w].
+Draw = Callable[[str, Any, Any], None]
 
 
 def predict(
@@ -39,6 +48,7 @@ def predict(
   top: int = 5,
   batch_size: int = 32,
   progress: Callable[[int], None] = lambda number: None,
+  attention: Draw | None = None,
   **arguments: Any,
 ) -> Iterator[Prediction]:
   """Classifies photographs; yields a prediction for each, in order.
@@ -53,15 +63,20 @@ def predict(
     batch_size: images at a time (B); batches are padded to it, so that the
       model is compiled once.
     progress: called with the number of images that were just done.
+    attention: called with the path of each image that is classified, its
+      pixels as the model sees them and its attention rollout [h w].
     **arguments: see `vit_jax.load`.
 
   Raises:
-    ConfigError: if the weights cannot be loaded, or the model has no head.
+    ConfigError: if the weights cannot be loaded, the model has no head, or has
+      no attention where it is asked for.
   """
   import jax
   import numpy as np
 
   import vit_jax
+  from vit_jax.analysis.explain import choose_batch_size
+  from vit_jax.plots.pictures import restore
 
   model, preprocess = vit_jax.load(path, **arguments)
   if not model.module.num_classes:
@@ -72,14 +87,24 @@ def predict(
   if model.manifest.get("cross_entropy") == "sigmoid":
     score = jax.nn.sigmoid
   score = jax.jit(score)
+  look = None
+  if attention is not None:
+    look = make_look(path, model)
+    batch_size = min(
+      batch_size, choose_batch_size(model.module, preprocess.size)
+    )
   batch_size = max(1, min(batch_size, len(images)))
 
   def finish(
-    files: Sequence[str], errors: Sequence[str | None], scores: jax.Array
+    files: Sequence[str],
+    errors: Sequence[str | None],
+    scores: jax.Array,
+    batch: Any,
+    rollouts: jax.Array | None,
   ) -> Iterator[Prediction]:
     """Waits for the scores of a batch and yields its predictions."""
-    for file, error, row in zip(
-      files, errors, np.asarray(scores), strict=False
+    for i, (file, error, row) in enumerate(
+      zip(files, errors, np.asarray(scores), strict=False)
     ):
       if error is None and not np.isfinite(row).all():
         error = (
@@ -87,16 +112,94 @@ def predict(
           "damaged"
         )
       classes = () if error else rank(row, top, model.class_names)
+      if attention is not None and rollouts is not None and not error:
+        pixels = restore(batch[i], preprocess.mean, preprocess.std)
+        attention(file, pixels, np.asarray(rollouts[i]))
       yield Prediction(file, classes, error)
     progress(len(files))
 
   late: collections.deque = collections.deque()
   for files, errors, batch in decode_batches(images, batch_size, preprocess):
-    late.append((files, errors, score(model(batch))))
+    logits, rollouts = look(batch) if look else (model(batch), None)
+    late.append((files, errors, score(logits), batch, rollouts))
     if len(late) > 1:  # Once the device has the next one to compute.
       yield from finish(*late.popleft())
   while late:
     yield from finish(*late.popleft())
+
+
+def make_look(path: str, model: Any) -> Callable[[Any], tuple[Any, Any]]:
+  """Makes the function of images that returns logits and rollouts [B h w].
+
+  Raises:
+    ConfigError: for a model without attention.
+  """
+  import jax
+
+  from vit_jax.analysis.explain import has_attention
+  from vit_jax.analysis.rollout import compute_rollout, read_rollout
+
+  module = model.module
+  if not has_attention(module):
+    raise ConfigError(
+      f"{path} is a {type(module).__name__}, which has no attention to draw: "
+      f"leave out --attention"
+    )
+  sizes = model.manifest["preprocess"]
+  layout = module.make_layout(sizes["height"], sizes["width"])
+  roll_out = jax.jit(
+    lambda weights, pooling: read_rollout(
+      compute_rollout(weights), layout, pooling
+    )
+  )
+
+  def look(batch: Any) -> tuple[Any, Any]:
+    logits, found = model(batch, intermediates=True)
+    return logits, roll_out(found["attention"], found.get("pooling"))
+
+  return look
+
+
+def make_draw(name: str, images: Sequence[str]) -> Draw:
+  """Makes the function that draws a rollout over its image, in a directory.
+
+  Args:
+    name: the directory; pictures are NAME.attention.png in it, numbered where
+      several images have one name.
+    images: paths of all images.
+
+  Raises:
+    ConfigError: if it cannot be written.
+  """
+  from vit_jax.plots.pictures import draw_overlay
+
+  folder = locate(name)
+  seen: collections.Counter = collections.Counter()
+  targets = {}
+  for image in images:
+    stem = os.path.basename(image)
+    seen[stem] += 1
+    number = f".{seen[stem]}" if seen[stem] > 1 else ""
+    targets[image] = f"{stem}{number}.attention.png"
+
+  def draw(file: str, pixels: Any, rollout: Any) -> None:
+    with written(name):
+      (folder / targets[file]).write_bytes(draw_overlay(pixels, rollout))
+
+  with written(name):
+    folder.mkdir(parents=True, exist_ok=True)
+  return draw
+
+
+@contextlib.contextmanager
+def written(name: str) -> Iterator[None]:
+  """Turns errors of the directory of the pictures into a ConfigError."""
+  try:
+    yield
+  except OSError as error:
+    raise ConfigError(
+      f"--attention={name} cannot be written: {error}"
+    ) from error
 
 
 def continue_file(
@@ -184,6 +287,11 @@ def main(argv: list[str] | None = None) -> None:
     default="float32",
     help="int8 keeps the weights in a quarter of the memory",
   )
+  parser.add_argument(
+    "--attention",
+    metavar="DIR",
+    help="draw every image with its attention rollout over it, as PNGs in DIR",
+  )
   add_options(parser)
   arguments = parser.parse_args(argv)
   bad: list[Prediction] = []
@@ -194,6 +302,9 @@ def main(argv: list[str] | None = None) -> None:
     images, notes = find_images(arguments.images)
     for note in notes:
       print(note, file=sys.stderr)
+    draw = None
+    if arguments.attention is not None:
+      draw = make_draw(arguments.attention, images)
     use_cache(start_backend())
     # On one terminal the rows themselves show how far it is.
     progress = Progress(bool(arguments.out) or not sys.stdout.isatty())
@@ -213,6 +324,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=arguments.batch,
         progress=meter.add,
         weights=arguments.weights,
+        attention=draw,
         **chosen,
       )
 

@@ -68,7 +68,7 @@ def draw_distance(
   return _draw_heads(
     distance,
     "mean attention distance (px)",
-    min(diagonal, 1.25 * distance.max()),
+    min(diagonal, 1.25 * float(distance.max())),
   )
 
 

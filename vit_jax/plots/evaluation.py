@@ -3,6 +3,7 @@
 """Figures of a classifier's evaluation: confusions and calibration."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -83,7 +84,7 @@ def draw_reliability(
   full = np.asarray(counts) > 0
   left, widths = np.asarray(edges)[:-1][full], np.diff(edges)[full]
   heights, means = np.asarray(accuracy)[full], np.asarray(confidence)[full]
-  grid = dict(sharex=True, gridspec_kw={"height_ratios": (3, 1)})
+  grid: Any = dict(sharex=True, gridspec_kw={"height_ratios": (3, 1)})
   with drawing(4.6, 5.2, 2, 1, **grid) as drawn:
     top, bottom = drawn.axes[:, 0]
     style = dict(align="edge", edgecolor="white")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from vit_jax import __version__
+import vit_jax
 from vit_jax.plots.attention import draw_distance, draw_entropy, draw_maps
 from vit_jax.plots.layers import draw_norms, draw_similarity
 from vit_jax.plots.page import Figure, Page, Section
@@ -141,8 +141,8 @@ def make_page(
       _show_parameters(figures),
       Section(title="Notes", notes=_list_missing(arrays, about, bad)),
     ],
-    foot=f"vit_jax {__version__}; the formula and the source of each quantity "
-    f"are in docs/analysis.md.",
+    foot=f"vit_jax {vit_jax.__version__}; docs/analysis.md has the formula and "
+    f"the source of each quantity.",
   )
 
 

@@ -3,6 +3,7 @@
 """Figures of the layers of a model: their similarity, and norms of tokens."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +24,7 @@ def draw_similarity(
     A PNG.
   """
   count = len(similarity)
-  labels = list(names) or list(range(1, count + 1))
+  labels = list(names) or [str(i + 1) for i in range(count)]
   with drawing(4.8, 4.0) as drawn:
     axes = drawn.axes[0, 0]
     image = axes.imshow(
@@ -61,7 +62,7 @@ def draw_norms(
   layers = np.arange(1, norms.shape[1] + 1)
   patches = norms[:, :, class_tokens + registers :]
   low, median, high = np.quantile(patches, (0.05, 0.5, 0.95), axis=(0, 2))
-  grid = dict(sharex=True, gridspec_kw={"height_ratios": (3, 1)})
+  grid: Any = dict(sharex=True, gridspec_kw={"height_ratios": (3, 1)})
   with drawing(4.6, 4.2, 2, 1, **grid) as drawn:
     top, bottom = drawn.axes[:, 0]
     band = dict(color=COLOURS[0], alpha=0.2, lw=0)

@@ -3,6 +3,7 @@
 """Images as the model sees them, and maps of patches over them."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -17,11 +18,12 @@ SHARES = (0.15, 0.65)  # Of the map's colour, where it is small and large.
 
 def restore(
   values: Float[np.ndarray, "H W c"],
-  mean: Float[np.ndarray, " c"],
-  std: Float[np.ndarray, " c"],
+  mean: Sequence[float],
+  std: Sequence[float],
 ) -> UInt8[np.ndarray, "H W 3"]:
   """Pixels of a model's input; of other than three channels their mean."""
-  pixels = values * std[None, None] + mean[None, None]
+  scale, shift = (np.asarray(x, np.float32)[None, None] for x in (std, mean))
+  pixels = values * scale + shift
   if pixels.shape[-1] != 3:
     pixels = np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
   return (255 * np.clip(pixels, 0, 1)).round().astype(np.uint8)
@@ -71,7 +73,7 @@ def draw_overlay(
 
   shown = _enlarge(image)
   low, high = float(weights.min()), float(weights.max())
-  scaled = (weights - low) / max(high - low, np.finfo(np.float32).tiny)
+  scaled = (weights - low) / max(high - low, 1e-30)
   smooth = np.asarray(
     PIL.Image.fromarray(scaled.astype(np.float32)).resize(
       shown.size, PIL.Image.Resampling.BILINEAR

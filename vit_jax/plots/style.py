@@ -139,11 +139,9 @@ def make_mosaic(
   for i, j in np.ndindex(rows, columns):
     y, x = i * tall, j * wide
     picture[y : y + height, x : x + width] = tiles[i, j]
-  middles = (
-    [k * step + (size - 1) / 2 for k in range(count)]
-    for count, step, size in ((rows, tall, height), (columns, wide, width))
-  )
-  return picture, *middles
+  down = [i * tall + (height - 1) / 2 for i in range(rows)]
+  across = [j * wide + (width - 1) / 2 for j in range(columns)]
+  return picture, down, across
 
 
 def pick_ticks(count: int, most: int = 16) -> list[int]:
