@@ -160,8 +160,13 @@ def _show_images(
       where = _describe_peak(arrays["rollout"][i])
       text = f"attention rollout over {name}; strongest {where}"
       pngs.append((figures[f"rollout_{number}"], text))
-    caption = ", ".join(f"{x} {100 * p:.1f} %" for _, x, p in shown.classes)
+    caption = ", ".join(f"{x} ({100 * p:.1f} %)" for _, x, p in shown.classes)
     cards.append(Figure(pngs, name, caption, "photo"))
+    if f"pooling_{number}" in figures:
+      text = f"weights of the attention pooling over {name}"
+      what = "The patches that the head pools, mean of its heads."
+      png = figures[f"pooling_{number}"]
+      heads.append(Figure([(png, text)], name, what, "photo"))
     if f"heads_{number}" in figures:
       text = f"a map for each head and layer of {name}"
       png = figures[f"heads_{number}"]
