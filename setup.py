@@ -28,6 +28,8 @@ REQUIREMENTS = [
   "importlib_resources>=6,<8",  # TFDS imports it and does not ask for it.
   "jax>=0.9.1,<0.13",
   "jaxtyping>=0.3.3,<0.4",
+  "jinja2>=3.1.4,<4",
+  "matplotlib>=3.9,<4",
   "ml_collections>=1.0,<2",
   "numpy>=2.0,<3",
   "opencv-python-headless>=4.11.0.86,<6",
@@ -100,7 +102,7 @@ setuptools.setup(
   license="Apache-2.0",
   license_files=["LICENSE"],
   packages=setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
-  package_data={"vit_jax": ["py.typed"]},
+  package_data={"vit_jax": ["py.typed"], "vit_jax.plots": ["page.html"]},
   python_requires=">=3.11",
   install_requires=REQUIREMENTS,
   extras_require=EXTRAS,

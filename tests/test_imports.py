@@ -21,11 +21,11 @@ FLOORS = [
   {"storage", "hosts", "devices", "optim", "objectives", "train_state"},
   {"models", "data", "metrics", "train_step", "checkpoint"},
   {"convert", "evaluators", "prepare", "runtime"},
-  {"sections", "experiment", "trained"},
+  {"sections", "experiment", "trained", "analysis", "plots"},
   {"train"},
   {
-    *("__main__", "main", "predict", "evaluate", "features", "doctor", "plan"),
-    *("study", "benchmark"),
+    *("__main__", "main", "predict", "evaluate", "features", "analyze"),
+    *("doctor", "plan", "study", "benchmark"),
   },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -43,6 +43,8 @@ CONFINED = {
   "grain": "data",
   "tensorboardX": "metrics",
   "safetensors": "convert",
+  "matplotlib": "plots",
+  "jinja2": "plots",
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -177,6 +179,16 @@ def run_python(code):
 def test_importing_the_package_imports_nothing():
   code = "import sys, vit_jax; print('jax' in sys.modules, vit_jax.__version__)"
   assert run_python(code).startswith("False")
+
+
+def test_only_what_draws_imports_the_libraries_that_draw():
+  """Neither the package, nor training, nor whoever has not drawn yet."""
+  code = """
+import sys, vit_jax, vit_jax.main, vit_jax.train, vit_jax.predict
+import vit_jax.analyze, vit_jax.plots.explanation, vit_jax.plots.evaluation
+print(sorted({"matplotlib", "jinja2"} & sys.modules.keys()))
+"""
+  assert run_python(code) == "[]"
 
 
 def test_models_need_jax_flax_and_jaxtyping_only():

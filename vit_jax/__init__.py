@@ -11,9 +11,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Name -> the module that has it, imported when it is asked for. Verbs are
-# modules: vit_jax.train.train, vit_jax.predict.predict.
+# modules: vit_jax.train.train, vit_jax.predict.predict and so on.
 LAZY = {"load": "vit_jax.convert.load"}
-MODULES = ("evaluate", "features", "predict", "train")
+MODULES = ("analyze", "evaluate", "features", "predict", "train")
 
 
 def __getattr__(name: str) -> Any:

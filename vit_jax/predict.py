@@ -10,69 +10,35 @@ are searched for images of every format that is read, without what is hidden or
 a system's own. Images that cannot be read are named, the others are classified,
 and the exit status is then 1.
 
+With --attention=DIR each photograph is also drawn with what the model attends
+to over it (attention rollout, docs/analysis.md).
+
 Each photograph is written when its classes are known. With --out=FILE.csv or
 FILE.jsonl, the same command continues after an interruption.
 """
 
 import collections
+import contextlib
 import io
-import itertools
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
 from typing import Any
 
 from vit_jax.config import INTERRUPTED, ConfigError
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.weight_options import add_options, read_options
+from vit_jax.data.images import decode_batches, find_images, rank
 from vit_jax.devices.detection import start_backend
 from vit_jax.metrics import predictions
 from vit_jax.metrics.predictions import Prediction
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
-from vit_jax.storage.paths import is_local, locate
+from vit_jax.storage.paths import locate
 
-AHEAD = 1  # Batches that are decoded beside the one that is waited for.
-
-
-def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Finds the files, and the images in folders, sorted.
-
-  Returns:
-    Their paths, each once, and what is left out of folders, in words.
-
-  Raises:
-    ConfigError: naming files that do not exist and folders without images.
-  """
-  from vit_jax.data.folder_files import describe_other, find_files
-
-  found, notes, errors = [], [], []
-  for name in names:
-    if not name:
-      errors.append("an IMAGE is empty: give the path of an image or a folder")
-      continue
-    path = pathlib.Path(locate(name))
-    if path.is_dir():
-      files, other, bad = find_files(path)
-      rest = describe_other(other)
-      if not files:
-        errors.append(f"{name} contains no images{rest and f', but {rest}'}")
-      elif rest:
-        notes.append(f"{name}: left out, by suffix: {rest}")
-      notes += [f"{folder} cannot be read: {why}" for folder, why in bad]
-      found += [os.fspath(path / file) for file in files]
-    elif not is_local(name):
-      found.append(name)
-    elif path.exists():
-      found.append(os.fspath(path))
-    else:
-      errors.append(f"{name} does not exist")
-  if errors:
-    raise ConfigError("\n".join(errors))
-  return list(dict.fromkeys(found)), notes
+# Takes the path of an image, its pixels uint8 [H W 3] and a map [h w].
+Draw = Callable[[str, Any, Any], None]
 
 
 def predict(
@@ -82,6 +48,7 @@ def predict(
   top: int = 5,
   batch_size: int = 32,
   progress: Callable[[int], None] = lambda number: None,
+  attention: Draw | None = None,
   **arguments: Any,
 ) -> Iterator[Prediction]:
   """Classifies photographs; yields a prediction for each, in order.
@@ -96,15 +63,20 @@ def predict(
     batch_size: images at a time (B); batches are padded to it, so that the
       model is compiled once.
     progress: called with the number of images that were just done.
+    attention: called with the path of each image that is classified, its
+      pixels as the model sees them and its attention rollout [h w].
     **arguments: see `vit_jax.load`.
 
   Raises:
-    ConfigError: if the weights cannot be loaded, or the model has no head.
+    ConfigError: if the weights cannot be loaded, the model has no head, or has
+      no attention where it is asked for.
   """
   import jax
   import numpy as np
 
   import vit_jax
+  from vit_jax.analysis.explain import choose_batch_size
+  from vit_jax.plots.pictures import restore
 
   model, preprocess = vit_jax.load(path, **arguments)
   if not model.module.num_classes:
@@ -115,14 +87,24 @@ def predict(
   if model.manifest.get("cross_entropy") == "sigmoid":
     score = jax.nn.sigmoid
   score = jax.jit(score)
+  look = None
+  if attention is not None:
+    look = make_look(path, model)
+    batch_size = min(
+      batch_size, choose_batch_size(model.module, preprocess.size)
+    )
   batch_size = max(1, min(batch_size, len(images)))
 
   def finish(
-    files: Sequence[str], errors: Sequence[str | None], scores: jax.Array
+    files: Sequence[str],
+    errors: Sequence[str | None],
+    scores: jax.Array,
+    batch: Any,
+    rollouts: jax.Array | None,
   ) -> Iterator[Prediction]:
     """Waits for the scores of a batch and yields its predictions."""
-    for file, error, row in zip(
-      files, errors, np.asarray(scores), strict=False
+    for i, (file, error, row) in enumerate(
+      zip(files, errors, np.asarray(scores), strict=False)
     ):
       if error is None and not np.isfinite(row).all():
         error = (
@@ -130,71 +112,94 @@ def predict(
           "damaged"
         )
       classes = () if error else rank(row, top, model.class_names)
+      if attention is not None and rollouts is not None and not error:
+        pixels = restore(batch[i], preprocess.mean, preprocess.std)
+        attention(file, pixels, np.asarray(rollouts[i]))
       yield Prediction(file, classes, error)
     progress(len(files))
 
   late: collections.deque = collections.deque()
   for files, errors, batch in decode_batches(images, batch_size, preprocess):
-    late.append((files, errors, score(model(batch))))
+    logits, rollouts = look(batch) if look else (model(batch), None)
+    late.append((files, errors, score(logits), batch, rollouts))
     if len(late) > 1:  # Once the device has the next one to compute.
       yield from finish(*late.popleft())
   while late:
     yield from finish(*late.popleft())
 
 
-def decode_batches(
-  images: Sequence[str], batch_size: int, preprocess: Any
-) -> Iterator[tuple[Sequence[str], list[str | None], Any]]:
-  """Decodes images in threads, AHEAD batches before they are asked for.
+def make_look(path: str, model: Any) -> Callable[[Any], tuple[Any, Any]]:
+  """Makes the function of images that returns logits and rollouts [B h w].
+
+  Raises:
+    ConfigError: for a model without attention.
+  """
+  import jax
+
+  from vit_jax.analysis.explain import has_attention
+  from vit_jax.analysis.rollout import compute_rollout, read_rollout
+
+  module = model.module
+  if not has_attention(module):
+    raise ConfigError(
+      f"{path} is a {type(module).__name__}, which has no attention to draw: "
+      f"leave out --attention"
+    )
+  sizes = model.manifest["preprocess"]
+  layout = module.make_layout(sizes["height"], sizes["width"])
+  roll_out = jax.jit(
+    lambda weights, pooling: read_rollout(
+      compute_rollout(weights), layout, pooling
+    )
+  )
+
+  def look(batch: Any) -> tuple[Any, Any]:
+    logits, found = model(batch, intermediates=True)
+    return logits, roll_out(found["attention"], found.get("pooling"))
+
+  return look
+
+
+def make_draw(name: str, images: Sequence[str]) -> Draw:
+  """Makes the function that draws a rollout over its image, in a directory.
 
   Args:
-    images: paths, at least one.
-    batch_size: B.
-    preprocess: a `Preprocess`.
+    name: the directory; pictures are NAME.attention.png in it, numbered where
+      several images have one name.
+    images: paths of all images.
 
-  Yields:
-    The paths of a batch, what is wrong with each image, and float32
-    [B H W c], which is zero where there is no image.
+  Raises:
+    ConfigError: if it cannot be written.
   """
-  import numpy as np
+  from vit_jax.plots.pictures import draw_overlay
 
-  from vit_jax.devices.machine import count_cores
+  folder = locate(name)
+  seen: collections.Counter = collections.Counter()
+  targets = {}
+  for image in images:
+    stem = os.path.basename(image)
+    seen[stem] += 1
+    number = f".{seen[stem]}" if seen[stem] > 1 else ""
+    targets[image] = f"{stem}{number}.attention.png"
 
-  def decode(file: str, row: np.ndarray) -> str | None:
-    """Decodes an image into its row; returns what is wrong if it cannot."""
-    try:
-      row[:] = preprocess(file)[0]
-    except ValueError as error:
-      return f"cannot be read: {str(error).removeprefix(f'{file}: ')}"
-    return None
+  def draw(file: str, pixels: Any, rollout: Any) -> None:
+    with written(name):
+      (folder / targets[file]).write_bytes(draw_overlay(pixels, rollout))
 
-  shape = (batch_size, *preprocess.size, preprocess.channels)
-  waiting: collections.deque = collections.deque()
-  starts = iter(range(0, len(images), batch_size))
-  with futures.ThreadPoolExecutor(count_cores()) as pool:
-    while True:
-      for start in itertools.islice(starts, AHEAD + 1 - len(waiting)):
-        files = images[start : start + batch_size]
-        batch = np.zeros(shape, np.float32)
-        results = [
-          pool.submit(decode, *x) for x in zip(files, batch, strict=False)
-        ]
-        waiting.append((files, results, batch))
-      if not waiting:
-        return
-      files, results, batch = waiting.popleft()
-      yield files, [x.result() for x in results], batch
+  with written(name):
+    folder.mkdir(parents=True, exist_ok=True)
+  return draw
 
 
-def rank(
-  scores: Any, top: int, names: Sequence[str]
-) -> list[tuple[int, str, float]]:
-  """Lists the `top` classes of an image: (index, name, probability)."""
-  order = (-scores).argsort(kind="stable")[:top]
-  return [
-    (int(j), names[j] if names else f"class {j}", float(scores[j]))
-    for j in order
-  ]
+@contextlib.contextmanager
+def written(name: str) -> Iterator[None]:
+  """Turns errors of the directory of the pictures into a ConfigError."""
+  try:
+    yield
+  except OSError as error:
+    raise ConfigError(
+      f"--attention={name} cannot be written: {error}"
+    ) from error
 
 
 def continue_file(
@@ -282,6 +287,11 @@ def main(argv: list[str] | None = None) -> None:
     default="float32",
     help="int8 keeps the weights in a quarter of the memory",
   )
+  parser.add_argument(
+    "--attention",
+    metavar="DIR",
+    help="draw every image with its attention rollout over it, as PNGs in DIR",
+  )
   add_options(parser)
   arguments = parser.parse_args(argv)
   bad: list[Prediction] = []
@@ -292,6 +302,9 @@ def main(argv: list[str] | None = None) -> None:
     images, notes = find_images(arguments.images)
     for note in notes:
       print(note, file=sys.stderr)
+    draw = None
+    if arguments.attention is not None:
+      draw = make_draw(arguments.attention, images)
     use_cache(start_backend())
     # On one terminal the rows themselves show how far it is.
     progress = Progress(bool(arguments.out) or not sys.stdout.isatty())
@@ -309,6 +322,7 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=arguments.batch,
         progress=meter.add,
         weights=arguments.weights,
+        attention=draw,
         **chosen,
       )
 

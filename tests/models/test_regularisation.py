@@ -170,6 +170,15 @@ def test_intermediates_lead_to_the_logits():
   )
 
 
+def test_attention_pooling_gives_its_weights():
+  model, params = make(pool="map", registers=2)
+  logits, found = run(model, params, train=False)
+  assert found["pooling"].shape == (64, 2, 16)
+  np.testing.assert_allclose(found["pooling"].sum(axis=-1), 1, rtol=1e-5)
+  plain = model.apply({"params": params}, IMAGE)
+  np.testing.assert_allclose(logits, plain, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   "variant, names",
   [

@@ -34,18 +34,22 @@ class MAPHead(nn.Module):
   dtype: DTypeLike
 
   @nn.compact
-  def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B D"]:
+  def __call__(
+    self, x: Float[Array, "B N D"], *, return_weights: bool = False
+  ) -> tuple[Float[Array, "B D"], Float[Array, "B K N"] | None]:
+    """Pools tokens; returns also the probe's attention weights, or None."""
     batch, _, width = x.shape
     probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, width))
     probe = jnp.broadcast_to(probe.astype(self.dtype), (batch, 1, width))
-    x, _ = MultiHeadDotProductAttention(
+    x, weights = MultiHeadDotProductAttention(
       self.num_heads, self.dtype, name="MultiHeadDotProductAttention_0"
-    )(probe, x)
+    )(probe, x, return_weights=return_weights)
     y = nn.LayerNorm(
       epsilon=self.layer_norm_eps, dtype=self.dtype, name="LayerNorm_0"
     )(x)
     mlp = MlpBlock(self.mlp_dim, self.gelu, 0.0, self.dtype, name="MlpBlock_0")
-    return (x + mlp(y, False))[:, 0]
+    weights = None if weights is None else weights[:, :, 0]
+    return (x + mlp(y, False))[:, 0], weights
 
 
 def make_head(num_classes: int, bias: float) -> Callable:

@@ -261,20 +261,24 @@ class ViT(nn.Module, kw_only=True):
     ]
     return constrain(jnp.concatenate([*tokens, x], axis=1), "B N D")
 
-  def represent(self, x: Float[Array, "B N D"]) -> Float[Array, "B R"]:
+  def represent(
+    self, x: Float[Array, "B N D"], intermediates: bool
+  ) -> tuple[Float[Array, "B R"], dict[str, Array]]:
     """Pools the encoder's output to the representation that the head reads."""
+    found = {}
     patches = x[:, int(self.pool == "token") + self.registers :]
     if self.pool == "token":
       x = x[:, 0]
     elif self.pool == "gap":
       x = jnp.mean(patches, axis=1)
     else:
-      x = self.MAPHead_0(patches)
+      x, weights = self.MAPHead_0(patches, return_weights=intermediates)
+      found = {} if weights is None else {"pooling": weights}
     if self.fc_norm:
       x = self.pooled_norm(x)
     if self.representation_size:
       x = nn.tanh(self.pre_logits(x))
-    return constrain(x, "B R")
+    return constrain(x, "B R"), found
 
   def __call__(
     self,
@@ -295,8 +299,9 @@ class ViT(nn.Module, kw_only=True):
       The logits. With intermediates (logits, found), where `found` has
       `embedded` [B N D], the first block's input; `residual` [L B N D] and
       `attention` [L B K N N], every block's output and attention weights;
-      `encoded` [B n D], the encoder's output, and `pre_logits` [B R], the
-      head's input. In training with patch dropout, N is the n tokens kept.
+      `encoded` [B n D], the encoder's output; with pool="map" `pooling`
+      [B K n'], the weights of its patches; and `pre_logits` [B R], the head's
+      input. In training with patch dropout, N is the n tokens kept.
 
     Raises:
       ConfigError: for the problems that `find_errors` finds.
@@ -306,8 +311,9 @@ class ViT(nn.Module, kw_only=True):
     tokens, found = self.Transformer(
       self.embed(image), layout, train, intermediates
     )
-    representation = self.represent(tokens)
+    representation, pooling = self.represent(tokens, intermediates)
     logits = constrain(self.head(representation), "B Y")
     if not intermediates:
       return logits
-    return logits, found | {"encoded": tokens, "pre_logits": representation}
+    found |= pooling | {"encoded": tokens, "pre_logits": representation}
+    return logits, found

@@ -1,0 +1,296 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Explains a trained model: what it attends to, and what it has learned.
+
+  python -m vit_jax.analyze runs/pets --images=photos --out=seen
+  python -m vit_jax.analyze ViT-B_16.npz --images='a/*.jpg' cat.png --out=seen
+
+RUN is the directory of a run, or any weights that vit_jax.load reads. Images
+are files, folders and patterns. DIR gets analysis.html, a page of its own to be
+opened in a browser; its figures as PNGs; and arrays.npz, what they show.
+docs/analysis.md says what each is, its formula and its source.
+"""
+
+import dataclasses
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vit_jax.config import INTERRUPTED, ConfigError, RunError
+from vit_jax.config.command_line import make_parser, positive, reported
+from vit_jax.config.weight_options import add_options, read_options
+from vit_jax.data.images import decode_batches, find_images, rank
+from vit_jax.devices.detection import start_backend
+from vit_jax.metrics.progress import Progress
+from vit_jax.prepare.listing import Meter
+from vit_jax.runtime.compilation_cache import use_cache
+from vit_jax.storage.paths import locate
+
+LIMIT = 128  # Images; so many has figure 7 of the paper.
+PICTURES = 8
+TOP = 3  # Classes named below a picture.
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+  """What `analyze` finds.
+
+  Attributes:
+    arrays: name -> array, see `analysis.explain.explain`.
+    files: paths of the n images that they are of, in order.
+    bad: (path, why) of images that cannot be read.
+    inputs: float32 [m H W c], the first images as the model saw them.
+    module: the model.
+    manifest: its manifest.
+  """
+
+  arrays: dict[str, np.ndarray]
+  files: list[str]
+  bad: list[tuple[str, str]]
+  inputs: np.ndarray
+  module: Any
+  manifest: Any
+
+
+def analyze(
+  path: str,
+  images: Sequence[str],
+  *,
+  limit: int = LIMIT,
+  pictures: int = PICTURES,
+  progress: Callable[[int], None] = lambda number: None,
+  **arguments: Any,
+) -> Analysis:
+  """Computes what explains a model.
+
+  Args:
+    path: the run or weights, see `vit_jax.load`.
+    images: paths of images; of more than `limit` that many are taken, evenly.
+    limit: number of images at most.
+    pictures: number of images, the first, whose maps are kept.
+    progress: called with the number of images that were just done.
+    **arguments: see `vit_jax.load`.
+
+  Raises:
+    ConfigError: if the weights cannot be loaded, or no image can be read.
+    RunError: if the model's scores are not finite.
+  """
+  import vit_jax
+  from vit_jax.analysis.explain import choose_batch_size, explain
+
+  model, preprocess = vit_jax.load(path, **arguments)
+  images = pick(images, limit)
+  size = min(choose_batch_size(model.module, preprocess.size), len(images))
+  files: list[str] = []
+  bad: list[tuple[str, str]] = []
+  inputs: list[np.ndarray] = []
+
+  def read() -> Iterator[tuple[np.ndarray, int]]:
+    """Yields the images that can be read, and how many a batch has."""
+    for names, errors, batch in decode_batches(images, size, preprocess):
+      good = [i for i, error in enumerate(errors) if error is None]
+      files.extend(names[i] for i in good)
+      bad.extend((names[i], x) for i, x in enumerate(errors) if x is not None)
+      inputs.extend(batch[good[: max(0, pictures - len(inputs))]])
+      if good:
+        batch[: len(good)] = batch[good]
+        yield batch, len(good)
+      progress(len(names))
+
+  try:
+    arrays = explain(model, read(), len(images), pictures)
+  except FloatingPointError as error:
+    raise RunError(
+      f"{path}: {error}: the weights may hold NaN, or be damaged"
+    ) from error
+  if not files:
+    (name, why), *rest = bad
+    more = f", nor any of the {len(rest):,} others" if rest else ""
+    raise ConfigError(f"{name} {why}{more}")
+  return Analysis(
+    arrays, files, bad, np.asarray(inputs), model.module, model.manifest
+  )
+
+
+def pick(images: Sequence[str], limit: int) -> list[str]:
+  """At most `limit` images, evenly from all."""
+  if len(images) <= limit:
+    return list(images)
+  return [images[i * len(images) // limit] for i in range(limit)]
+
+
+def describe(found: Analysis, path: str) -> Any:
+  """What a page says of the model and the images.
+
+  Returns:
+    An `Explained` of `plots.explanation`.
+  """
+  import jax
+
+  from vit_jax.analysis.norms import OUTLIER, find_outliers
+  from vit_jax.plots.explanation import Explained, Shown
+  from vit_jax.plots.pictures import restore
+
+  module, manifest = found.module, found.manifest
+  scores = (
+    jax.nn.sigmoid
+    if manifest.get("cross_entropy") == "sigmoid"
+    else jax.nn.softmax
+  )
+  sizes = manifest["preprocess"]
+  shown = []
+  for i, values in enumerate(found.inputs):
+    classes = []
+    if module.num_classes:
+      row = np.asarray(scores(found.arrays["logits"][i]))
+      classes = rank(row, TOP, manifest["class_names"])
+    pixels = restore(values, sizes["mean"], sizes["std"])
+    shown.append(Shown(found.files[i], pixels, classes))
+  layout = outliers = None
+  if "rollout" in found.arrays:
+    layout = module.make_layout(sizes["height"], sizes["width"])
+  prefix = layout.prefix if layout else 0
+  if "norms" in found.arrays:
+    patches = found.arrays["norms"][:, :, prefix:]
+    outliers = find_outliers(patches).mean(axis=(0, 2))
+  return Explained(
+    name=path,
+    kind=manifest["model"]["variant"],
+    size=(sizes["height"], sizes["width"]),
+    prefix=prefix,
+    registers=layout.registers if layout else 0,
+    position=getattr(module, "position", None),
+    outliers=outliers,
+    factor=OUTLIER,
+    count=len(found.files),
+    shown=shown,
+  )
+
+
+def check_out(name: str) -> Any:
+  """The directory to write to.
+
+  Raises:
+    ConfigError: if it is not empty, no directory, or cannot be written.
+  """
+  path = locate(name)
+  try:
+    if path.exists() and not path.is_dir():
+      raise ConfigError(f"--out={name} is a file: name a directory")
+    if path.exists() and any(path.iterdir()):
+      raise ConfigError(f"--out={name} is not empty: name a new directory")
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(f"--out={name} cannot be written: {error}") from error
+  return path
+
+
+def save(found: Analysis, out: Any, name: str) -> None:
+  """Writes arrays, figures and page; the page last.
+
+  Args:
+    found: what `analyze` found.
+    out: an empty directory.
+    name: of the model, for the page.
+
+  Raises:
+    ConfigError: if the directory cannot be written.
+  """
+  from vit_jax.plots.explanation import draw_all, make_page
+
+  described = describe(found, name)
+  arrays = found.arrays
+  figures = draw_all(arrays, described)
+  file = io.BytesIO()
+  named: Any = {"files": np.asarray(found.files), **arrays}
+  np.savez_compressed(file, **named)
+  try:
+    (out / "arrays.npz").write_bytes(file.getvalue())
+    for figure, png in figures.items():
+      (out / f"{figure}.png").write_bytes(png)
+    page = make_page(arrays, figures, described, found.bad)
+    (out / "analysis.html").write_text(page.render())
+  except OSError as error:
+    raise ConfigError(f"--out={out} cannot be written: {error}") from error
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Runs the command."""
+  parser = make_parser("analyze", __doc__)
+  parser.add_argument(
+    "run", metavar="RUN", help="directory of a run, or weights"
+  )
+  parser.add_argument(
+    "--images",
+    metavar="IMAGE",
+    nargs="+",
+    action="extend",
+    required=True,
+    help="images, folders of images, and patterns as 'photos/*.jpg'",
+  )
+  parser.add_argument(
+    "--out",
+    metavar="DIR",
+    required=True,
+    help="directory to write to; a new or an empty one",
+  )
+  parser.add_argument(
+    "--limit",
+    type=positive,
+    default=LIMIT,
+    metavar="N",
+    help=f"images at most, taken evenly from all (default: {LIMIT})",
+  )
+  parser.add_argument(
+    "--pictures",
+    type=positive,
+    default=PICTURES,
+    metavar="N",
+    help=f"images that are shown, the first (default: {PICTURES})",
+  )
+  add_options(parser)
+  arguments = parser.parse_args(argv)
+  progress = Progress()
+  bad: list[tuple[str, str]] = []
+  with reported():
+    images, notes = find_images(arguments.images)
+    for note in notes:
+      print(note, file=sys.stderr)
+    chosen = read_options(arguments)
+    out = check_out(arguments.out)
+    use_cache(start_backend())
+    taken = min(len(images), arguments.limit)
+    if taken < len(images):
+      progress.say(
+        f"{taken:,} of {len(images):,} images, evenly: --limit=N takes more"
+      )
+    try:
+      found = analyze(
+        arguments.run,
+        images,
+        limit=arguments.limit,
+        pictures=arguments.pictures,
+        progress=Meter(progress, taken, "images").add,
+        **chosen,
+      )
+      progress.say("drawing")
+      save(found, out, arguments.run)
+    except KeyboardInterrupt:
+      progress.end()
+      print("interrupted", file=sys.stderr)
+      sys.exit(INTERRUPTED)
+    finally:
+      progress.end()
+    bad = found.bad
+    for name, why in bad:
+      print(f"{name}: {why}", file=sys.stderr)
+    print(out / "analysis.html")
+  if bad:
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+  main()
