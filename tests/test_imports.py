@@ -23,7 +23,7 @@ FLOORS = [
   {"convert", "evaluators", "prepare", "runtime"},
   {"sections", "experiment", "analysis", "plots"},
   {"train"},
-  {"__main__", "main", "predict", "analyze"}
+  {"__main__", "main", "predict", "analyze", "report"}
   | {"doctor", "plan", "study", "benchmark"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -47,7 +47,8 @@ def describe_edits(
   digest = found.pop("sha256", None)
   if digest is None or digest == compute_config_digest(found):
     return None
-  found.pop("versions", None)
+  for name in ("versions", "hardware"):
+    found.pop(name, None)
   then, now = dict(flatten(found)), dict(flatten(config))
   wrong = [
     f"{key}={then[key]!r}" if key in then else f"{key} is missing"
