@@ -64,6 +64,21 @@ def describe_edits(
   )
 
 
+def find_hardware(workdir: epath.Path) -> dict[str, Any]:
+  """Finds what config.json says of the hardware, which no checkpoint records.
+
+  Returns:
+    {"hardware": ...}, or nothing if the file does not say it.
+  """
+  try:
+    found = load_json(workdir / "config.json")
+  except ConfigError:
+    return {}
+  if not isinstance(found, dict) or "hardware" not in found:
+    return {}
+  return {"hardware": found["hardware"]}
+
+
 def describe_lost_rows(
   writer: MetricWriter, workdir: epath.Path, step: int
 ) -> str:
@@ -111,7 +126,8 @@ def restore_files(
   lines = []
   with writing(workdir, "the run is finished; the same command tries again"):
     if edits := describe_edits(workdir, config):
-      save_config(workdir, config, record.versions)
+      kept = find_hardware(workdir)
+      save_config(workdir, {**config, **kept}, record.versions)
       lines.append(edits)
     path = workdir / "manifest.json"
     try:
