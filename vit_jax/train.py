@@ -81,7 +81,24 @@ def train(
           run.save()  # Before an evaluation, which may fail.
         run.evaluate_due()
       values = run.evaluate(exp.evaluators)
-    return run.finish(values)
+    result = run.finish(values)
+    if config["train"]["report"] and jax.process_index() == 0:
+      write_report(run, workdir)
+    return result
+
+
+def write_report(run: Run, workdir: str) -> None:
+  """Writes the page of a run; a failure is a line, and costs nothing else."""
+  try:
+    # Not before: what draws takes a while to import.
+    from vit_jax.plots.report import save_report
+
+    save_report([workdir])
+  except Exception as error:  # Any: the run is done and saved.
+    run.say(
+      f"report.html is not written: {str(error) or repr(error)}; "
+      f"python -m vit_jax.report {workdir} tries again"
+    )
 
 
 def init_state(exp: Experiment, run: Run) -> TrainState:

@@ -24,6 +24,8 @@ def make_config(data_dir):
       augment=dict(mixup=0.2, flip=True),
     ),
     "optim": dict(lr=1e-3, warmup_steps=2, weight_decay=0.1, ema=0.9),
-    "train": dict(batch_size=16, steps=6, log_every=2, allow_cpu=True),
+    "train": dict(
+      batch_size=16, steps=6, log_every=2, allow_cpu=True, report=False
+    ),
     "evals": {"test": dict(split="test[:40]", batch_size=24)},
   }

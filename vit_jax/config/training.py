@@ -35,6 +35,7 @@ class Train:
     profile: steps that are traced for TensorBoard, as "100:105", both included;
       below WORKDIR/profile.
     allow_cpu: lets a CPU train this config without --allow_cpu.
+    report: writes WORKDIR/report.html, a page of the run, at its end.
   """
 
   batch_size: Count
@@ -50,6 +51,7 @@ class Train:
   max_skipped_steps: Annotated[int, Interval("[0, 64]")] = 10
   profile: str | None = None
   allow_cpu: bool = False
+  report: bool = True
 
   def __post_init__(self):
     if self.profile is not None:

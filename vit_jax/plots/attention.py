@@ -30,7 +30,7 @@ def draw_maps(maps: Float[np.ndarray, "L K h w"]) -> bytes:
   tiles = np.swapaxes(scaled, 0, 1)  # Depth goes from left to right.
   picture, y, x = make_mosaic(tiles, gap=max(1, rows // 12))
   height = 1.4 + 7.4 * min(1.5, picture.shape[0] / picture.shape[1])
-  with drawing(8.2, height, palette=True) as drawn:
+  with drawing(8.2, height, palette=MAP) as drawn:
     axes = drawn.axes[0, 0]
     image = axes.imshow(picture, cmap=MAP, vmin=0, vmax=1)
     axes.grid(False)

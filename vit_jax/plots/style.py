@@ -68,7 +68,7 @@ def drawing(
   rows: int = 1,
   columns: int = 1,
   *,
-  palette: bool = False,
+  palette: str = "",
   **grid: Any,
 ) -> Iterator[Drawing]:
   """Opens a figure in this style, and makes its PNG when it is left.
@@ -78,8 +78,8 @@ def drawing(
     height: likewise.
     rows: number of axes above one another.
     columns: number of axes side by side.
-    palette: keeps 256 colours, which is enough for one map of colours and makes
-      a third of the bytes.
+    palette: name of the only map of colours in it, of which, and of greys, 256
+      colours are kept: that makes a third of the bytes.
     **grid: more arguments of `Figure.subplots`.
   """
   import matplotlib
@@ -98,7 +98,14 @@ def drawing(
     # Without the version of matplotlib, so that equal figures are equal files.
     canvas.print_png(file, metadata={"Software": None})
   if palette:
-    picture = PIL.Image.open(file).convert("RGB").quantize(256)
+    colours = np.linspace(0, 1, 224)
+    listed = matplotlib.colormaps[palette](colours)[:, :3]
+    greys = np.linspace(0, 1, 32)[:, None].repeat(3, axis=1)
+    table = PIL.Image.new("P", (1, 1))
+    whole = (255 * np.concatenate([listed, greys])).round().astype(int)
+    table.putpalette(whole.ravel().tolist())
+    picture = PIL.Image.open(file).convert("RGB")
+    picture = picture.quantize(palette=table, dither=PIL.Image.Dither.NONE)
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
   drawn.png = file.getvalue()

@@ -27,7 +27,7 @@ def draw_positions(similarity: Float[np.ndarray, "h w h w"]) -> bytes:
   tiles = similarity[::step, ::step]
   picture, middles_y, middles_x = make_mosaic(tiles, max(1, rows // 10))
   height = 0.8 + 4.7 * min(1.5, picture.shape[0] / picture.shape[1])
-  with drawing(5.8, height, palette=True) as drawn:
+  with drawing(5.8, height, palette=CORRELATIONS) as drawn:
     axes = drawn.axes[0, 0]
     image = axes.imshow(
       picture, cmap=CORRELATIONS, vmin=-1, vmax=1, interpolation="nearest"

@@ -47,7 +47,8 @@ def describe_edits(
   digest = found.pop("sha256", None)
   if digest is None or digest == compute_config_digest(found):
     return None
-  found.pop("versions", None)
+  for name in ("versions", "hardware"):
+    found.pop(name, None)
   then, now = dict(flatten(found)), dict(flatten(config))
   wrong = [
     f"{key}={then[key]!r}" if key in then else f"{key} is missing"
@@ -61,6 +62,21 @@ def describe_edits(
     f"{path} was edited ({differs}); it changes nothing in the run, and is "
     f"written again as the run has it"
   )
+
+
+def find_hardware(workdir: epath.Path) -> dict[str, Any]:
+  """Finds what config.json says of the hardware, which no checkpoint records.
+
+  Returns:
+    {"hardware": ...}, or nothing if the file does not say it.
+  """
+  try:
+    found = load_json(workdir / "config.json")
+  except ConfigError:
+    return {}
+  if not isinstance(found, dict) or "hardware" not in found:
+    return {}
+  return {"hardware": found["hardware"]}
 
 
 def describe_lost_rows(
@@ -110,7 +126,8 @@ def restore_files(
   lines = []
   with writing(workdir, "the run is finished; the same command tries again"):
     if edits := describe_edits(workdir, config):
-      save_config(workdir, config, record.versions)
+      kept = find_hardware(workdir)
+      save_config(workdir, {**config, **kept}, record.versions)
       lines.append(edits)
     path = workdir / "manifest.json"
     try:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The working directory of a run: opening it, and its config and manifest."""
 
+import collections
 import contextlib
 import hashlib
 import json
@@ -12,10 +13,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 from etils import epath
 
 from vit_jax.config import ConfigError, RunError
 from vit_jax.devices.detection import PLUGINS, find_installed
+from vit_jax.devices.machine import count_cores
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.storage.files import to_json, write_json, write_text
 from vit_jax.storage.paths import expand
@@ -29,6 +32,16 @@ PACKAGES = (
 def collect_versions() -> dict[str, str]:
   """Collects the versions of Python and of the installed PACKAGES."""
   return {"python": platform.python_version(), **find_installed(PACKAGES)}
+
+
+def collect_hardware() -> dict[str, Any]:
+  """Collects what a run trains on."""
+  kinds = collections.Counter(x.device_kind for x in jax.devices())
+  return {
+    "devices": ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
+    "hosts": jax.process_count(),
+    "cores_per_host": count_cores(),
+  }
 
 
 def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
@@ -149,5 +162,6 @@ def write_config(
   with writing(workdir, "the same command starts or continues the run"):
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "result.json").unlink(missing_ok=True)
-    save_config(workdir, config, collect_versions())
+    recorded = {**config, "hardware": collect_hardware()}
+    save_config(workdir, recorded, collect_versions())
     write_json(workdir / "manifest.json", manifest)

@@ -1,0 +1,273 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a run, and of several beside one another."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import vit_jax
+from vit_jax.metrics.progress import format_duration
+from vit_jax.plots.curves import draw_curves
+from vit_jax.plots.page import Figure, Page, Section, Table
+from vit_jax.plots.run_files import RunFiles, read_run
+from vit_jax.storage.files import write_text
+from vit_jax.storage.paths import locate
+
+
+class Quantity(NamedTuple):
+  """What a metric of training is, and how it is drawn.
+
+  Attributes:
+    title: its name.
+    label: its axis, with the unit.
+    factor: from the metric to the unit.
+    scale: "log" is drawn on a logarithmic axis, "zero" with zero on it.
+  """
+
+  title: str
+  label: str
+  factor: float = 1.0
+  scale: str = ""
+
+
+CURVES = {
+  "loss": Quantity("Loss", "training loss (nats)"),
+  "accuracy": Quantity("Accuracy", "training accuracy (%)", 100.0),
+  "lr": Quantity("Learning rate", "learning rate (no unit)", scale="zero"),
+  "grad_norm": Quantity(
+    "Gradient norm", "L2 norm of the gradient (no unit)", scale="log"
+  ),
+  "update_norm": Quantity(
+    "Update norm", "L2 norm of the update (no unit)", scale="log"
+  ),
+  "images_per_second": Quantity("Speed", "images per second", scale="zero"),
+  "data_wait": Quantity(
+    "Wait for data", "time without a batch (%)", 100.0, "zero"
+  ),
+  "mfu": Quantity("Utilisation", "model FLOPs utilisation (%)", 100.0, "zero"),
+}
+# What rows of evaluations count, and no curve shows.
+COUNTS = ("correct", "total")
+# Metrics that are shares, by the last part of their names.
+SHARES = ("accuracy", "top5")
+
+
+def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
+  """Makes the page of a run, or of several.
+
+  Args:
+    runs: one run or more.
+    more: further sections, which follow the curves: tables and pictures of an
+      evaluation.
+  """
+  sections = [
+    Section(title="Result", tables=_tabulate_results(runs)),
+    Section(title="Training", figures=_draw_training(runs)),
+    Section(
+      title="Evaluations",
+      figures=_draw_evaluations(runs),
+      tables=_tabulate_evaluations(runs),
+    ),
+    *more,
+    Section(title="Config", text=_say_keys(runs), tables=_tabulate_keys(runs)),
+    Section(title="Versions and hardware", tables=_tabulate_versions(runs)),
+    Section(
+      title="Commands",
+      text="To look into the model, use it, and hand it on.",
+      commands=_list_commands(runs[0]) if len(runs) == 1 else [],
+    ),
+  ]
+  one = runs[0]
+  title = one.name if len(runs) == 1 else ", ".join(run.name for run in runs)
+  return Page(
+    title=title if len(title) < 80 else f"{len(runs)} runs",
+    lead="; ".join(_describe(run) for run in runs),
+    facts=_list_facts(one) if len(runs) == 1 else [],
+    sections=sections,
+    foot=f"vit_jax {vit_jax.__version__}; python -m vit_jax.report makes this "
+    f"page of what the workdir holds, at any time.",
+  )
+
+
+def save_report(paths: Sequence[str], out: Any = None) -> Any:
+  """Writes the page of one run or several; returns where.
+
+  Args:
+    paths: workdirs, local or gs://.
+    out: path of the page; None is report.html in the workdir.
+
+  Raises:
+    ConfigError: if there is no run.
+    OSError: if the page cannot be written.
+  """
+  page = make_report([read_run(path) for path in paths])
+  target = locate(paths[0]) / "report.html" if out is None else locate(out)
+  write_text(target, page.render())
+  return target
+
+
+def _describe(run: RunFiles) -> str:
+  """Where a run is, and how far."""
+  steps = run.keys.get("train.steps")
+  of = f" of {steps:,}" if isinstance(steps, int) else ""
+  if run.result is not None:
+    return f"{run.path}: done after {run.step:,} steps"
+  if not run.rows:
+    return f"{run.path}: no step is reported yet"
+  return f"{run.path}: step {run.step:,}{of}, without a result yet"
+
+
+def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
+  """What is read first."""
+  facts, result = [], run.result or {}
+  if "accuracy" in result:
+    facts.append(("accuracy", f"{100 * result['accuracy']:.2f} %"))
+    if {"correct", "total"} <= result.keys():
+      counted = f"{result['correct']:,} / {result['total']:,}"
+      facts.append(("correct", counted))
+  if "loss" in result:
+    facts.append(("loss", f"{result['loss']:.4f} nats"))
+  facts.append(("steps", f"{run.step:,}"))
+  if "seconds" in result:
+    facts.append(("time", format_duration(result["seconds"])))
+  model = run.config.get("model")
+  if isinstance(model, dict) and "variant" in model:
+    facts.append(("model", str(model["variant"])))
+  return facts
+
+
+def _tabulate_results(runs: Sequence[RunFiles]) -> list[Table]:
+  """The facts of several runs, a column a run; of one they stand above."""
+  if len(runs) == 1:
+    return []
+  found = [dict(_list_facts(run)) for run in runs]
+  names = list(dict.fromkeys(name for facts in found for name in facts))
+  rows = [[name, *(x.get(name, "–") for x in found)] for name in names]
+  return [Table(rows, ["", *(run.name for run in runs)])]
+
+
+def _draw(
+  runs: Sequence[RunFiles], metric: str, quantity: Quantity
+) -> list[Figure]:
+  """The curve of a metric, of the runs that have it."""
+  curves = {}
+  for run in runs:
+    steps, values = run.get_curve(metric)
+    if steps:
+      name = run.name if run.name not in curves else run.path
+      curves[name] = (steps, [quantity.factor * x for x in values])
+  if not curves:
+    return []
+  png = draw_curves(
+    curves,
+    quantity.label,
+    log=quantity.scale == "log",
+    from_zero=quantity.scale == "zero",
+  )
+  unit = " %" if quantity.factor == 100 else ""
+  last = ", ".join(
+    f"{name if len(curves) > 1 else ''} {values[-1]:.4g}{unit}".strip()
+    for name, (_, values) in curves.items()
+  )
+  text = f"{quantity.label} by step; at the end {last}"
+  return [Figure([(png, text)], f"{quantity.title}.", f"At the end {last}.")]
+
+
+def _draw_training(runs: Sequence[RunFiles]) -> list[Figure]:
+  """The curves of training."""
+  drawn = (_draw(runs, metric, quantity) for metric, quantity in CURVES.items())
+  return [figure for figures in drawn for figure in figures]
+
+
+def _list_evaluations(runs: Sequence[RunFiles]) -> list[str]:
+  """Metrics of evaluations that any run has."""
+  return list(dict.fromkeys(x for run in runs for x in run.evaluations))
+
+
+def _draw_evaluations(runs: Sequence[RunFiles]) -> list[Figure]:
+  """The curves of evaluations that were made more than once."""
+  found = []
+  for metric in _list_evaluations(runs):
+    last = metric.rpartition("/")[2]
+    repeated = any(len(run.get_curve(metric)[0]) > 1 for run in runs)
+    if not repeated or last in COUNTS:
+      continue
+    quantity = Quantity(metric, metric)
+    if last in SHARES:
+      quantity = Quantity(metric, f"{metric} (%)", 100.0)
+    elif last == "loss":
+      quantity = Quantity(metric, f"{metric} (nats)")
+    found += _draw(runs, metric, quantity)
+  return found
+
+
+def _tabulate_evaluations(runs: Sequence[RunFiles]) -> list[Table]:
+  """The last value of each metric, a column a run."""
+  rows = []
+  for metric in _list_evaluations(runs):
+    cells = []
+    for run in runs:
+      steps, values = run.get_curve(metric)
+      at = f" (step {steps[-1]:,})" if steps else ""
+      cells.append(f"{_show(metric, values[-1])}{at}" if steps else "–")
+    rows.append([metric, *cells])
+  if not rows:
+    return []
+  return [Table(rows, ["metric, last value", *(run.name for run in runs)])]
+
+
+def _show(metric: str, value: float) -> str:
+  """A value of a metric, for people."""
+  last = metric.rpartition("/")[2]
+  if last in SHARES:
+    return f"{100 * value:.2f} %"
+  return f"{value:,.0f}" if last in COUNTS else f"{value:.4g}"
+
+
+def _say_keys(runs: Sequence[RunFiles]) -> str:
+  """What the table of keys has."""
+  if len(runs) == 1:
+    return ""
+  return "The keys in which the runs differ."
+
+
+def _tabulate_keys(runs: Sequence[RunFiles]) -> list[Table]:
+  """The keys of the config: all of one run, of several those that differ."""
+  found = [run.keys for run in runs]
+  names = list(dict.fromkeys(name for keys in found for name in keys))
+  header = ["key", *(run.name for run in runs)]
+  rows = {
+    name: [json.dumps(keys[name]) if name in keys else "–" for keys in found]
+    for name in names
+  }
+  folded = Table(
+    *([[k, *x] for k, x in rows.items()], header), folded="All keys"
+  )
+  differ = [[k, *x] for k, x in rows.items() if len(set(x)) > 1]
+  return [Table(differ, header), folded] if differ else [folded]
+
+
+def _tabulate_versions(runs: Sequence[RunFiles]) -> list[Table]:
+  """Hardware and versions, a column a run."""
+  found = [{**run.hardware, **run.versions} for run in runs]
+  names = list(dict.fromkeys(name for x in found for name in x))
+  rows = [[name, *(str(x.get(name, "–")) for x in found)] for name in names]
+  return [Table(rows, ["", *(run.name for run in runs)])] if rows else []
+
+
+def _list_commands(run: RunFiles) -> list[str]:
+  """Commands that begin with this run."""
+  path = shlex.quote(run.path)
+  commands = [
+    f"python -m vit_jax.predict {path} IMAGE ...",
+    f"python -m vit_jax.analyze {path} --images=FOLDER --out=DIR",
+    f"python -m vit_jax.convert {path} model.safetensors",
+    f"python -m vit_jax.report {path}",
+  ]
+  if run.result is None:
+    commands.insert(
+      0, f"python -m vit_jax.main --config=RECIPE --workdir={path}"
+    )
+  return commands

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a workdir holds of a run, read while it goes on or after its end."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from vit_jax.config import ConfigError
+from vit_jax.metrics.rows import read_rows
+from vit_jax.plots.curves import Curve
+from vit_jax.storage.paths import locate
+from vit_jax.storage.untrusted import load_json
+
+# What config.json records beside the sections of the config.
+RECORDED = ("versions", "hardware", "sha256")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+  """A run, as its workdir tells it.
+
+  Attributes:
+    path: of the workdir, as it was given.
+    config: sections of keys.
+    versions: of Python and of packages.
+    hardware: what it ran on last; empty for runs of earlier versions.
+    rows: those of metrics.jsonl.
+    result: content of result.json; None until the run ends.
+    manifest: content of manifest.json; empty if it is lost.
+  """
+
+  path: str
+  config: Mapping[str, Any]
+  versions: Mapping[str, str]
+  hardware: Mapping[str, Any]
+  rows: list[dict[str, Any]]
+  result: Mapping[str, Any] | None
+  manifest: Mapping[str, Any]
+
+  @property
+  def name(self) -> str:
+    """The last part of its path."""
+    return os.path.basename(self.path.rstrip("/")) or self.path
+
+  @property
+  def step(self) -> int:
+    """The last step that is known of; 0 before the first row."""
+    if self.result is not None:
+      return int(self.result.get("steps", 0))
+    return max((row["step"] for row in self.rows), default=0)
+
+  @property
+  def keys(self) -> dict[str, Any]:
+    """Keys of the config -> value, as "train.steps"."""
+    return dict(_flatten(self.config))
+
+  @property
+  def evaluations(self) -> list[str]:
+    """Names of the metrics of evaluations that have a row, as "test/loss"."""
+    names = dict.fromkeys(name for row in self.rows for name in row)
+    return [x for x in names if "/" in x and not x.startswith("spike/")]
+
+  def get_curve(self, name: str) -> Curve:
+    """Steps and values of a metric, without those that are not finite."""
+    points = [
+      (row["step"], float(row[name]))
+      for row in self.rows
+      if isinstance(row.get(name), int | float) and math.isfinite(row[name])
+    ]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _flatten(section: Mapping[str, Any], prefix: str = "") -> Any:
+  """Yields the dotted keys of nested sections, and their values."""
+  for name, value in section.items():
+    if isinstance(value, Mapping) and value:
+      yield from _flatten(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", value
+
+
+def read_run(path: str) -> RunFiles:
+  """Reads what a workdir holds.
+
+  Args:
+    path: of the workdir, local or gs://.
+
+  Raises:
+    ConfigError: if there is no run, or its files cannot be read.
+  """
+  workdir = locate(path)
+  try:
+    found = {
+      name: load_json(workdir / f"{name}.json")
+      for name in ("config", "result", "manifest")
+      if (workdir / f"{name}.json").exists()
+    }
+  except OSError as error:
+    raise ConfigError(f"{path} cannot be read: {error}") from error
+  if "config" not in found:
+    raise ConfigError(
+      f"{path} holds no run: it has no config.json; give the --workdir of one"
+    )
+  for name, content in found.items():
+    if not isinstance(content, dict):
+      raise ConfigError(f"{path}/{name}.json is not an object of names")
+  config = found["config"]
+  versions, hardware = (
+    x if isinstance(x := config.get(name), dict) else {}
+    for name in ("versions", "hardware")
+  )
+  return RunFiles(
+    path=path,
+    config={k: x for k, x in config.items() if k not in RECORDED},
+    versions=versions,
+    hardware=hardware,
+    rows=read_rows(workdir),
+    result=found.get("result"),
+    manifest=found.get("manifest", {}),
+  )
