@@ -45,6 +45,7 @@ def evaluate(
   evals: Sequence[str] = ("classification",),
   out: str | None = None,
   top: int = 5,
+  label_map: str | None = None,
   progress: Progress | None = None,
   **options: Any,
 ) -> dict[str, Any]:
@@ -60,9 +61,11 @@ def evaluate(
     out: directory for evaluation.json, predictions.csv and confusion.csv; None
       writes nothing.
     top: number of classes per image in predictions.csv.
+    label_map: file of labels instead of the data's, see `data.label_map`.
     progress: where it is shown; None is nowhere.
-    **options: `data_dir`, `batch_size` and `max_unreadable`, see
-      `trained.open_trained`; others see `vit_jax.load`.
+    **options: `data_dir`, `batch_size`, `max_unreadable` and
+      `label_map_sha256`, see `trained.open_trained`; others see
+      `vit_jax.load`.
 
   Returns:
     Content of evaluation.json.
@@ -83,17 +86,25 @@ def evaluate(
   progress = progress or Progress(enabled=False)
   classify = "classification" in evals
   probes = [name for name in evals if name in PROBES]
+  if label_map is not None and probes:
+    raise ConfigError(
+      f"--label_map is for --evals=classification, not for {probes[0]}"
+    )
   trained = open_trained(
-    path, data=data, split=split, classify=classify, **options
+    path,
+    data=data,
+    split=split,
+    classify=classify,
+    label_map=label_map,
+    **options,
   )
   if probes:
     trained.info.count(train_split)
-  images = trained.info.count(trained.split)
   found: dict[str, Any] = {
     "weights": trained.weights.source,
     "data": trained.data.source,
     "split": trained.split,
-    "images": images,
+    "images": trained.count(trained.split),
     "notes": list(trained.notes),
     "preprocess": trained.weights.preprocess.to_json(),
     "devices": [x.device_kind for x in trained.mesh.devices.flat],
@@ -101,8 +112,12 @@ def evaluate(
     "version": vit_jax.__version__,
   }
 
+  if trained.label_map is not None:
+    path, digest = trained.label_map.path, trained.label_map.sha256
+    found["label_map"] = {"path": path, "sha256": digest}
+
   def make_mark(split: str) -> Callable[[], None]:
-    total = trained.info.count(split)
+    total = trained.count(split)
     meter = Meter(progress, total, f"images of {split}")
     left = [total]
 
@@ -119,8 +134,8 @@ def evaluate(
       trained.state, max(1, top), make_mark(trained.split)
     )
     known = trained.weights.class_names
-    size = max(trained.weights.num_classes, trained.info.num_classes)
-    names = [*known] or [str(i) for i in range(size)]
+    numbers = map(str, range(trained.weights.num_classes))
+    names = [*(known or numbers)]
     label, likely, chance = (np.asarray(x) for x in scores)
     found |= values
     found |= evaluation.describe_scores(label, likely, chance, names)
@@ -188,6 +203,15 @@ def main(argv: list[str] | None = None) -> None:
     help="split whose labels fewshot, knn and linear are fitted with "
     "(default: train)",
   )
+  parser.add_argument(
+    "--label_map",
+    metavar="FILE",
+    help="labels of ImageNet's relatives: a JSON of classes or images and "
+    "classes of the weights",
+  )
+  parser.add_argument(
+    "--label_map_sha256", metavar="HEX", help="digest that it must have"
+  )
   parser.add_argument("--out", metavar="DIR", help="write files to DIR")
   parser.add_argument(
     "--top",
@@ -223,6 +247,8 @@ def main(argv: list[str] | None = None) -> None:
           evals=names,
           out=arguments.out,
           top=arguments.top,
+          label_map=arguments.label_map,
+          label_map_sha256=arguments.label_map_sha256,
           progress=progress,
           **options,
         )

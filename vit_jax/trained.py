@@ -8,101 +8,40 @@ manifest says, in the same pipeline that training reads from.
 
 import dataclasses
 import os
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from vit_jax.config import ConfigError, check_multiple, raise_all
-from vit_jax.convert.classes import match_classes
+from vit_jax.convert.classes import match_classes, select_classes
 from vit_jax.convert.load import load_as
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.weights import Weights, is_run, make_abstract_params
-from vit_jax.data.examples import Examples
-from vit_jax.data.folder import load_folder, parse_name
+from vit_jax.data.folder import parse_name
 from vit_jax.data.folder_names import normalize as compose
 from vit_jax.data.held_out import FILE, list_held_out
 from vit_jax.data.info import DataError, DatasetInfo
-from vit_jax.data.pipeline import Data
-from vit_jax.data.preprocess import Preprocess
+from vit_jax.data.label_map import (
+  LabelMap,
+  is_folder,
+  list_images,
+  list_labels,
+  load_label_map,
+)
 from vit_jax.data.sources import load_info, parse_source, prepare_embedded
+from vit_jax.data.weights_data import TrainedData
 from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS
 from vit_jax.objectives.supervised import Supervised
-from vit_jax.sharding import constrain, count_data_shards, place, put
+from vit_jax.sharding import count_data_shards, place, put
 from vit_jax.storage.paths import expand, locate
-from vit_jax.train_state import Batch, TrainState
+from vit_jax.train_state import TrainState
 
 BATCH = 64  # Changes no result.
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainedData(Data):
-  """Data that become pixels as given weights want them.
-
-  Attributes:
-    preprocess: that of the weights.
-    held_out: paths below the folder that training held out, where its images
-      have changed since; None where the folder's own rule says it.
-  """
-
-  preprocess: Preprocess
-  held_out: frozenset[str] | None = None
-
-  def make_preprocess(self, channels: int) -> Preprocess:
-    """Returns the pre-processing of the weights."""
-    del channels
-    return self.preprocess
-
-  def prepare(self, batch: Batch) -> Batch:
-    """Makes a model's input of a batch, with their mean and std."""
-    mean, std = self.preprocess.mean, self.preprocess.std
-    if {*(mean or ()), *(std or ())} == {0.5}:
-      return super().prepare(batch)
-    values = batch["image"].astype(jnp.float32) / 255.0
-    image = (values - jnp.array(mean)[None, None, None]) / (
-      jnp.array(std)[None, None, None]
-    )
-    return batch | {"image": constrain(image, "B H W c")}
-
-  def open(self, split: str) -> Sequence[dict[str, Any]]:
-    """Opens a split; "test" is what training held out, "train" the others.
-
-    Raises:
-      DataError: as `open_source`; or for a slice of a folder whose images have
-        changed, where it would be another one.
-    """
-    if self.held_out is None:
-      return super().open(split)
-    if split not in ("train", "test"):
-      raise DataError(
-        f"images of {self.source} were added or removed since the run began, "
-        f"so only --split=test, what it held out, and --split=train can be "
-        f"told apart, not {split!r}"
-      )
-    name = parse_source(self.source)[1]
-    root = os.fspath(parse_name(name)[0])
-    found = load_folder(name).open("train+test")
-    items = [
-      item
-      for item in found.items
-      if (is_below(root, item[0], self.held_out)) == (split == "test")
-    ]
-    if not items:
-      raise DataError(
-        f"{self.source} has none of the images of {FILE} any more"
-      )
-    return Examples(items, found.read)
-
-
-def is_below(root: str, path: str, names: frozenset[str]) -> bool:
-  """Whether a file of a folder is among the names of files below it."""
-  return pathlib.PurePath(os.path.relpath(path, root)).as_posix() in names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +58,7 @@ class Trained:
     objective: the model, with the loss it was trained with.
     state: its parameters on the mesh.
     notes: what a user should know, in lines.
+    label_map: file that the labels are from, if not from the data.
   """
 
   weights: Weights
@@ -130,6 +70,7 @@ class Trained:
   objective: Supervised
   state: TrainState
   notes: tuple[str, ...]
+  label_map: LabelMap | None = None
 
   def make_evaluator(self, kind: str, **keys: Any) -> Any:
     """Makes the evaluator that a config's evals section names by `kind`."""
@@ -143,14 +84,21 @@ class Trained:
       **keys,
     )
 
+  def count(self, split: str) -> int:
+    """Counts the images of a split that are evaluated."""
+    return len(self.data.open(split))
+
   def list_names(self, split: str) -> list[str]:
     """Lists the paths of a split's images; indices where they have none."""
-    source = self.data.open(split)
-    items = getattr(source, "items", None)
-    if isinstance(items, list) and items and isinstance(items[0], tuple):
-      if isinstance(items[0][0], str):
-        return [path for path, _ in items]
-    return [str(i) for i in range(len(source))]
+    source: Any = self.data.open_unmapped(split)
+    items: Any = getattr(source, "items", None)
+    names = [str(i) for i in range(len(source))]
+    if is_folder(items):
+      names = [path for path, _ in items]
+    labels = (self.data.labels or {}).get(split)
+    if labels is None:
+      return names
+    return [x for x, found in zip(names, labels, strict=True) if found]
 
 
 def open_trained(
@@ -163,6 +111,8 @@ def open_trained(
   max_unreadable: float = 0.001,
   classify: bool = True,
   classes: Any = None,
+  label_map: str | None = None,
+  label_map_sha256: str | None = None,
   **options: Any,
 ) -> Trained:
   """Reads weights and puts them on all devices of this process.
@@ -179,6 +129,9 @@ def open_trained(
     classify: whether the classes of the weights are to be those of the data.
     classes: as of `vit_jax.load`; or "data", that the classes of the weights
       are those of the data, in the same order.
+    label_map: file that maps classes or images to classes of the weights, see
+      `data.label_map`.
+    label_map_sha256: digest that it must have.
     **options: as of `vit_jax.load`.
 
   Raises:
@@ -203,7 +156,10 @@ def open_trained(
   by_order = isinstance(classes, str) and classes == "data"
   weights = load_as(path, classes=None if by_order else classes, **options)
   notes: list[str] = []
-  if classify:
+  mapped = (
+    None if label_map is None else load_label_map(label_map, label_map_sha256)
+  )
+  if classify and mapped is None:
     names = () if by_order else weights.class_names
     weights, note = match_classes(weights, names, info)
     notes += [note] if note else []
@@ -224,6 +180,13 @@ def open_trained(
       f"images of {data} have several labels, and their largest number is "
       f"unknown: evaluate a run that was trained on it"
     )
+  if mapped is not None:
+    weights, made = apply_label_map(mapped, weights, made, info, split)
+    left = len(made.open_unmapped(split)) - len(made.open(split))
+    notes.append(
+      f"labels are those of {mapped.path}; {left:,} images without one are "
+      f"left out"
+    )
   mesh, state, module = place_weights(weights)
   shards = count_data_shards(mesh)
   if batch_size is None:
@@ -242,7 +205,46 @@ def open_trained(
     objective=objective,
     state=state,
     notes=tuple(notes),
+    label_map=mapped,
   )
+
+
+def apply_label_map(
+  mapped: LabelMap,
+  weights: Weights,
+  data: TrainedData,
+  info: DatasetInfo,
+  split: str,
+) -> tuple[Weights, TrainedData]:
+  """Gives a split the labels of a map, and weights the classes that it names.
+
+  Raises:
+    ConfigError: if the map does not fit the weights or the data.
+  """
+  names, count = weights.class_names, weights.num_classes
+  if mapped.classes is not None and data.label_slots:
+    raise ConfigError(
+      f"--label_map={mapped.path} maps classes, and images of {info.name} have "
+      f"several labels: map the images"
+    )
+  source = data.open_unmapped(split)
+  used = mapped.find_used(names, count)
+  if mapped.classes is not None:
+    by_class = mapped.find_class_labels(info.class_names, names, count)
+    found = [by_class.get(label, ()) for label in list_labels(source)]
+  else:
+    found = mapped.find_image_labels(list_images(source), names, count)
+  if not any(found):
+    raise ConfigError(
+      f"--label_map={mapped.path} leaves no image of {info.name}, {split}"
+    )
+  place = {label: i for i, label in enumerate(used)}
+  labels = [tuple(place[label] for label in x) for x in found]
+  most = max(map(len, labels))
+  changed = dataclasses.replace(
+    data, labels={split: labels}, label_slots=most if most > 1 else None
+  )
+  return select_classes(weights, used), changed
 
 
 def read_run(path: str) -> tuple[str | None, Mapping[str, Any]]:

@@ -68,15 +68,31 @@ def match_classes(
   place_of = {name: i for i, name in enumerate(theirs)}
   order = [place_of[name] for name in ours]
   order += sorted({*range(len(theirs))} - {*order})
-  params = dict(weights.params)
-  for path in ("head/kernel", "head/bias"):
-    params[path] = params[path][..., order]
-  found = dataclasses.replace(
-    weights, params=params, class_names=tuple(names[i] for i in order)
-  )
+  named = dataclasses.replace(weights, class_names=tuple(names))
+  found = select_classes(named, order)
   more = len(theirs) - len(ours)
   note = f"{more:,} classes of the weights are not in the data" if more else ""
   return found, note or None
+
+
+def select_classes(weights: Weights, order: Sequence[int]) -> Weights:
+  """The same weights with some of their classes, in another order.
+
+  Raises:
+    ConfigError: if the weights have no head.
+  """
+  if not weights.num_classes:
+    raise ConfigError(f"{weights.source} has no head, so it has no classes")
+  params = dict(weights.params)
+  for path in ("head/kernel", "head/bias"):
+    params[path] = params[path][..., list(order)]
+  names = weights.class_names
+  return dataclasses.replace(
+    weights,
+    params=params,
+    num_classes=len(order),
+    class_names=tuple(names[i] for i in order) if names else (),
+  )
 
 
 def _join(names: Sequence[str]) -> str:
