@@ -69,7 +69,9 @@ def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
     elif path.exists():
       found.append(os.fspath(path))
     else:
-      errors.append(f"{name} does not exist")
+      errors.append(
+        f"there is no {name}: give the path of an image, or of a folder of them"
+      )
   if errors:
     raise ConfigError("\n".join(errors))
   return list(dict.fromkeys(found)), notes
@@ -197,6 +199,17 @@ def rank(
   ]
 
 
+def check_out(path: str) -> None:
+  """Raises ConfigError for a file that cannot be written and continued."""
+  if not is_local(path):
+    raise ConfigError(
+      f"--out={path}: only a file on a disk can be continued: give its path"
+    )
+  folder = os.path.dirname(locate(path)) or "."
+  if not os.path.isdir(folder):
+    raise ConfigError(f"--out={path}: there is no directory {folder}: make it")
+
+
 def continue_file(
   path: str,
   form: str,
@@ -289,6 +302,7 @@ def main(argv: list[str] | None = None) -> None:
     form = arguments.format or "table"
     if arguments.out:
       form = predictions.get_format(arguments.out, arguments.format)
+      check_out(arguments.out)
     images, notes = find_images(arguments.images)
     for note in notes:
       print(note, file=sys.stderr)
