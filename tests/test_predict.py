@@ -187,7 +187,11 @@ PNG = bytes.fromhex(
 @pytest.mark.parametrize(
   "arguments, message",
   [
-    (("nowhere.png",), "nowhere.png does not exist"),
+    (("nowhere.png",), "no nowhere.png: give the path of an image"),
+    (("{root}/photos", "--out=gs://a/b.csv"), "on a disk"),
+    (("{root}/photos", "--out={root}/none/b.csv"), "no directory"),
+    (("{root}/photos", "--classes={root}/none.txt"), "none.txt"),
+    (("{root}/photos", "--crop=2"), "crop=2 must be a share"),
     (("{root}/run/checkpoints",), "contains no images"),
   ],
 )
@@ -231,7 +235,8 @@ def test_a_stopped_command_goes_on_where_it_was(digits, capsys, tmp_path):
       assert out.read_bytes() == again
     out.write_bytes(whole[: int(0.55 * len(whole))])
     shown = run(capsys, *arguments, "--top=2", status=2)
-    assert "holds other predictions" in shown.err
+    assert "holds 3 classes of each image" in shown.err
+    assert "--top=3" in shown.err
   other = tmp_path / "notes.csv"
   other.write_text("no predictions")
   arguments = (root / "run", root / "photos", f"--out={other}")

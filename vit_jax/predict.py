@@ -35,7 +35,7 @@ from vit_jax.metrics.predictions import Prediction
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import is_local, locate
 
 # Takes the path of an image, its pixels uint8 [H W 3] and a map [h w].
 Draw = Callable[[str, Any, Any], None]
@@ -202,6 +202,17 @@ def written(name: str) -> Iterator[None]:
     ) from error
 
 
+def check_out(path: str) -> None:
+  """Raises ConfigError for a file that cannot be written and continued."""
+  if not is_local(path):
+    raise ConfigError(
+      f"--out={path}: only a file on a disk can be continued: give its path"
+    )
+  folder = os.path.dirname(locate(path)) or "."
+  if not os.path.isdir(folder):
+    raise ConfigError(f"--out={path}: there is no directory {folder}: make it")
+
+
 def continue_file(
   path: str,
   form: str,
@@ -299,6 +310,7 @@ def main(argv: list[str] | None = None) -> None:
     form = arguments.format or "table"
     if arguments.out:
       form = predictions.get_format(arguments.out, arguments.format)
+      check_out(arguments.out)
     images, notes = find_images(arguments.images)
     for note in notes:
       print(note, file=sys.stderr)

@@ -127,7 +127,7 @@ def resolve(config: Mapping[str, Any]) -> FrozenDict:
     for name, given in evals.items()
   }
   resolved["init"] = config.get("init")
-  if not fits(resolved["init"], str | None):
+  if not fits(resolved["init"], str | None) or resolved["init"] == "":
     errors.append(f"init={quote(resolved['init'])} must be the path of weights")
   unchanged = dataclasses.asdict(Transfer())
   if resolved["transfer"] != unchanged and not resolved["init"]:

@@ -347,8 +347,9 @@ def test_the_step_is_the_records_and_not_the_names(directory, caplog):
   shutil.copytree(directory / "1", directory / "7")
   assert check(directory, caplog) == 2
   assert "7: it holds step 1" in caplog.text
-  with pytest.raises(ConfigError, match="7: it holds step 1.*name it 1"):
+  with pytest.raises(ConfigError, match="7: it holds step 1") as error:
     load_params(directory, "7")
+  assert "rename 7" not in str(error.value)  # It is a copy.
   with pytest.raises(DamagedError, match="holds step 1"):
     verify(directory / "7")
   shutil.rmtree(directory / "7")
@@ -358,6 +359,9 @@ def test_the_step_is_the_records_and_not_the_names(directory, caplog):
       read(directory)
     for name, step in (("2", "1"), ("1", "2")):
       assert re.search(rf"{name}\b.*: it holds step {step}", str(error.value))
+    last = str(error.value).splitlines()[-1]
+    assert f"rename 2 to 1 and 1 to 2 in {directory}" in last
+    assert "copy" not in last
   with pytest.raises(ConfigError, match="2: it holds step 1"):
     load_params(directory, "2")
   swap(directory)

@@ -87,7 +87,7 @@ def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
   ("arguments", "message"),
   [
     (["--config=configs/digits.py"], "--workdir is missing"),
-    (["--config=configs/digits.py", "--workdir="], "--workdir is missing"),
+    (["--config=configs/digits.py", "--workdir="], "--workdir is empty"),
     (["--workdir=x"], "--config is missing"),
     (
       ["--config=configs/digits.py", "--wrkdir=x"],
@@ -120,6 +120,16 @@ def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
       ["--config=configs/digits.py", "--workdir=x", "--config.optim.lr.x=1"],
       "lr is a key, not a section",
     ),
+    (["--config=configs", "--workdir=x"], "configs is a directory"),
+    *(
+      (["--config=configs/digits.py", "--workdir=x", f"--config.{key}="], says)
+      for key, says in (
+        ("data.dir", "data.dir is empty"),
+        ("data.source", "data.source is empty"),
+        ("init", "init='' must be"),
+        ("data.resize", "data.resize='' (str) must be one of"),
+      )
+    ),
   ],
 )
 def test_bad_flags(arguments, message, capsys, monkeypatch):
@@ -130,6 +140,53 @@ def test_bad_flags(arguments, message, capsys, monkeypatch):
     main.main(arguments)
   assert caught.value.code == 2
   assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("verb", "arguments", "message"),
+  [
+    ("prepare.__main__", ["digits", "--data_dir="], "--data_dir is empty"),
+    ("models.__main__", ["--to="], "--to is empty"),
+    ("study.__main__", ["seeds", "--seeds="], "--seeds is empty"),
+    ("plan.__main__", ["--sweep", "--batch_sizes="], "--batch_sizes is empty"),
+    ("predict", ["run", "a.png", "--out="], "--out is empty"),
+    ("convert.__main__", ["a", "b", "--to="], "--to is empty"),
+    ("benchmark.__main__", ["infer", "--weights="], "--weights is empty"),
+    ("benchmark.__main__", ["train", "--steps=x"], "a whole number from 1 on"),
+    ("benchmark.__main__", ["input", "--seconds=nan"], "seconds, above 0"),
+    ("benchmark.__main__", ["input", "--seconds=0"], "seconds, above 0"),
+    (
+      "benchmark.__main__",
+      ["infer", "--batch=1", "--batches=2"],
+      "--batch and --batches",
+    ),
+    (
+      "benchmark.__main__",
+      ["infer", "--weights=x", "--model=B/16"],
+      "--model has no effect",
+    ),
+  ],
+)
+def test_flags_that_are_empty_wrong_or_too_many(
+  verb, arguments, message, capsys
+):
+  with pytest.raises(SystemExit) as caught:
+    importlib.import_module(f"vit_jax.{verb}").main(arguments)
+  assert caught.value.code == 2
+  assert message in capsys.readouterr().err
+
+
+def test_a_warning_is_a_line_like_any_other():
+  code = (
+    "import logging\n"
+    "from vit_jax.config.command_line import reported\n"
+    "with reported():\n"
+    "  logging.getLogger('vit_jax.storage').warning('the disk is slow')\n"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.stderr == "the disk is slow\n"
 
 
 @pytest.mark.parametrize(

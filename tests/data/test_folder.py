@@ -166,6 +166,26 @@ def test_what_is_no_folder_of_classes_is_explained(tmp_path):
     sources.load_info("photos:x")
 
 
+def test_validation_images_that_are_the_test_images_are_counted_once(tmp_path):
+  for split, count in (("train", 3), ("val", 2)):
+    for label in "ab":
+      for i in range(count):
+        write(tmp_path / split / label / f"{i}.png", i)
+  found = folder.load_folder(str(tmp_path))
+  assert len(found.splits["test"]) == len(found.splits["validation"]) == 4
+  assert found.describe().splitlines() == [
+    f"folder:{tmp_path}: 2 classes, images: train 6, validation 4, which are "
+    f"the test images too",
+    "  a  train 3, validation 2",
+    "  b  train 3, validation 2",
+  ]
+  write(tmp_path / "test" / "a" / "0.png", 1)
+  folder.load_folder.cache_clear()
+  found = folder.load_folder(str(tmp_path))
+  first = found.describe().splitlines()[0]
+  assert first.endswith("images: train 6, validation 4, test 1")
+
+
 def test_synthetic_images_are_functions_of_their_index():
   first = sources.open_source("synthetic:10", "train[100:200]")
   again = sources.open_source("synthetic:10", "train")

@@ -79,6 +79,12 @@ def test_blocks_are_unrolled_in_runs_that_last(device, variant, steps, unroll):
   )
 
 
+def test_one_block_is_not_said_to_be_unrolled():
+  model = models.make_model(3, variant="B/16", depth=1)
+  model, (choice,) = choose_unroll(model, CPU, 10**6)
+  assert model.unroll == 1 and choice.reason == "the model has one block"
+
+
 def test_the_state_is_built_by_the_scanned_program(config):
   config["model"] |= dict(depth=3, unroll=3)
   exp = build(config)

@@ -117,7 +117,7 @@ def test_a_log_knows_how_long_no_batch_was_ready(tmp_path, monkeypatch):
   log = train_log.TrainLog(
     writer,
     Progress(stream=stream),
-    **SIX_STEPS,
+    **SIX_STEPS | dict(steps=70),
     log_every=1,
     peak_images_per_second=0.8,
   )
@@ -136,6 +136,26 @@ def test_a_log_knows_how_long_no_batch_was_ready(tmp_path, monkeypatch):
   assert [json.loads(row)["mfu"] for row in rows] == [0.5] * 4
   lines = stream.getvalue().splitlines()
   assert "data 50%" in lines[0] and "data 2%" in lines[1]
-  # The first interval fills the queues; one warning is enough.
+  # The first interval fills the queues; one warning is enough. 10 % of the 67
+  # steps of ten seconds that are left is more than a minute.
   warnings = [i for i, line in enumerate(lines) if "benchmark input" in line]
   assert warnings == [3] and lines[3].startswith("10% of the time no batch")
+
+
+def test_a_short_run_gets_no_hint_about_its_input(tmp_path, monkeypatch):
+  clock = types.SimpleNamespace(now=0.0)
+  clock.monotonic = lambda: clock.now
+  monkeypatch.setattr(train_log, "time", clock)
+  stream, writer = io.StringIO(), MetricWriter(epath.Path(tmp_path), 0)
+  log = train_log.TrainLog(
+    writer, Progress(stream=stream), **SIX_STEPS, log_every=1
+  )
+  for step in range(1, 7):
+    with log.waiting_for_data():
+      clock.now += 9.0
+    clock.now += 1.0
+    log.add(step, {"loss": (1.0, 1.0)} | FINE)
+    log.flush(step)
+  writer.close()
+  # 90 % of the 40 seconds that are left from the second row on.
+  assert "benchmark input" not in stream.getvalue()

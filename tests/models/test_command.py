@@ -19,6 +19,8 @@ from vit_jax.models import __main__ as command
     (["--checkpoints", "--to=x"], "--download=NAME"),
     (["--download=vit-b16-i21k", "B/16"], "--checkpoints and --to only"),
     (["--download=vit-b16-i21k", "--json"], "--checkpoints and --to only"),
+    (["--download=vit-b16-i21k", "--to=/dev/null"], "is not a directory"),
+    (["B/15"], "B/15: its patches do not divide"),
   ],
 )
 def test_the_command_explains(arguments, message, capsys):

@@ -2,20 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paths as people give them."""
 
+import os
 import pathlib
 import threading
 
 import pytest
+import sklearn
 
 import vit_jax
+from tests.support import ROOT
+from vit_jax import predict
+from vit_jax.benchmark import __main__ as benchmark
 from vit_jax.config import ConfigError
 from vit_jax.convert import __main__ as convert
 from vit_jax.convert import inherit
 from vit_jax.data import sources
 from vit_jax.hosts.coordination import Hosts
+from vit_jax.models import __main__ as models
+from vit_jax.prepare import __main__ as prepare
 from vit_jax.runtime import workdir
 from vit_jax.storage import paths
 from vit_jax.storage.paths import locate
+from vit_jax.study import __main__ as study
+
+DIGITS = [f"--config={ROOT / 'configs/digits.py'}"]
+PHOTOGRAPH = pathlib.Path(sklearn.__file__).parent / "datasets/images/china.jpg"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +85,18 @@ def test_a_store_that_never_answers_is_said_and_given_up(silent, caplog):
     lambda path: sources.load_info("tfds:digits", path),
     lambda path: workdir.open_workdir(path, Hosts(), 1.0),
     lambda path: convert.main([path, "a.npz"]),
+    lambda path: models.main(["--download=vit-b16-i21k", f"--to={path}"]),
+    lambda path: predict.main([path, os.fspath(PHOTOGRAPH)]),
+    lambda path: predict.main(["a.npz", path]),
+    lambda path: prepare.main(["digits", f"--data_dir={path}"]),
+    lambda path: prepare.main([f"folder:{path}"]),
+    lambda path: prepare.main([f"manifest:{path}"]),
+    lambda path: prepare.main(["imagenet2012", f"--manual_dir={path}"]),
+    lambda path: benchmark.main(["checkpoint", f"--workdir={path}"]),
+    lambda path: benchmark.main(["infer", f"--weights={path}"]),
+    lambda path: benchmark.main(["startup", f"--config.data.dir={path}"]),
+    lambda path: benchmark.main(["startup", f"--config.init={path}"]),
+    lambda path: study.main(["seeds", *DIGITS, f"--workdir={path}"]),
   ],
 )
 def test_all_that_reads_a_bucket_waits_for_it_alike(silent, act, capsys):
@@ -81,3 +104,29 @@ def test_all_that_reads_a_bucket_waits_for_it_alike(silent, act, capsys):
     act("gs://silent/run")
   text = str(error.value) + capsys.readouterr().err
   assert "gs://silent has not answered" in text
+
+
+@pytest.mark.parametrize(
+  ("below", "says"),
+  [
+    ("new/directory", None),
+    ("", None),
+    ("file", "file is not a directory"),
+    ("file/run", "file is not a directory"),
+    ("broken/run", "broken is not a directory"),
+  ],
+)
+def test_a_directory_that_can_be_made(tmp_path, below, says):
+  (tmp_path / "file").write_text("")
+  (tmp_path / "broken").symlink_to(tmp_path / "none")
+  before = sorted(tmp_path.rglob("*"))
+  if says is None:
+    paths.check_directory(locate(tmp_path / below), "--to=x")
+  else:
+    with pytest.raises(ConfigError, match=f"--to=x: .*{says}"):
+      paths.check_directory(locate(tmp_path / below), "--to=x")
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_store_is_said_within_ten_seconds_of_a_start():
+  assert paths.SAY_SECONDS <= 5 < paths.GIVE_UP_SECONDS

@@ -154,20 +154,15 @@ def measure_input(config: dict, arguments: argparse.Namespace) -> Any:
   from vit_jax.benchmark import input as benchmark
   from vit_jax.benchmark import photographs
   from vit_jax.benchmark.report import Headed, describe_machine
+  from vit_jax.benchmark.step import open_experiment
   from vit_jax.data.sources import prepare_embedded
-  from vit_jax.devices.detection import start_backend
-  from vit_jax.experiment import Experiment
-  from vit_jax.runtime.start import start
-  from vit_jax.sections import resolve
 
-  start()
-  start_backend()
   with tempfile.TemporaryDirectory() as directory:
     if config["data"]["source"] == DRAWN:
       say(f"drawing {COUNT:,} photographs")
       photographs.write(pathlib.Path(directory), COUNT)
       config["data"]["source"] = f"folder:{directory}"
-    exp = Experiment(resolve(config))
+    exp = open_experiment(config, is_recipe=True)
     prepare_embedded(exp.data.source, exp.data.dir, say)
     found = benchmark.measure(
       exp.data,
@@ -185,11 +180,8 @@ def measure_input(config: dict, arguments: argparse.Namespace) -> Any:
 def measure_checkpoint(config: dict, arguments: argparse.Namespace) -> Any:
   """Measures saving and restoring the state of a recipe."""
   from vit_jax.benchmark import checkpoint as benchmark
-  from vit_jax.devices.detection import start_backend
-  from vit_jax.experiment import Experiment
-  from vit_jax.runtime.start import start
-  from vit_jax.sections import resolve
-  from vit_jax.storage.paths import expand
+  from vit_jax.benchmark.step import open_experiment
+  from vit_jax.storage.paths import check_directory, expand
 
   if arguments.workdir is None:
     raise ConfigError("--workdir is missing: set a directory to save to")
@@ -199,9 +191,8 @@ def measure_checkpoint(config: dict, arguments: argparse.Namespace) -> Any:
       f"--workdir={directory} exists, and the benchmark would remove it: set a "
       f"new directory"
     )
-  start()
-  start_backend()
-  exp = Experiment(resolve(config))
+  check_directory(directory, f"--workdir={arguments.workdir}")
+  exp = open_experiment(config, is_recipe=True)
   return benchmark.measure(exp, directory, arguments.repeats)
 
 
@@ -264,6 +255,15 @@ def measure_infer(config: dict, arguments: argparse.Namespace) -> Any:
       rounds=arguments.rounds or 3,
     )
   check_rounds(arguments)
+  if arguments.batch is not None and arguments.batches is not None:
+    raise ConfigError("--batch and --batches both say it: leave one out")
+  if arguments.weights is not None:
+    for name in ("config", "model", "size"):
+      if getattr(arguments, name) is not None:
+        raise ConfigError(
+          f"--{name} has no effect on --weights, which bring their model and "
+          f"its size: leave one out"
+        )
   start()
   start_backend()
   batches = arguments.batches or infer.BATCHES

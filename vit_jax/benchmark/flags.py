@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from vit_jax.benchmark.timing import Schedule
-from vit_jax.config.command_line import CONFIG, positive
+from vit_jax.config.command_line import CONFIG, duration, positive
 
 DTYPES = ("bfloat16", "float32")
 
@@ -94,7 +94,7 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
 def add_input_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--seconds",
-    type=float,
+    type=duration,
     default=10.0,
     metavar="S",
     help="time that the whole input is measured for (10)",

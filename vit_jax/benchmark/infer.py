@@ -191,8 +191,10 @@ def measure(
       name = weights
       model, preprocess = vit_jax.load(weights, dtype=dtype)
       size = preprocess.size
-    speeds.append(measure_model(model, size, schedule, say, batches, dtype))
-  channels = model.manifest["preprocess"]["channels"]
+    channels = model.manifest["preprocess"]["channels"]
+    speeds.append(
+      measure_model(model, size, schedule, say, batches, dtype, channels)
+    )
   image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
   plain = model.module
   if hasattr(plain, "attention"):  # Kernels hide their products.

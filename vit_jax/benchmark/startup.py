@@ -22,7 +22,10 @@ from typing import Any
 
 from vit_jax.benchmark.report import format_machine, format_table
 from vit_jax.benchmark.timing import Spread, make_spread
-from vit_jax.config import RunError
+from vit_jax.config import ConfigError, RunError
+from vit_jax.config.errors import BAD_CONFIG
+from vit_jax.sections import resolve
+from vit_jax.storage.paths import locate
 
 # Stage -> what the line says that ends it, in the order of a run.
 ENDS = {
@@ -122,7 +125,16 @@ def measure(
     say: gets lines of progress.
     is_recipe: whether the user chose the config; else a CPU uses float32.
     repeats: number of processes of each kind.
+
+  Raises:
+    ConfigError: for a bad config.
+    RunError: if a run fails.
   """
+  # Here, where it is said at once; and jax does not start in this process.
+  resolved = resolve(config)
+  sections = resolved["data"]["dir"], resolved["objective"].get("teacher")
+  for path in filter(None, (*sections, resolved["init"])):
+    locate(path)
   machine = json.loads(run_python(MACHINE))
   model, train = dict(config["model"]), dict(config["train"])
   if machine["platform"] == "cpu" and not is_recipe:
@@ -205,6 +217,7 @@ def time_run(
     Stage -> seconds, and package -> seconds of its imports.
 
   Raises:
+    ConfigError: if it refuses its config.
     RunError: if the run fails.
   """
   command = [sys.executable, "-X", "importtime", "-m", "vit_jax.main"]
@@ -241,6 +254,9 @@ def time_run(
             times[IMPORTS] = sum(packages.values())
             times[stage] -= times[IMPORTS]
   times |= {WHOLE: began - start, SAVE: time.perf_counter() - began}
+  if process.returncode == BAD_CONFIG:
+    text = "".join(lines).partition("error: ")[2]
+    raise ConfigError(text.strip())
   if process.returncode or not times.keys() >= set(ENDS):
     raise RunError(f"a run to be timed failed:\n{''.join(lines)}")
   return times, dict(packages)

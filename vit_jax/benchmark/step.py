@@ -17,6 +17,7 @@ from vit_jax.benchmark.peer import make_task
 from vit_jax.benchmark.report import PARTS, describe_machine
 from vit_jax.benchmark.timing import Schedule, time_groups
 from vit_jax.benchmark.turns import OutOfMemoryError
+from vit_jax.config import ConfigError
 from vit_jax.devices.detection import start_backend
 from vit_jax.devices.specs import DeviceSpec, get_device_spec
 from vit_jax.experiment import Experiment
@@ -28,6 +29,7 @@ from vit_jax.runtime.flops import (
   count_flops_per_image,
 )
 from vit_jax.runtime.out_of_memory import is_out_of_memory
+from vit_jax.runtime.preflight import find_excess
 from vit_jax.runtime.start import start
 from vit_jax.sections import resolve
 from vit_jax.sharding import put
@@ -108,13 +110,19 @@ def open_experiment(
     config: sections, not resolved yet.
     is_recipe: whether the user chose it; else `fill` does the rest.
     alone: uses the first device only.
+
+  Raises:
+    ConfigError: for a bad config, or one that cannot fit into memory.
   """
   start()
   start_backend()
   devices = jax.devices()[:1] if alone else jax.devices()
   if not is_recipe:
     config = fill(config, devices)
-  return Experiment(resolve(config), devices)
+  exp = Experiment(resolve(config), devices)
+  if excess := find_excess(exp, 1):
+    raise ConfigError(excess)
+  return exp
 
 
 def make_batch(exp: Experiment) -> dict[str, jax.Array]:

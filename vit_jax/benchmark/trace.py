@@ -14,7 +14,9 @@ import jax
 
 from vit_jax.benchmark.report import format_table
 from vit_jax.benchmark.step import Step
+from vit_jax.config import ConfigError
 from vit_jax.runtime.profile import check_profiler, make_options
+from vit_jax.storage.paths import check_directory, is_local, locate
 
 STEPS = 3
 SHOWN = 16
@@ -162,15 +164,29 @@ def read_sources(hlo: str) -> dict[str, str]:
   return {x[1]: x[2] for x in found if x}
 
 
+def check_place(directory: str) -> None:
+  """Checks that a profile can be made, and kept in a directory.
+
+  Raises:
+    ConfigError: why it cannot.
+  """
+  given = f"--trace={directory}"
+  if not is_local(directory):
+    raise ConfigError(
+      f"{given}: a profile is kept on a disk: give a path there"
+    )
+  check_directory(locate(directory), given)
+  check_profiler()
+
+
 def profile(step: Step, directory: str) -> Trace:
   """Keeps a profile of a few steps, and reads their kernels from it.
 
   Args:
     step: a step that has run.
-    directory: new or existing directory; TensorBoard's layout lies below it.
+    directory: passed `check_place`; TensorBoard's layout lies below it.
   """
-  check_profiler()
-  path = os.path.expanduser(directory)
+  path = os.fspath(locate(directory))
   with jax.profiler.trace(path, profiler_options=make_options()):
     for number in range(STEPS):
       with jax.profiler.StepTraceAnnotation("train", step_num=number):

@@ -17,7 +17,7 @@ from vit_jax.benchmark.report import (
 )
 from vit_jax.benchmark.step import Step, make_step, open_experiment
 from vit_jax.benchmark.timing import Schedule, Spread, make_spread
-from vit_jax.benchmark.trace import Trace, profile
+from vit_jax.benchmark.trace import Trace, check_place, profile
 from vit_jax.benchmark.turns import OURS, Comparison
 
 LOOP = "whole loop"
@@ -140,7 +140,10 @@ def measure(
     trace: directory that a profile is kept in, or None.
     loop: times the whole loop too.
   """
-  step = Step(open_experiment(config, is_recipe=is_recipe), schedule)
+  exp = open_experiment(config, is_recipe=is_recipe)
+  if trace is not None:
+    check_place(trace)  # Before anything is compiled.
+  step = Step(exp, schedule)
   seconds = make_spread(step.time())
   found = Report(step.facts, schedule, {OURS: seconds})
   if trace is not None:

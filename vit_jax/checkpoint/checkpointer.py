@@ -34,6 +34,7 @@ from vit_jax.checkpoint.metadata import (
 )
 from vit_jax.checkpoint.reading import (
   align_operations,
+  describe_renaming,
   load_required_metadata,
   load_state,
   verify,
@@ -165,10 +166,12 @@ class Checkpointer:
       self._trusted.discard(step)
       reasons.append(f"the checkpoint of step {step} is damaged: {reason}")
     if reasons:
+      remedy = describe_renaming(self._directory, self._steps)
+      remedy = remedy or "put a copy of a sound one there"
       raise ConfigError(
         f"no checkpoint in {self._directory} can be used:\n  "
         + "\n  ".join(reasons)
-        + "\n  put a copy of a sound one there, or use another --workdir"
+        + f"\n  {remedy}, or use another --workdir"
       )
     return None
 

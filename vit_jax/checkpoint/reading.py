@@ -103,8 +103,31 @@ def check_name(path: epath.Path, metadata: Mapping[str, Any]) -> None:
   if path.name != str(metadata["step"]):
     raise DamagedError(
       f"it holds step {metadata['step']}, so its directory was renamed or "
-      f"copied: name it {metadata['step']}"
+      f"copied"
     )
+
+
+def describe_renaming(
+  directory: epath.Path, steps: Sequence[int]
+) -> str | None:
+  """Describes how checkpoints under other steps' names get their own back.
+
+  Args:
+    directory: directory of the checkpoints.
+    steps: names of those in it.
+
+  Returns:
+    What to rename; None if none has another's name, or all are copies.
+  """
+  names: dict[int, int] = {}  # Step that is held -> the directory's name.
+  for name in steps:
+    with contextlib.suppress(Exception):  # Said where it was to be read.
+      text = read_file(directory / str(name) / METADATA, MAX_TEXT)
+      metadata = open_metadata(parse_json(text).get("custom_metadata"))
+      if metadata is not None and names.get(step := metadata["step"]) != step:
+        names[step] = name
+  pairs = [f"{name} to {x}" for x, name in sorted(names.items()) if name != x]
+  return f"rename {' and '.join(pairs)} in {directory}" if pairs else None
 
 
 def check_claims(path: epath.Path, leaves: Sequence[Any]) -> None:
@@ -289,16 +312,17 @@ def load_params(
     raise ConfigError(f"{directory} cannot be read: {error}") from error
   if not steps:
     raise ConfigError(f"there is no checkpoint in {directory}")
+  chosen = steps
   if step is not None:
     if step not in map(str, steps):
       raise ConfigError(
         f"there is no checkpoint of step {step} in {directory}, but of "
         f"{', '.join(map(str, steps))}"
       )
-    steps = [int(step)]
+    chosen = [int(step)]
   errors = []
   for needs_metadata in (True, False):
-    for number in reversed(steps):
+    for number in reversed(chosen):
       path = directory / str(number)
       try:
         params = _load_params(path, raw, needs_metadata)
@@ -309,7 +333,9 @@ def load_params(
         log.warning("%s; taking step %d", text, number)
       return params
   errors = list(dict.fromkeys(errors))
-  raise ConfigError("\n  ".join(["no checkpoint can be used:", *errors]))
+  remedy = describe_renaming(directory, steps)
+  lines = ["no checkpoint can be used:", *errors, *([remedy] if remedy else [])]
+  raise ConfigError("\n  ".join(lines))
 
 
 def _load_params(path: epath.Path, raw: bool, needs_metadata: bool) -> Any:

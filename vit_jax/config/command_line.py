@@ -4,6 +4,8 @@
 
 import argparse
 import contextlib
+import logging
+import math
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -23,7 +25,22 @@ CONFIG = "FILE[:KEY=VALUE,...]"
 
 
 class Parser(argparse.ArgumentParser):
-  """A parser whose errors are as short as all others."""
+  """A parser whose errors are as short as all others.
+
+  An option without a value, as a shell makes of --to=$DIR, is an error: it
+  would be taken for the default.
+  """
+
+  def parse_known_args(self, args=None, namespace=None):
+    found, others = super().parse_known_args(args, namespace)
+    for action in self._actions:
+      value = getattr(found, action.dest, None)
+      if action.option_strings and value == "" != action.default:
+        self.error(
+          f"{action.option_strings[0]} is empty: give it a value, or leave it "
+          f"out"
+        )
+    return found, others
 
   def error(self, message: str) -> NoReturn:
     super().error(shorten_words(message))
@@ -46,10 +63,18 @@ def make_parser(verb: str, doc: str) -> argparse.ArgumentParser:
 
 def positive(text: str) -> int:
   """Parses an int that is at least 1, for argparse."""
-  value = int(text)
-  if value < 1:
-    raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-  return value
+  with contextlib.suppress(ValueError):
+    if (value := int(text)) >= 1:
+      return value
+  raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 on")
+
+
+def duration(text: str) -> float:
+  """Parses seconds above 0, for argparse."""
+  with contextlib.suppress(ValueError):
+    if 0 < (value := float(text)) < math.inf:
+      return value
+  raise argparse.ArgumentTypeError(f"{text!r} must be seconds, above 0")
 
 
 def parse(
@@ -90,8 +115,10 @@ def parse(
 def reported() -> Iterator[None]:
   """Turns a ConfigError into one message and status 2, a RunError into 1.
 
-  If the output's reader has ended, as `| head` does, it ends quietly.
+  If the output's reader has ended, as `| head` does, it ends quietly. Warnings
+  are lines like any other.
   """
+  logging.basicConfig(format="%(message)s")  # Else of what imports first.
   try:
     yield
     sys.stdout.flush()

@@ -45,9 +45,14 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
   name, _, text = argument.partition(":")
   try:
     path = pathlib.Path(name).expanduser().absolute()
-    exists = path.is_file()
+    exists, is_directory = path.is_file(), path.is_dir()
   except (OSError, RuntimeError, ValueError) as error:  # Too long; ~nouser.
     raise ConfigError(f"{given}: {describe_error(error)}") from error
+  if is_directory:
+    raise ConfigError(
+      f"{given}: {shorten(str(path))} is a directory: give a recipe, a Python "
+      f"file"
+    )
   if not exists:
     raise ConfigError(f"{given}: {shorten(str(path))} does not exist")
   # A config may import its neighbours, from wherever the command is run.

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from vit_jax.config.errors import ConfigError, quote, shorten
 
-MAX_CHOICES = 100  # That a message lists.
+MAX_CHOICES = 40  # That a message lists.
 
 
 class Interval:
@@ -36,6 +36,8 @@ class Interval:
     below = value < self._high or (self.text[-1] == "]" and value == self._high)
     return above and below
 
+
+MAX_PATCHES = 1 << 20  # Of an image.
 
 # Devices count steps and sizes in 32 bits; examples are counted by hosts.
 Count = Annotated[int, Interval("[1, 2e9]")]
@@ -94,6 +96,13 @@ def check_multiple(name: str, value: int, divisor: int, what: str) -> list[str]:
 
 def check_image_size(height: int, width: int, patch: int) -> list[str]:
   """Returns an error for each side of the images that patches do not divide."""
+  count = (height // patch) * (width // patch)
+  if count > MAX_PATCHES:  # XLA would end the process at some number.
+    return [
+      f"data.size={height if height == width else (height, width)} makes "
+      f"{count:,} patches of an image, and {MAX_PATCHES:,} are the most: take "
+      f"smaller images or larger patches"
+    ]
   if height == width:
     return check_multiple("data.size", height, patch, "the patch size")
   return [
@@ -225,6 +234,9 @@ def check(
         resolved[key] = check(name, value, parameters(annotation), errors)
         continue
       errors.append(f"{name}={quote(value)} must be a section of keys")
+      continue
+    if value == "" and typing.get_origin(annotation) is not typing.Literal:
+      errors.append(f"{name} is empty: give it a value, or leave it out")
       continue
     if not fits(value, annotation):
       hint = ""

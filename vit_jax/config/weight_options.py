@@ -15,6 +15,8 @@ from vit_jax.config import ConfigError
 from vit_jax.config.command_line import positive
 from vit_jax.config.recipe import parse_value
 
+MAX_SIDE = 1 << 16  # Of an image, in pixels.
+
 # Fields that no array shows -> choices, or None for a number.
 FIELDS: dict[str, tuple[str, ...] | None] = {
   "gelu": ("exact", "tanh"),
@@ -147,6 +149,10 @@ def parse_size(name: str, text: str | None) -> tuple[int, int] | None:
     return None
   value = parse_value(text)
   size = (value, value) if isinstance(value, int) else value
-  if not isinstance(size, tuple) or [type(x) for x in size] != [int, int]:
-    raise ConfigError(f"--{name}={text} must be H,W in pixels, e.g. 224,224")
+  fine = isinstance(size, tuple) and [type(x) for x in size] == [int, int]
+  if not fine or not all(1 <= x <= MAX_SIDE for x in size):
+    raise ConfigError(
+      f"--{name}={text} must be H,W in pixels, 1 to {MAX_SIDE:,} each, e.g. "
+      f"224,224"
+    )
   return size

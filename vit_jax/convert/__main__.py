@@ -164,7 +164,9 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
   )
   source = locate(arguments.src)
   if not source.exists():
-    raise CheckpointError(f"{source} does not exist")
+    raise CheckpointError(
+      f"{source} does not exist: give the path of a run, or of weights"
+    )
   check_apart(arguments.src, check_target(arguments.dst, form, **how))
   overrides = {
     name: getattr(arguments, name)

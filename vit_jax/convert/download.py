@@ -13,7 +13,7 @@ from etils import epath
 
 from vit_jax.config import ConfigError, get
 from vit_jax.convert.published import FILES
-from vit_jax.storage.paths import is_local, locate
+from vit_jax.storage.paths import check_directory, is_local, locate
 
 CHUNK = 1 << 20  # Bytes read at a time.
 TIMEOUT = 60  # Seconds without a byte.
@@ -50,6 +50,7 @@ def download(
     raise ConfigError(
       f"{directory} is not local; download to a local directory, then copy"
     )
+  check_directory(path.parent, f"--to={os.fspath(directory)}")
   if path.exists():
     raise ConfigError(f"{path} exists; remove it to download it again")
   say(f"fetching {row.url}")

@@ -78,7 +78,8 @@ def _explained(what: epath.Path | str) -> Iterator[None]:
   except CheckpointError:
     raise
   except FileNotFoundError as error:  # Object stores raise it without a text.
-    raise CheckpointError(f"{what}: No such file or directory") from error
+    text = "No such file or directory: give the path of a run, or of weights"
+    raise CheckpointError(f"{what}: {text}") from error
   except OSError as error:
     raise CheckpointError(f"{what}: {error.strerror or error}") from error
   except ImportError as error:

@@ -190,6 +190,11 @@ def load_as(
       f"{path} is a model's name; pass directory=DIR, the directory of the "
       f"files and their index.csv"
     )
+  # What is given is checked before weights are read, which can take minutes.
+  _check_crop(crop)
+  named = "classes"
+  if isinstance(classes, str | os.PathLike):
+    named, classes = f"classes={os.fspath(classes)}", read_classes(classes)
   loaded = load_weights(
     find_source(os.fspath(path), directory),
     source_size=source_size,
@@ -202,7 +207,7 @@ def load_as(
   if crop is not None:
     loaded = _set_crop(loaded, crop)
   if classes is not None:
-    loaded = _set_classes(loaded, classes)
+    loaded = _set_classes(loaded, classes, named)
   if count == 0:
     loaded = _drop_head(loaded)
   elif count not in (None, loaded.num_classes):
@@ -243,27 +248,28 @@ def _check_sizes(
   return pairs[0], pairs[1]
 
 
-def _set_crop(weights: Weights, crop: Any) -> Weights:
-  """The same weights with another crop of their images."""
-  share = None if crop == "whole" else crop
-  if not fits(share, Share | None):
+def _check_crop(crop: Any) -> None:
+  """Raises ConfigError for what is no crop."""
+  if crop != "whole" and not fits(crop, Share | None):
     raise ConfigError(
       f"crop={crop!r} must be a share above 0 and at most 1, as 0.875, or "
       f"'whole'"
     )
+
+
+def _set_crop(weights: Weights, crop: Any) -> Weights:
+  """The same weights with another crop of their images."""
+  share = None if crop == "whole" else crop
   preprocess = dataclasses.replace(weights.preprocess, crop=share, squash=False)
   return dataclasses.replace(weights, preprocess=preprocess)
 
 
-def _set_classes(weights: Weights, classes: Any) -> Weights:
+def _set_classes(weights: Weights, classes: Any, given: str) -> Weights:
   """The same weights with other names of their classes."""
-  what = "classes"
-  if isinstance(classes, str | os.PathLike):
-    what, classes = f"classes={os.fspath(classes)}", read_classes(classes)
   names = tuple(map(str, classes))
   if len(names) != weights.num_classes:
     raise ConfigError(
-      f"{what} has {len(names):,} names, and {weights.source} has "
+      f"{given} has {len(names):,} names, and {weights.source} has "
       f"{weights.num_classes:,} classes"
     )
   return dataclasses.replace(weights, class_names=names)

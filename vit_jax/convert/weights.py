@@ -220,8 +220,7 @@ def load_weights(
 
 
 def is_run(path: epath.Path) -> bool:
-  """True for the directory of a run, even without its manifest, or one of its
-  checkpoints."""
+  """True for a run, even without its manifest, or one of its checkpoints."""
   if not path.is_dir():
     return False
   inside = path.parent.name == "checkpoints"
@@ -252,6 +251,11 @@ def _load_run(
   variant = fields.pop("variant")
   fields |= _check_overrides(overrides, get_kind(variant))
   variant = fields.pop("variant", variant)
+  size = manifest["preprocess"].size
+  if source_size not in (None, size):
+    raise CheckpointError(
+      f"source_size={source_size}, but the run's manifest has {size}"
+    )
   try:
     params = flatten(load_params(run / "checkpoints", step, raw=raw))
   except ConfigError:
@@ -277,10 +281,6 @@ def _load_run(
       if origin != manifest["source"]
     },
   )
-  if source_size not in (None, weights.size):
-    raise CheckpointError(
-      f"source_size={source_size}, but the run's manifest has {weights.size}"
-    )
   check_shapes(
     weights.params,
     {name: tuple(x.shape) for name, x in _compute_shapes(weights).items()},

@@ -105,8 +105,10 @@ class Folder:
 
   def describe(self) -> str:
     """Describes what was found, and what is left out."""
-    sizes = ", ".join(f"{name} {len(x):,}" for name, x in self.splits.items())
+    sizes = ", ".join(f"{name} {len(x):,}" for name, x in self._own.items())
     how = ""
+    if len(self._own) < len(self.splits):
+      how = ", which are the test images too"
     if self.info.held_out:
       how = ", held out: a tenth of each class, at least one"
     lines = [
@@ -127,10 +129,18 @@ class Folder:
     lines += [f"  {note}" for note in self.layout.notes]
     return "\n".join(lines)
 
+  @property
+  def _own(self) -> dict[str, Examples]:
+    """The splits without a test split that is the validation split."""
+    own = dict(self.splits)
+    if "validation" in own and own["validation"] == own.get("test"):
+      del own["test"]
+    return own
+
   def _describe_classes(self) -> Iterable[str]:
     """Describes how many images of each class there are in each split."""
     names = self.info.class_names
-    counts = {split: self.count_classes(split) for split in self.splits}
+    counts = {split: self.count_classes(split) for split in self._own}
     width = max(len(name) for name in names[:SHOWN])
     for label, name in enumerate(names[:SHOWN]):
       row = (f"{split} {x[label]:,}" for split, x in counts.items())

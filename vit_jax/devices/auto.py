@@ -84,7 +84,9 @@ def choose_unroll(
     return model, []
   least = MIN_UNROLLED_STEPS[device.platform]
   value = 1
-  if steps < least:
+  if model.depth == 1:
+    reason = "the model has one block"
+  elif steps < least:
     reason = f"{steps:,} steps; unrolling pays from {least:,} on"
   elif model.depth > MAX_UNROLLED:
     reason = f"more than {MAX_UNROLLED} blocks take too long to compile"

@@ -223,7 +223,14 @@ def check_same(before: Prediction, now: Prediction, path: str) -> None:
   Raises:
     ConfigError: if they differ.
   """
-  same = len(before.classes) == len(now.classes) and before.error == now.error
+  counts = len(before.classes), len(now.classes)
+  if counts[0] != counts[1] and before.error == now.error:
+    raise ConfigError(
+      f"--out={path} holds {counts[0]} classes of each image, and this command "
+      f"writes {counts[1]}: choose another name, or continue with "
+      f"--top={counts[0]}"
+    )
+  same = before.error == now.error
   then = {index: (name, p) for index, name, p in before.classes}
   for index, name, p in now.classes if same else ():
     other, q = then.get(index, (name, 0.0))

@@ -32,7 +32,9 @@ class TrainLog:
       last `flush`.
   """
 
-  MAX_DATA_WAIT = 0.05  # As a share of the time.
+  # What is worth a hint: the share of the time in which no batch was ready, and
+  # the seconds that the rest of the run would lose by it.
+  MAX_DATA_WAIT, MIN_LOST = 0.05, 60.0
 
   def __init__(
     self,
@@ -169,18 +171,16 @@ class TrainLog:
     self._report_spike(step, values)
     if not speed:
       return
+    rate, waited = speed["images_per_second"], speed["data_wait"]
+    left = (self._steps - step) * self._batch_size / rate
     self._progress.show(
-      step,
-      self._steps,
-      loss=values["loss"],
-      seconds_left=(self._steps - step)
-      * (self._batch_size / speed["images_per_second"]),
-      **speed,
+      step, self._steps, loss=values["loss"], seconds_left=left, **speed
     )
     self._intervals += 1
     # The first interval waits for the first batches.
-    if speed["data_wait"] > self.MAX_DATA_WAIT and self._intervals > 1:
-      self._warn(speed["data_wait"])
+    slow = waited > self.MAX_DATA_WAIT and waited * left >= self.MIN_LOST
+    if slow and self._intervals > 1:
+      self._warn(waited)
 
   def _measure(self) -> dict[str, float]:
     """Measures the steps since the last row that this process has trained."""

@@ -43,7 +43,11 @@ def describe(name: str) -> dict[str, Any]:
     ConfigError: for an unknown name, or a patch size that does not divide 224.
   """
   model = models.make_model(CLASSES, variant=name)
-  raise_all(model.find_errors(SIZE, SIZE))
+  if model.find_errors(SIZE, SIZE):
+    raise ConfigError(
+      f"{name}: its patches do not divide the {SIZE} px at which models are "
+      f"listed: take a patch size that does, as 14, 16 or 32"
+    )
   image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), image)
   leaves = jax.tree.leaves(variables)

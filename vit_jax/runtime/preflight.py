@@ -169,13 +169,18 @@ def describe(exp: Any, say: Say) -> None:
     f"{name}: {parameters:,} parameters, on {exp.mesh.size} x "
     f"{device.device_kind} ({axes})"
   )
+  examples = exp.info.count(exp.data.train)
   say(
-    f"{exp.data.source}: {exp.info.count(exp.data.train):,} images of "
-    f"{exp.num_classes:,} classes at {pixels} px, {exp.steps:,} steps "
-    f"of {exp.train.batch_size:,}"
+    f"{exp.data.source}: {examples:,} images of {exp.num_classes:,} classes at "
+    f"{pixels} px, {exp.steps:,} steps of {exp.train.batch_size:,}"
   )
   if exp.teacher is not None:
     say(f"teacher {exp.teacher.describe()}")
+  if exp.train.batch_size > examples:
+    say(
+      f"warning: train.batch_size={exp.train.batch_size:,} is more than the "
+      f"{examples:,} training images: each step repeats all of them"
+    )
   if exp.optim.warmup_steps >= exp.steps:
     say(
       f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "

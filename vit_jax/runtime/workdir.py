@@ -21,7 +21,7 @@ from vit_jax.devices.detection import PLUGINS, find_installed
 from vit_jax.devices.machine import count_cores
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.storage.files import to_json, write_json, write_text
-from vit_jax.storage.paths import expand
+from vit_jax.storage.paths import check_directory, expand
 
 PACKAGES = (
   *("vit_jax", "jax", "jaxlib", "flax", "optax"),
@@ -65,6 +65,7 @@ def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
       f"--workdir={name}: nothing can be read back from a path with "
       f"{' and '.join(odd)}: choose another name"
     )
+  check_directory(path, f"--workdir={name}")
   probe, token = path / f".probe_{hosts.index}", uuid.uuid4().hex
 
   with explained(name):

@@ -17,7 +17,8 @@ from vit_jax.config.errors import ConfigError, quote, shorten
 log = logging.getLogger(__name__)
 
 # For the first answer of a store, until it is said, and until it is given up.
-SAY_SECONDS, GIVE_UP_SECONDS = 8.0, 120.0
+# Before it, a verb imports for a few seconds: in all it is said within ten.
+SAY_SECONDS, GIVE_UP_SECONDS = 5.0, 120.0
 MAX_NAME, MAX_PATH = 255, 4095  # Of Linux, in bytes.
 
 # The client of Cloud Storage would cache the listing of a directory, and miss
@@ -111,6 +112,35 @@ def check_answers(bucket: str) -> None:
 def ask(bucket: str) -> None:
   """Sends a request to a store and waits for its answer."""
   (epath.Path(bucket) / "any").exists()
+
+
+def check_directory(path: epath.Path, given: str) -> None:
+  """Checks that a directory is there or can be made, before it is needed.
+
+  Nothing is made, and a store is not asked.
+
+  Args:
+    path: from `locate`.
+    given: how the user gave it, as --workdir=DIR; begins the message.
+
+  Raises:
+    ConfigError: naming what is in its way.
+  """
+  if not is_local(path):
+    return
+  there = os.path.abspath(path)
+  while not os.path.lexists(there):
+    there = os.path.dirname(there)
+  if not os.path.isdir(there):
+    raise ConfigError(
+      f"{shorten(given)}: {shorten(there)} is not a directory: give the path "
+      f"of one, or of a new one"
+    )
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise ConfigError(
+      f"{shorten(given)}: nothing can be written to {shorten(there)}: give "
+      f"another directory"
+    )
 
 
 def expand(path: os.PathLike | str) -> epath.Path:

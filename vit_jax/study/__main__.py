@@ -16,8 +16,9 @@ is in DIR/study.json too. Exit status: 0, or that of the first run that fails.
 """
 
 from vit_jax.config import ConfigError, command_line, recipe
+from vit_jax.sections import resolve
 from vit_jax.storage.files import write_json
-from vit_jax.storage.paths import expand
+from vit_jax.storage.paths import check_directory, expand
 from vit_jax.study import seeds, sweep
 
 # Flags of vit_jax.main that are passed on to every run.
@@ -32,9 +33,11 @@ def parse_seeds(text: str) -> list[int]:
     seeds = [int(seed) for seed in text.split(",")]
   except ValueError:
     seeds = []
-  if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+  fine = all(0 <= seed < 2**32 for seed in seeds)
+  if not seeds or not fine or len(set(seeds)) < len(seeds):
     raise ConfigError(
-      f"--seeds={text} must be different whole numbers from 0 on, as 0,1,2"
+      f"--seeds={text} must be different whole numbers from 0 to {2**32 - 1}, "
+      f"as 0,1,2"
     )
   return seeds
 
@@ -67,12 +70,14 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.seeds is not None:
       chosen = parse_seeds(arguments.seeds)
     overrides = [flag for flag in flags if flag.startswith("--config.")]
-    if not recipe.load_config(arguments.config, overrides).get("evals"):
+    config = resolve(recipe.load_config(arguments.config, overrides))
+    if not config["evals"]:
       raise ConfigError(
         f"--config={arguments.config} has no evaluation to compare runs by: "
         f"add one to its section evals"
       )
     workdir = expand(arguments.workdir)
+    check_directory(workdir, f"--workdir={arguments.workdir}")
     summary = study.run(arguments.config, workdir, flags, chosen)
   write_json(workdir / "study.json", summary)
   print(study.format_table(summary))
