@@ -3,6 +3,7 @@
 """Eight virtual CPU devices, checked shapes, and the digits in a temporary
 directory. Nothing here needs a network."""
 
+import gc
 import itertools
 import os
 import subprocess
@@ -20,7 +21,7 @@ import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 from tests.support import ROOT  # noqa: E402
-from tests.support.runs import make_config  # noqa: E402
+from tests.support.runs import make_config, reuse_experiment  # noqa: E402
 from tests.support.shared import get_shared_root, make_once  # noqa: E402
 
 # Files and tests that start processes, compile for TPUs or train for more than
@@ -70,6 +71,9 @@ SLOW = (
 if jax.__version_info__ < (0, 11):
   FAST["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
   os.environ |= FAST
+
+# What is imported and traced stays: looking for garbage among it takes long.
+gc.set_threshold(100_000)
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -146,6 +150,17 @@ def data_dir(tmp_path_factory):
 def config(data_dir):
   """A run of a few seconds on the digits, as plain sections."""
   return make_config(data_dir)
+
+
+@pytest.fixture
+def same_programs():
+  """Runs of one config have the same step, traced and compiled once.
+
+  For tests of files, rows and ends; not of what is computed.
+  """
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("vit_jax.train.Experiment", reuse_experiment)
+    yield
 
 
 @pytest.fixture
