@@ -45,15 +45,17 @@ def reuse_experiment(config, devices=None):
 
   jax has traced and compiled them: runs of one config take half of the time.
   """
+  from vit_jax.data.sources import load_info
   from vit_jax.experiment import Experiment
   from vit_jax.objectives import OBJECTIVES
 
   objective = OBJECTIVES[config["objective"]["name"]]
-  key = objective, repr(devices), json.dumps(config, default=repr)
+  info = load_info(config["data"]["source"], config["data"]["dir"])
+  key = objective, repr(devices), json.dumps(config, default=repr), repr(info)
   if key not in _MADE:
     made = Experiment(config, devices)
     # Made here, these are found by all.
     _MADE[key] = made, made.init_state, made.train_step, made.abstract_state
   exp = copy.copy(_MADE[key][0])
-  exp._choices = [*exp._choices]  # A run adds its own.
+  exp.info, exp._choices = info, [*exp._choices]  # A run adds its own.
   return exp
