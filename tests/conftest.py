@@ -186,7 +186,7 @@ def kept_cache():
 
 @pytest.fixture
 def unknown_memory():
-  """Nothing is traced to fit a step: for tests of what does not depend on it."""
+  """For tests that no fit changes: nothing is traced to estimate one."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr("vit_jax.devices.fitting.get_memory", lambda device: None)
     yield

@@ -119,7 +119,7 @@ def test_unrolling_and_remat_change_no_parameter_logit_or_gradient():
     dict(remat="full", unroll=4),
   ):
     for a, b in zip(expected, differentiate(**fields), strict=True):
-      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=str(fields))
+      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_initial_logits_are_the_head_bias():
