@@ -3,10 +3,12 @@
 """Eight virtual CPU devices, checked shapes, and the digits in a temporary
 directory. Nothing here needs a network."""
 
+import gc
 import itertools
 import os
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 # Small programs take far longer to compile than to run: with these, which the
 # processes that tests start inherit, a sixth of the time. `optimised` below is
@@ -20,7 +22,7 @@ import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 from tests.support import ROOT  # noqa: E402
-from tests.support.runs import make_config  # noqa: E402
+from tests.support.runs import make_config, reuse_experiment  # noqa: E402
 from tests.support.shared import get_shared_root, make_once  # noqa: E402
 
 # Files and tests that start processes, compile for TPUs or train for more than
@@ -71,6 +73,9 @@ if jax.__version_info__ < (0, 11):
   FAST["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
   os.environ |= FAST
 
+# What is imported and traced stays: looking for garbage among it takes long.
+gc.set_threshold(100_000)
+
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -94,24 +99,37 @@ def pytest_collection_modifyitems(items):
 def pytest_pyfunc_call(pyfuncitem):
   """Runs what profiles in a new process: a process has one profiler.
 
-  And where tests before it loaded libtpu, it ends the process.
+  And where tests before it loaded libtpu, it ends the process. All such tests
+  of a file have one process, which the first of them starts.
   """
   marked = pyfuncitem.get_closest_marker("profiler")
-  if marked and "VIT_JAX_PROFILER" not in os.environ:
-    command = [sys.executable, "-m", "pytest", "-p", "no:xdist"]
+  if not marked or "VIT_JAX_PROFILER" in os.environ:
+    return None
+  path = pyfuncitem.path
+
+  def run(directory):
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-m"]
+    command += ["profiler", f"--junitxml={directory}/found.xml", str(path)]
     kept = {k: x for k, x in os.environ.items() if "PYTEST" not in k}
-    kept["VIT_JAX_PROFILER"] = "1"
-    command.append(pyfuncitem.nodeid)
-    assert subprocess.run(command, cwd=ROOT, env=kept).returncode == 0
-    return True
-  return None
+    subprocess.run(command, cwd=ROOT, env=kept | {"VIT_JAX_PROFILER": "1"})
+
+  factory = pyfuncitem._request.getfixturevalue("tmp_path_factory")
+  directory = make_once(factory, f"{path.parent.name}_{path.stem}", run)
+  cases = ElementTree.parse(directory / "found.xml").iter("testcase")
+  (case,) = (x for x in cases if x.get("name") == pyfuncitem.name)
+  wrong = [x.text for x in case if x.tag in ("failure", "error", "skipped")]
+  assert not wrong, "\n".join(map(str, wrong))
+  return True
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
   """Programs that several tests or processes compile are compiled once."""
+  place = str(get_shared_root(tmp_path_factory) / "xla")
+  if "VIT_JAX_PROFILER" in os.environ:
+    place = os.environ.get("JAX_COMPILATION_CACHE_DIR", place)
   values = {
-    "jax_compilation_cache_dir": str(get_shared_root(tmp_path_factory) / "xla"),
+    "jax_compilation_cache_dir": place,
     "jax_persistent_cache_min_compile_time_secs": 0.1,
     "jax_persistent_cache_min_entry_size_bytes": 0,
   }
@@ -146,6 +164,32 @@ def data_dir(tmp_path_factory):
 def config(data_dir):
   """A run of a few seconds on the digits, as plain sections."""
   return make_config(data_dir)
+
+
+@pytest.fixture
+def same_programs():
+  """Runs of one config have the same step, traced and compiled once.
+
+  For tests of files, rows and ends; not of what is computed.
+  """
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("vit_jax.train.Experiment", reuse_experiment)
+    yield
+
+
+@pytest.fixture
+def kept_cache():
+  """For what runs `plan` here, which switches jax's cache of programs off."""
+  yield
+  jax.config.update("jax_enable_compilation_cache", True)
+
+
+@pytest.fixture
+def unknown_memory():
+  """For tests that no fit changes: nothing is traced to estimate one."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("vit_jax.devices.fitting.get_memory", lambda device: None)
+    yield
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ COLLECTIVE = re.compile(
 
 def get_config(data_dir):
   """A small ViT of which eight divides every dimension that is sharded."""
-  sizes = dict(width=64, num_heads=8, mlp_dim=128, depth=2)
+  sizes = dict(width=64, num_heads=8, mlp_dim=128, depth=2, remat="none")
   return {
     "model": dict(variant="mu/4", dtype="float32", **sizes),
     "data": dict(
@@ -41,7 +41,7 @@ def get_config(data_dir):
     ),
     # From a momentum of zero, its first moment is the gradient itself.
     "optim": dict(name="sgd", lr=0.1),
-    "train": dict(batch_size=16, steps=2),
+    "train": dict(batch_size=16, steps=2, accumulate=1),
   }
 
 

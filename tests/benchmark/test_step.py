@@ -155,6 +155,7 @@ def make_config(**sections):
   }
 
 
+@pytest.mark.usefixtures("unknown_memory")
 def test_a_peer_is_told_what_the_step_does():
   task = make_task(build(make_config(model=dict(pool="gap", dropout=0.1))))
   assert task.model.name == "vit_base_patch16_224"
@@ -169,6 +170,7 @@ def test_a_peer_is_told_what_the_step_does():
   )  # No class token, nor its position.
 
 
+@pytest.mark.usefixtures("unknown_memory")
 def test_what_timm_does_otherwise_is_named_at_once():
   config = make_config(
     model=dict(representation_size=768, pool="map"),

@@ -118,10 +118,10 @@ def test_the_default_is_the_least_sharding_that_leaves_room(
 ):
   options = dict(num_slices=slices) if slices > 1 else {}
   config = {
-    "model": dict(variant=variant),
+    "model": dict(variant=variant, remat="full"),
     "data": dict(source="synthetic:1000", size=224),
     "optim": dict(lr=1e-3, ema=0.99),
-    "train": dict(batch_size=4096, steps=10),
+    "train": dict(batch_size=4096, steps=10, accumulate=1),
     "mesh": sizes,
   }
   devices = list(get_devices(name, **options))

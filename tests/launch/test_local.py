@@ -349,6 +349,8 @@ def test_two_processes_of_a_run_are_interrupted_and_go_on(tmp_path, data_dir):
         f"--workdir={tmp_path}",
         f"--config.data.dir={data_dir}",
         "--config.model.depth=1",
+        "--config.model.remat=none",
+        "--config.train.accumulate=1",
         "--config.train.batch_size=32",
         "--config.train.steps=120",
         "--config.train.log_every=1",

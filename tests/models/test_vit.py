@@ -92,35 +92,34 @@ def test_forward_with_a_flag_is_its_equation(fields, reference):
   check_forward(reference, **fields)
 
 
-@pytest.mark.parametrize(
-  "fields",
-  [
+def differentiate(**fields):
+  """Parameters of a small model, its loss and the gradients, as leaves."""
+  image = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+  model = models.make_model(
+    3, variant="mu/4", depth=4, dropout=0.5, dtype="float32", **fields
+  )
+  params = jax.jit(model.init)(jax.random.key(0), image)["params"]
+  params["head"]["kernel"] += 1.0
+
+  def loss(params):
+    rngs = {"dropout": jax.random.key(2)}
+    logits = model.apply({"params": params}, image, train=True, rngs=rngs)
+    return jnp.sum(logits**2)
+
+  return jax.tree.leaves((params, jax.jit(jax.value_and_grad(loss))(params)))
+
+
+def test_unrolling_and_remat_change_no_parameter_logit_or_gradient():
+  expected = differentiate()
+  for fields in (
     dict(unroll=2),
     dict(unroll=4),
     dict(remat="dots"),
     dict(remat="full"),
     dict(remat="full", unroll=4),
-  ],
-)
-def test_unrolling_and_remat_change_no_parameter_logit_or_gradient(fields):
-  image = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
-
-  def run(**fields):
-    model = models.make_model(
-      3, variant="mu/4", depth=4, dropout=0.5, dtype="float32", **fields
-    )
-    params = jax.jit(model.init)(jax.random.key(0), image)["params"]
-    params["head"]["kernel"] += 1.0
-
-    def loss(params):
-      rngs = {"dropout": jax.random.key(2)}
-      logits = model.apply({"params": params}, image, train=True, rngs=rngs)
-      return jnp.sum(logits**2)
-
-    return jax.tree.leaves((params, jax.jit(jax.value_and_grad(loss))(params)))
-
-  for a, b in zip(run(), run(**fields), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+  ):
+    for a, b in zip(expected, differentiate(**fields), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_initial_logits_are_the_head_bias():

@@ -24,7 +24,9 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.convert.writing import save_weights
 from vit_jax.data import formats
+from vit_jax.devices import fitting
 from vit_jax.optim.multipliers import describe_frozen, make_trained_mask
+from vit_jax.sections import resolve
 from vit_jax.sharding import get_path
 from vit_jax.study import sweep
 
@@ -92,7 +94,7 @@ RUNS = list(
 )
 
 
-def get_parts(exp):
+def get_parts(config):
   """What decides which operations the model and the rest of a step have.
 
   A number is a size or a constant; whether it is zero, or there at all, decides
@@ -108,14 +110,10 @@ def get_parts(exp):
       return bool(value)
     return "a path" if isinstance(value, str) and "/" in value else value
 
-  config, model = exp.config, dict(exp.config["model"])
+  model = dict(config["model"])
   kind = re.match(r"R\d+x|R\w*\+|Mixer|", model.pop("variant"))[0]
-  accumulates = exp.fit.accumulate > 1
   rest = config["objective"], config["data"]["augment"], config["optim"]
-  return [
-    repr((re.sub(r"\d+", "", kind), blur(model))),
-    repr((blur(rest), accumulates)),
-  ]
+  return [repr((re.sub(r"\d+", "", kind), blur(model))), repr(blur(rest))]
 
 
 @pytest.fixture(scope="session")
@@ -179,9 +177,13 @@ def test_recipes_are_built_and_one_of_each_family_lowered(
     for text in (recipe, *overrides)
   )
   directory = f"--config.data.dir={tmp_path}"
-  exp = build(load_config(recipe, [*overrides, directory]))
-  if any([is_first(part) for part in get_parts(exp)]):
-    assert "stablehlo.dot_general" in lower(exp).as_text()
+  config = load_config(recipe, [*overrides, directory])
+  if any([is_first(part) for part in get_parts(resolve(config))]):
+    assert "stablehlo.dot_general" in lower(build(config)).as_text()
+  else:
+    # That of a family is also fitted into memory, which traces its model twice.
+    monkeypatch.setattr(fitting, "get_memory", lambda device: None)
+    build(config)
   assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,8 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.data import vtab
 
+pytestmark = pytest.mark.usefixtures("unknown_memory")
+
 # Task -> classes, flips, boxes, test images (the tests of VTAB's code).
 TASKS = {
   "caltech101": (102, True, True, 6084),

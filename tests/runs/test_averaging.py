@@ -23,15 +23,17 @@ from vit_jax.data import sources, transforms
 from vit_jax.train import train
 from vit_jax.train_state import compute_digest
 
+pytestmark = pytest.mark.usefixtures("same_programs")
+
 
 @pytest.fixture(scope="module")
 def averaged(data_dir, tmp_path_factory):
   """A run far from its average: its config, workdir, result and last state."""
   config = {
-    "model": dict(variant="mu/4", dtype="float32"),
+    "model": dict(variant="mu/4", dtype="float32", remat="none"),
     "data": dict(source="tfds:digits", dir=data_dir, size=8, threads=1),
     "optim": dict(lr=1e-2, schedule="constant", ema=0.99),
-    "train": dict(batch_size=16, steps=8, allow_cpu=True),
+    "train": dict(batch_size=16, steps=8, accumulate=1, allow_cpu=True),
     "evals": {
       "test": dict(split="test[:40]"),
       "raw": dict(split="test[:40]", params="raw"),

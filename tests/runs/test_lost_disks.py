@@ -29,6 +29,8 @@ from vit_jax.train import train
 
 TIMED = ("seconds", "compile_seconds")
 
+pytestmark = pytest.mark.usefixtures("same_programs")
+
 
 def strip(result):
   return {key: x for key, x in result.items() if key not in TIMED}
@@ -218,6 +220,9 @@ def start(workdir, data_dir, *flags):
   command += [f"--config={ROOT}/configs/digits.py", f"--workdir={workdir}"]
   command += [f"--config.data.dir={data_dir}", "--config.data.workers=2"]
   command += ["--config.model.depth=1", "--config.train.batch_size=32"]
+  # With these it is the program of other tests, and nothing is estimated.
+  command += ["--config.optim.warmup_steps=1", "--config.train.accumulate=1"]
+  command += ["--config.model.remat=none"]
   cache = jax.config.jax_compilation_cache_dir
   return subprocess.Popen(
     [*command, "--config.train.steps=100000", *flags],

@@ -14,6 +14,8 @@ from vit_jax.convert.weights import load_weights
 from vit_jax.metrics.rows import read_rows
 from vit_jax.train import train
 
+pytestmark = pytest.mark.usefixtures("same_programs")
+
 
 @pytest.fixture
 def uneven(config):

@@ -18,6 +18,8 @@ from vit_jax.train import train
 
 WHOLE = 16  # Images of a batch.
 
+pytestmark = pytest.mark.usefixtures("same_programs")
+
 
 class Dividing(Supervised):
   """A loss that is larger the fewer images a batch has, and NaN of none."""

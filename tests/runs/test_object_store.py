@@ -38,9 +38,11 @@ from vit_jax.storage.append_log import AppendLog
 from vit_jax.storage.paths import expand
 from vit_jax.train import train
 
-# What gcsfs says when it is asked to append, before it overwrites instead.
-pytestmark = pytest.mark.filterwarnings("error:Append mode")
-
+pytestmark = [
+  # What gcsfs says when it is asked to append, before it overwrites instead.
+  pytest.mark.filterwarnings("error:Append mode"),
+  pytest.mark.usefixtures("same_programs"),
+]
 
 # All that a run may ask of a store.
 ACTIONS = {"bucket", "list", "stat", "read", "session", "upload", "delete"}

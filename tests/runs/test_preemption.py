@@ -48,8 +48,8 @@ RUN = [f"--config.train.steps={STEPS}", "--config.train.log_every=1", *SLOW]
 RUN += ["--config.train.batch_size=512"]
 # Compiled for long, if XLA_FLAGS of the tests do not shorten that, though what
 # it computes is the scanned program's.
-UNROLLED = ["--config.model.unroll=48"]
-DEEP = ["--config.model.depth=48", "--config.model.width=32", *ENDLESS]
+UNROLLED = ["--config.model.unroll=24"]
+DEEP = ["--config.model.depth=24", "--config.model.width=32", *ENDLESS]
 DEEP += ["--config.train.batch_size=32"]
 LIMIT = 5.0  # Seconds to end where there is nothing to save.
 

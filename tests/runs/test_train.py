@@ -28,6 +28,8 @@ from vit_jax.runtime.run import Run
 from vit_jax.train import train
 from vit_jax.train_state import compute_digest
 
+pytestmark = pytest.mark.usefixtures("same_programs")
+
 
 def read_rows(workdir):
   text = (workdir / "metrics.jsonl").read_text()

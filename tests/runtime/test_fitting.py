@@ -22,6 +22,13 @@ GIB = 2**30
 
 
 @pytest.fixture
+def config(config):
+  """What other tests give is chosen here."""
+  config["model"]["remat"] = config["train"]["accumulate"] = "auto"
+  return config
+
+
+@pytest.fixture
 def one_device(config):
   config["model"] |= dict(variant="mu/2", depth=4)
   config["data"] |= dict(augment={}, crop="none", size=32)

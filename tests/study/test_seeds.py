@@ -11,6 +11,14 @@ import pytest
 from tests.support import ROOT
 from vit_jax.study.__main__ import main
 
+# How it fits is given: to estimate that traces the model twice.
+SMALL = [
+  "--config.model.depth=1",
+  "--config.model.remat=none",
+  "--config.train.accumulate=1",
+  "--config.optim.warmup_steps=1",
+]
+
 
 def test_a_study_passes_sigterm_on(tmp_path, data_dir):
   process = subprocess.Popen(
@@ -22,7 +30,9 @@ def test_a_study_passes_sigterm_on(tmp_path, data_dir):
       f"--workdir={tmp_path}",
       "--config=configs/digits.py",
       f"--config.data.dir={data_dir}",
-      "--config.model.depth=1",
+      *SMALL,
+      "--config.train.batch_size=32",
+      "--config.train.steps=100000",
       "--config.train.log_every=1",
     ],
     cwd=ROOT,
@@ -47,10 +57,9 @@ def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
       "--seeds=3,4",
       "--config=configs/digits.py",
       f"--config.data.dir={data_dir}",
-      "--config.model.depth=1",
+      *SMALL,
       "--config.train.steps=2",
       "--config.train.batch_size=8",
-      "--config.optim.warmup_steps=1",
     ]
   )
   summary = json.loads((tmp_path / "study.json").read_text())

@@ -24,14 +24,15 @@ def get_config(text=""):
     train, test = "train[:40%]", "train[40%:50%]"
   return dict(
     model=dict(
-      variant="mu/4", width=32, depth=1, pool="gap", dtype="float32"
+      variant="mu/4", width=32, depth=1, pool="gap", dtype="float32",
+      remat="none",
     ),
     data=dict(
       source="tfds:digits", dir="{data_dir}", train=train, size=8,
       crop="none", threads=1,
     ),
     optim=dict(lr=args.lr, warmup_steps=1, clip_norm=1.0),
-    train=dict(batch_size=64, steps=40, allow_cpu=True),
+    train=dict(batch_size=64, steps=40, accumulate=1, allow_cpu=True),
     evals=dict(test=dict(split=test)),
     checkpoint=dict(every=1000),
   )

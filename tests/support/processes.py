@@ -18,11 +18,15 @@ ENDLESS = ["--config.train.steps=100000", "--config.train.log_every=1"]
 
 
 def start(workdir, data_dir, *flags, **environment):
-  """Starts a short run on the digits as a user would."""
+  """Starts a short run on the digits as a user would.
+
+  How it fits into memory is given: to estimate that traces the model twice.
+  """
   command = [sys.executable, "-m", "vit_jax.main"]
   command += [f"--config={ROOT}/configs/digits.py", f"--workdir={workdir}"]
   command += [f"--config.data.dir={data_dir}", "--config.model.depth=1"]
   command += ["--config.train.batch_size=32", "--config.optim.warmup_steps=1"]
+  command += ["--config.train.accumulate=1", "--config.model.remat=none"]
   return subprocess.Popen(
     [*command, *flags],
     cwd=ROOT,

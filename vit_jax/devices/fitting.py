@@ -103,7 +103,8 @@ class Fitting:
       examples * tokens,
       MIN_TOKENS[device.platform],
     )
-    while not self._is_small_enough() and len(self._fits) > 1:
+    # To estimate traces the model: not where nothing is to be chosen.
+    while len(self._fits) > 1 and not self._is_small_enough():
       del self._fits[0]
 
   @property
@@ -121,6 +122,8 @@ class Fitting:
   @property
   def choices(self) -> list[Choice]:
     """The keys that were "auto", with what was chosen."""
+    if not self._auto:
+      return []
     needed, reason = self._estimate(self.fit), "the device's memory is unknown"
     if self._memory is not None:
       reason = (
