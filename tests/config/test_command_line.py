@@ -17,8 +17,13 @@ from vit_jax.config import command_line, recipe
 from vit_jax.devices import detection
 
 VERBS = [
-  *("main", "predict", "analyze", "report", "doctor", "prepare.__main__"),
-  *("models.__main__", "convert.__main__", "study.__main__"),
+  *("main", "predict", "evaluate", "features", "analyze", "report", "doctor"),
+  *(
+    "prepare.__main__",
+    "models.__main__",
+    "convert.__main__",
+    "study.__main__",
+  ),
   *("benchmark.__main__", "plan.__main__"),
   "config.__main__",
 ]

@@ -31,10 +31,10 @@ def path(tmp_path):
 
 def test_a_run_is_loaded_with_its_eyes(config, tmp_path):
   """The evaluation's number comes out of files, through the library."""
-  config["data"]["eval_crop"] = 0.8
+  config["data"] |= dict(eval_crop=0.8, eval_rounding="timm")
   result = train(config, str(tmp_path / "run"))
   model, preprocess = vit_jax.load(tmp_path / "run")
-  assert preprocess.crop == 0.8
+  assert (preprocess.crop, preprocess.rounding) == (0.8, "timm")
   examples = sources.open_source(
     "tfds:digits", "test[:40]", config["data"]["dir"]
   )

@@ -70,11 +70,23 @@ def test_evaluation_is_of_any_height_and_width(data, source):
 
 
 @pytest.mark.parametrize("method", [None, *typing.get_args(Resize)])
-@pytest.mark.parametrize("crop", [None, 0.875, 0.3])
-def test_the_library_sees_what_evaluation_sees(data, crop, method):
+@pytest.mark.parametrize(
+  "crop, rounding",
+  [
+    (None, "big_vision"),
+    (0.3, "big_vision"),
+    (0.875, "timm"),
+    (0.875, "transformers"),
+  ],
+)
+def test_the_library_sees_what_evaluation_sees(data, crop, rounding, method):
   """A run's manifest makes of a file the pixels that the run was scored on."""
   data = dataclasses.replace(
-    data, size=(24, 16), eval_crop=crop, eval_resize=method
+    data,
+    size=(24, 16),
+    eval_crop=crop,
+    eval_resize=method,
+    eval_rounding=rounding,
   )
   rng = np.random.default_rng(0)
   examples = []
@@ -90,9 +102,11 @@ def test_the_library_sees_what_evaluation_sees(data, crop, method):
     height=height,
     width=width,
     channels=3,
-    crop=data.eval_crop,
+    crop=crop,
     resize=method or "bilinear",
+    rounding=rounding,
   )
+  assert preprocess == data.make_preprocess(3)
   values = preprocess([example["image"] for example in examples])
   # Whole numbers again, exactly: a value is off by 1e-7 at most.
   pixels = np.rint((values + 1) * 127.5).astype(np.uint8)

@@ -24,6 +24,7 @@ from vit_jax.config import Choice, Count, Interval, Parallel, Share
 from vit_jax.data import sources
 from vit_jax.data.augment import Augment, normalize
 from vit_jax.data.crops import Crop
+from vit_jax.data.framing import Rounding
 from vit_jax.data.mixture import Mixture
 from vit_jax.data.order import ENDLESS, Order
 from vit_jax.data.parallelism import choose_parallelism
@@ -76,6 +77,9 @@ class Data:
       to size / share and cuts out the middle, as they do for few-shot
       evaluation: at 224 px, 0.875 is 256 px and a crop of 224. The manifest
       records it.
+    eval_rounding: whose rule rounds the sides and the corner of eval_crop:
+      "big_vision", "timm" or "transformers". With that of the program that will
+      read an export, both crop the same pixels. The manifest records it.
     augment: augmentation on the device.
     workers: number of processes that read and decode; 0 uses threads of this
       process. "auto" chooses by the cores, the memory and the cost of an image.
@@ -97,6 +101,7 @@ class Data:
   resize: Resize = "bilinear"
   eval_resize: Resize | None = None
   eval_crop: Share | None = None
+  eval_rounding: Rounding = "big_vision"
   augment: Augment = Augment()
   workers: Literal["auto"] | Parallel = "auto"
   threads: Literal["auto"] | Annotated[int, Interval("[1, 1024]")] = "auto"
@@ -122,6 +127,7 @@ class Data:
       channels=channels,
       crop=self.eval_crop,
       resize=self.get_eval_resize(),
+      rounding=self.eval_rounding,
     )
 
   def open(self, split: str) -> Sequence[dict[str, Any]]:

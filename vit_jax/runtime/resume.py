@@ -61,6 +61,7 @@ def add_unrecorded(then: dict[str, Any]) -> None:
     if then.get("data.crop") == "inception":
       then["data.crop"] = "random_resized"
   then.setdefault("data.augment.randaugment_like", "pillow")
+  then.setdefault("data.eval_rounding", "big_vision")
   if then.get("optim.name") == "adafactor":
     then.setdefault("optim.clip_update", 1.0)
   if then.get("optim.schedule") == "rsqrt" and "optim.shift" not in then:
