@@ -20,8 +20,8 @@ FLOORS = [
   {"config", "sharding"},
   {"storage", "hosts", "devices", "optim", "objectives", "train_state"},
   {"models", "data", "metrics", "train_step", "checkpoint"},
-  {"convert", "evaluators", "prepare", "runtime"},
-  {"sections", "experiment", "trained", "analysis", "plots"},
+  {"convert", "evaluators", "prepare", "runtime", "analysis", "plots"},
+  {"sections", "experiment", "trained", "examination"},
   {"train"},
   {
     *("__main__", "main", "predict", "evaluate", "features", "analyze"),
@@ -33,6 +33,7 @@ VERBS = len(FLOORS) - 1
 
 # The modules in the root of the package, beside __init__ and the verbs.
 IN_ROOT = {
+  "examination",
   *("train", "train_step", "train_state"),
   *("experiment", "sections", "sharding", "trained"),
 }

@@ -17,6 +17,7 @@ from vit_jax.hosts.preemption import Preemption
 from vit_jax.runtime.preflight import check_platform
 from vit_jax.runtime.run import Run
 from vit_jax.sections import resolve
+from vit_jax.storage.paths import locate
 from vit_jax.train_state import TrainState, compute_digest
 from vit_jax.train_step import trace
 
@@ -83,17 +84,22 @@ def train(
       values = run.evaluate(exp.evaluators)
     result = run.finish(values)
     if config["train"]["report"] and jax.process_index() == 0:
-      write_report(run, workdir)
+      write_report(run, exp, workdir)
     return result
 
 
-def write_report(run: Run, workdir: str) -> None:
+def write_report(run: Run, exp: Experiment, workdir: str) -> None:
   """Writes the page of a run; a failure is a line, and costs nothing else."""
   try:
     # Not before: what draws takes a while to import.
     from vit_jax.plots.report import save_report
 
-    save_report([workdir])
+    if jax.process_count() == 1:
+      from vit_jax.examination import examine
+
+      examine(exp, run.state, locate(workdir))
+    path = save_report([workdir])
+    run.say(f"report: {path}")
   except Exception as error:  # Any: the run is done and saved.
     run.say(
       f"report.html is not written: {str(error) or repr(error)}; "

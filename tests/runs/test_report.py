@@ -2,12 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run ends with its page, and never because of it."""
 
+import csv
 import json
 
+import numpy as np
 import pytest
+from etils import epath
 
+import vit_jax
 from tests.support.runs import make_config
+from vit_jax.analysis.rollout import compute_rollout, read_rollout
+from vit_jax.config import ConfigError
+from vit_jax.data import sources
+from vit_jax.examination import describe_label
 from vit_jax.plots import report
+from vit_jax.plots.examined import load_pictures, make_sections
 from vit_jax.train import train
 
 
@@ -27,7 +36,69 @@ def test_a_run_ends_with_its_page(reported, tmp_path, capsys):
   assert text.count("data:image/png;base64,") >= 5
   hardware = json.loads((tmp_path / "config.json").read_text())["hardware"]
   assert hardware["hosts"] == 1 and hardware["devices"] == "8 x cpu"
-  assert "8 x cpu" in text and "report.html" not in capsys.readouterr().err
+  assert "8 x cpu" in text
+  said = capsys.readouterr().err
+  assert f"report: {tmp_path / 'report.html'}" in said
+  assert "not written" not in said
+  for title in ("Classes", "Worst mistakes", "Training images"):
+    assert f">{title}<" in text
+
+
+def test_what_a_run_examines_is_what_it_scored(reported, tmp_path):
+  result = train(reported, str(tmp_path))
+  found = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+  for key in ("accuracy", "correct", "total"):
+    assert found[key] == result[key]
+  text = (tmp_path / "evaluation" / "predictions.csv").read_text()
+  rows = list(csv.DictReader(text.splitlines()))
+  wrong = [row for row in rows if row["label"] != row["prediction"]]
+  assert len(rows) == 16 and len(rows) - len(wrong) == result["correct"]
+  worst = sorted(wrong, key=lambda row: -float(row["probability"]))[:12]
+  mistakes = load_pictures(epath.Path(tmp_path) / "evaluation", "mistakes")
+  for row, caption in zip(worst, mistakes.captions, strict=True):
+    assert caption.startswith(
+      f"{row['label_class']} taken for {row['prediction_class']} ("
+    )
+  # Pixels and rollout again, of the file and through the library.
+  model, preprocess = vit_jax.load(tmp_path)
+  data = reported["data"]
+  source = sources.open_source(data["source"], "test[:16]", data["dir"])
+  indices = [int(x.rpartition(" ")[2]) for x in mistakes.captions]
+  inputs = preprocess([source[i]["image"] for i in indices])
+  pixels = np.rint((inputs + 1) * 127.5).astype(np.uint8)
+  np.testing.assert_array_equal(
+    np.stack(mistakes.images), np.repeat(pixels, 3, axis=-1)
+  )
+  _, between = model(inputs, intermediates=True)
+  expected = read_rollout(
+    compute_rollout(between["attention"]), model.module.make_layout(8, 8)
+  )
+  np.testing.assert_allclose(
+    np.stack(mistakes.maps), expected, rtol=1e-5, atol=1e-6
+  )
+  augmented = load_pictures(epath.Path(tmp_path) / "evaluation", "augmented")
+  assert len(augmented.images) == 12 and not augmented.maps
+
+
+def test_what_another_end_left_is_not_shown(reported, tmp_path):
+  train(reported, str(tmp_path))
+  assert len(make_sections(epath.Path(tmp_path), 2)) == 3
+  assert not make_sections(epath.Path(tmp_path), 3)
+  (tmp_path / "evaluation" / "mistakes.npz").write_bytes(b"no zip")
+  with pytest.raises(ConfigError, match="evaluation is damaged"):
+    make_sections(epath.Path(tmp_path), 2)
+
+
+@pytest.mark.parametrize(
+  ("label", "expected"),
+  [
+    (np.int32(1), "b"),
+    (np.array([2, 0, -1]), "c, a"),
+    (np.float32([0.25, 0.75, 0]), "b 75 %, a 25 %"),
+  ],
+)
+def test_labels_in_words(label, expected):
+  assert describe_label(label, "abc") == expected
 
 
 def test_a_page_that_fails_is_a_line(reported, tmp_path, capsys, monkeypatch):

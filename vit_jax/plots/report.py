@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import vit_jax
 from vit_jax.metrics.progress import format_duration
 from vit_jax.plots.curves import draw_curves
+from vit_jax.plots.examined import make_sections
 from vit_jax.plots.page import Figure, Page, Section, Table
 from vit_jax.plots.run_files import RunFiles, read_run
 from vit_jax.storage.files import write_text
@@ -51,7 +52,7 @@ CURVES = {
 # What rows of evaluations count, and no curve shows.
 COUNTS = ("correct", "total")
 # Metrics that are shares, by the last part of their names.
-SHARES = ("accuracy", "top5")
+SHARES = ("accuracy", "accuracy_top5")
 
 
 def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
@@ -102,7 +103,11 @@ def save_report(paths: Sequence[str], out: Any = None) -> Any:
     ConfigError: if there is no run.
     OSError: if the page cannot be written.
   """
-  page = make_report([read_run(path) for path in paths])
+  runs = [read_run(path) for path in paths]
+  more = []
+  if len(runs) == 1 and runs[0].result is not None:
+    more = make_sections(locate(paths[0]), runs[0].step)
+  page = make_report(runs, more)
   target = locate(paths[0]) / "report.html" if out is None else locate(out)
   write_text(target, page.render())
   return target

@@ -1,0 +1,233 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of a page that show WORKDIR/evaluation, and its pictures."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float, UInt8
+
+from vit_jax.config import ConfigError
+from vit_jax.plots.evaluation import draw_confusion, draw_reliability
+from vit_jax.plots.page import Figure, Section, Table
+from vit_jax.plots.pictures import draw_overlay, draw_picture
+from vit_jax.storage.files import replacing
+from vit_jax.storage.untrusted import load_json, read_file
+
+FOLDER = "evaluation"
+MATRIX = 200  # Classes of a confusion matrix that is drawn, at most.
+OPEN = 20  # Classes of a table that is not folded, at most.
+CONFUSIONS = 10
+MAX_BYTES = 1 << 28  # Of a file.
+
+
+class Pictures(NamedTuple):
+  """Images to look at.
+
+  Attributes:
+    images: uint8 [H W 3] each.
+    captions: a line each.
+    maps: float32 [h w] each, to be drawn over the images; or none at all.
+  """
+
+  images: Sequence[UInt8[np.ndarray, "H W 3"]]
+  captions: Sequence[str]
+  maps: Sequence[Float[np.ndarray, "h w"]]
+
+
+def save_pictures(directory: epath.Path, name: str, found: Pictures) -> None:
+  """Writes NAME.npz, without pickles; nothing if there are no images."""
+  path = directory / f"{name}.npz"
+  if not found.images:
+    path.unlink(missing_ok=True)
+    return
+  arrays = {"images": np.stack(found.images)}
+  if found.maps:
+    arrays["maps"] = np.stack(found.maps)
+  text = json.dumps(list(found.captions)).encode()
+  arrays["captions"] = np.frombuffer(text, np.uint8)
+  file = io.BytesIO()
+  np.savez_compressed(file, allow_pickle=False, **arrays)
+  with replacing(path) as target:
+    target.write_bytes(file.getvalue())
+
+
+def load_pictures(directory: epath.Path, name: str) -> Pictures | None:
+  """Reads NAME.npz; None if there is none."""
+  path = directory / f"{name}.npz"
+  if not path.exists():
+    return None
+  with np.load(io.BytesIO(read_file(path, MAX_BYTES))) as arrays:
+    captions = json.loads(arrays["captions"].tobytes())
+    maps = list(arrays["maps"]) if "maps" in arrays else []
+    return Pictures(list(arrays["images"]), captions, maps)
+
+
+def make_sections(workdir: epath.Path, step: int) -> list[Section]:
+  """Makes the sections of what a run wrote at its end.
+
+  Args:
+    workdir: directory of the run.
+    step: its last; what an earlier end left is not shown.
+
+  Raises:
+    ConfigError: for files that are damaged.
+  """
+  directory = workdir / FOLDER
+  path = directory / "evaluation.json"
+  if not path.exists():
+    return []
+  try:
+    found = load_json(path)
+    if found.get("step") != step:
+      return []
+    sections = _show_classes(directory, found)
+    mistakes = load_pictures(directory, "mistakes")
+    if mistakes is not None:
+      sections.append(_show_mistakes(mistakes, found))
+    augmented = load_pictures(directory, "augmented")
+    if augmented is not None:
+      sections.append(_show_augmented(augmented))
+  except Exception as error:  # Any, of bytes that are not ours.
+    raise ConfigError(
+      f"{directory} is damaged ({str(error) or repr(error)}): remove it, and "
+      f"the page has no figures by class"
+    ) from error
+  return sections
+
+
+def _show_classes(
+  directory: epath.Path, found: Mapping[str, Any]
+) -> list[Section]:
+  """Figures by class, confusions and calibration."""
+  low, high = found["accuracy_interval"]
+  text = (
+    f"{found['images']:,} images of {found['split']} of {found['data']}: "
+    f"accuracy {_percent(found['accuracy'])} (95 % interval {_percent(low)} to "
+    f"{_percent(high)}), calibration error "
+    f"{_percent(found['calibration_error'])}. Every prediction stands in "
+    f"{FOLDER}/predictions.csv."
+  )
+  rows = found.get("classes", [])
+  figures, tables = [], []
+  if rows and len(rows) <= MATRIX:
+    names = [row["class"] for row in rows]
+    matrix = _read_confusion(directory)
+    if matrix is not None and len(matrix) == len(names):
+      figures.append(
+        Figure(
+          [(draw_confusion(matrix, names), "confusion matrix")],
+          "Confusions.",
+          "Rows are the true classes, columns what the model takes them for.",
+          kind="map",
+        )
+      )
+  accuracy, confidence, counts = (
+    # Empty bins have no mean, and are null in JSON.
+    np.nan_to_num(np.asarray(found["reliability"][name], np.float32))
+    for name in ("accuracy", "confidence", "total")
+  )
+  edges = np.linspace(0, 1, len(counts) + 1, dtype=np.float32)
+  figures.append(
+    Figure(
+      [
+        (
+          draw_reliability(edges, accuracy, confidence, counts),
+          "reliability diagram",
+        )
+      ],
+      "Calibration.",
+      "How often the model is right, by how sure it is. Bars above the "
+      "diagonal: it is right more often than it says.",
+    )
+  )
+  if rows:
+    worst = sorted(
+      (row for row in rows if row["support"]), key=lambda row: row["recall"]
+    )
+    tables.append(
+      Table(
+        [
+          [
+            row["class"],
+            _percent(row["recall"]),
+            _percent(row["precision"]),
+            f"{row['support']:,}",
+          ]
+          for row in worst
+        ],
+        ["class, worst first", "recall", "precision", "images"],
+        folded="" if len(worst) <= OPEN else f"All {len(worst)} classes",
+      )
+    )
+  confusions = found.get("confusions", [])[:CONFUSIONS]
+  if confusions:
+    tables.append(
+      Table(
+        [
+          [
+            f"{row['class']} taken for {row['taken_for']}",
+            f"{row['count']:,} of {row['support']:,}",
+          ]
+          for row in confusions
+        ],
+        ["most frequent confusions", "images"],
+      )
+    )
+  return [Section(title="Classes", text=text, figures=figures, tables=tables)]
+
+
+def _percent(value: float | None) -> str:
+  """A share; a dash where there is none."""
+  missing = value is None or np.isnan(value)
+  return "–" if missing else f"{100 * value:.2f} %"
+
+
+def _read_confusion(directory: epath.Path) -> np.ndarray | None:
+  """Reads confusion.csv; None if there is none."""
+  path = directory / "confusion.csv"
+  if not path.exists():
+    return None
+  text = read_file(path, MAX_BYTES).decode("utf-8", "surrogateescape")
+  _, *rows = csv.reader(io.StringIO(text))
+  return np.array([[int(x) for x in row[1:]] for row in rows])
+
+
+def _show_mistakes(found: Pictures, facts: Mapping[str, Any]) -> Section:
+  """Images that the model is most sure of, and wrong about."""
+  wrong = facts["total"] - facts["correct"]
+  text = (
+    f"Of {wrong:,} mistakes those that the model is most sure of, as it saw "
+    f"them"
+  )
+  figures = []
+  for i, (image, caption) in enumerate(
+    zip(found.images, found.captions, strict=True)
+  ):
+    pngs = [(draw_picture(image), caption)]
+    if found.maps:
+      pngs.append((draw_overlay(image, found.maps[i]), "attention rollout"))
+    figures.append(Figure(pngs, caption=caption, kind="photo"))
+  more = ", with attention rollout beside." if found.maps else "."
+  return Section(
+    title="Worst mistakes", text=text + more, figures=figures, layout="small"
+  )
+
+
+def _show_augmented(found: Pictures) -> Section:
+  """Training images after augmentation."""
+  return Section(
+    title="Training images",
+    text="The first images of the run, as the model saw them after "
+    "augmentation, with the labels that the loss compares them with.",
+    figures=[
+      Figure([(draw_picture(image), caption)], caption=caption, kind="photo")
+      for image, caption in zip(found.images, found.captions, strict=True)
+    ],
+    layout="small",
+  )
