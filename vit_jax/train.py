@@ -83,16 +83,21 @@ def train(
       values = run.evaluate(exp.evaluators)
     result = run.finish(values)
     if config["train"]["report"] and jax.process_index() == 0:
-      write_report(run, workdir)
+      write_report(run, exp, workdir)
     return result
 
 
-def write_report(run: Run, workdir: str) -> None:
+def write_report(run: Run, exp: Experiment, workdir: str) -> None:
   """Writes the page of a run; a failure is a line, and costs nothing else."""
   try:
     # Not before: what draws takes a while to import.
-    from vit_jax.plots.report import save_report
+    from vit_jax.analysis.examples import make_examples
+    from vit_jax.plots.report import save_examples, save_report
 
+    seen = make_examples(
+      *(exp.data, exp.info.channels, exp.num_classes, exp.train.seed)
+    )
+    save_examples(workdir, seen)
     save_report([workdir])
   except Exception as error:  # Any: the run is done and saved.
     run.say(

@@ -4,6 +4,7 @@
 
 import json
 
+import PIL.Image
 import pytest
 
 from tests.support.runs import make_config
@@ -24,7 +25,10 @@ def test_a_run_ends_with_its_page(reported, tmp_path, capsys):
   result = train(reported, str(tmp_path))
   text = (tmp_path / "report.html").read_text()
   assert f"{100 * result['accuracy']:.2f} %" in text
-  assert text.count("data:image/png;base64,") >= 5
+  assert text.count("data:image/png;base64,") >= 6
+  examples = PIL.Image.open(tmp_path / "examples.png")
+  assert examples.size == (6 * 160 + 5 * 6, 2 * 160 + 6)
+  assert "Images as the model saw them" in text
   hardware = json.loads((tmp_path / "config.json").read_text())["hardware"]
   assert hardware["hosts"] == 1 and hardware["devices"] == "8 x cpu"
   assert "8 x cpu" in text and "report.html" not in capsys.readouterr().err

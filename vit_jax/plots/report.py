@@ -7,11 +7,15 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
 import vit_jax
 from vit_jax.metrics.progress import format_duration
 from vit_jax.plots.curves import draw_curves
 from vit_jax.plots.page import Figure, Page, Section, Table
-from vit_jax.plots.run_files import RunFiles, read_run
+from vit_jax.plots.pictures import draw_grid, restore
+from vit_jax.plots.run_files import EXAMPLES, RunFiles, read_run
 from vit_jax.storage.files import write_text
 from vit_jax.storage.paths import locate
 
@@ -71,6 +75,7 @@ def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
       tables=_tabulate_evaluations(runs),
     ),
     *more,
+    _show_examples(runs),
     Section(title="Config", text=_say_keys(runs), tables=_tabulate_keys(runs)),
     Section(title="Versions and hardware", tables=_tabulate_versions(runs)),
     Section(
@@ -108,6 +113,18 @@ def save_report(paths: Sequence[str], out: Any = None) -> Any:
   return target
 
 
+def save_examples(path: str, images: Float[np.ndarray, "B H W c"]) -> None:
+  """Keeps training images in a workdir, for its page.
+
+  Args:
+    path: of the workdir.
+    images: of values in [-1, 1], from `analysis.examples.make_examples`.
+  """
+  half = (0.5,) * images.shape[-1]
+  png = draw_grid([restore(image, half, half) for image in images])
+  (locate(path) / EXAMPLES).write_bytes(png)
+
+
 def _describe(run: RunFiles) -> str:
   """Where a run is, and how far."""
   steps = run.keys.get("train.steps")
@@ -136,6 +153,25 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
   if isinstance(model, dict) and "variant" in model:
     facts.append(("model", str(model["variant"])))
   return facts
+
+
+def _show_examples(runs: Sequence[RunFiles]) -> Section:
+  """Training images, of the runs that have kept some."""
+  figures = [
+    Figure(
+      [(run.examples, f"training images of {run.name}, augmented")],
+      f"{run.name}." if len(runs) > 1 else "",
+      kind="photo",
+    )
+    for run in runs
+    if run.examples is not None
+  ]
+  return Section(
+    title="Images as the model saw them",
+    text="Training images, cropped and augmented as the config says.",
+    figures=figures,
+    layout="wide",
+  )
 
 
 def _tabulate_results(runs: Sequence[RunFiles]) -> list[Table]:
