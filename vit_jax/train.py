@@ -98,7 +98,7 @@ def write_report(run: Run, exp: Experiment, workdir: str) -> None:
       *(exp.data, exp.info.channels, exp.num_classes, exp.train.seed)
     )
     save_examples(workdir, seen)
-    save_report([workdir])
+    run.say(f"report: {save_report([workdir])}")
   except Exception as error:  # Any: the run is done and saved.
     run.say(
       f"report.html is not written: {str(error) or repr(error)}; "

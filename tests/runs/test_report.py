@@ -31,7 +31,9 @@ def test_a_run_ends_with_its_page(reported, tmp_path, capsys):
   assert "Images as the model saw them" in text
   hardware = json.loads((tmp_path / "config.json").read_text())["hardware"]
   assert hardware["hosts"] == 1 and hardware["devices"] == "8 x cpu"
-  assert "8 x cpu" in text and "report.html" not in capsys.readouterr().err
+  assert "8 x cpu" in text
+  said = capsys.readouterr().err.splitlines()
+  assert said[-1] == f"report: {tmp_path / 'report.html'}"
 
 
 def test_a_page_that_fails_is_a_line(reported, tmp_path, capsys, monkeypatch):
