@@ -138,9 +138,9 @@ def test_a_resnet_shows_what_it_has_and_names_the_rest(root, capsys, tmp_path):
   params = {path: 0.2 * x for path, x in weights.params.items()}
   weights = dataclasses.replace(weights, params=params)
   save_weights(weights, str(tmp_path / "resnet"))
-  images = "--images={root}/photos/[01]*"
+  images = "--images={root}/photos/0*", "{root}/photos/1&.png"
   out = tmp_path / "seen"
-  run(capsys, root, tmp_path / "resnet", images, f"--out={out}")
+  run(capsys, root, tmp_path / "resnet", *images, f"--out={out}")
   page = check_page(out / "analysis.html")
   assert "R50x1 has no attention" in page.text
   assert "has no tokens" in page.text
@@ -175,6 +175,7 @@ def test_what_cannot_be_read_is_named(root, capsys, tmp_path):
     ({"--out": "{root}/photos"}, "photos is not empty"),
     ({"--out": "{root}/photos/0&.png"}, "is a file"),
     ({"--out": ""}, "--out is empty"),
+    ({"--limt": "3"}, "unrecognized arguments: --limt=3"),
     ({"--limit": "0"}, "must be at least 1"),
     ({"--size": "9"}, "multiple"),
   ],

@@ -254,11 +254,14 @@ def main(argv: list[str] | None = None) -> None:
     help=f"images that are shown, the first (default: {PICTURES})",
   )
   add_options(parser)
-  arguments = parser.parse_args(argv)
+  # Of --images=A B argparse takes A alone.
+  arguments, more = parser.parse_known_args(argv)
+  if unknown := [x for x in more if x.startswith("-")]:
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}")
   progress = Progress()
   bad: list[tuple[str, str]] = []
   with reported():
-    images, notes = find_images(arguments.images)
+    images, notes = find_images([*arguments.images, *more])
     for note in notes:
       print(note, file=sys.stderr)
     chosen = read_options(arguments)
