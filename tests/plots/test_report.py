@@ -145,12 +145,14 @@ def test_the_page_is_written_beside_the_run(tmp_path, capsys):
     (["{root}/none"], "holds no run"),
     (["{root}/broken"], "broken/config.json cannot be read"),
     (["{root}/list"], "is not an object"),
+    (["{root}/odd"], "odd/result.json: loss='low' is no number"),
     (["{root}/a", "--out={root}/a.txt"], "must end in .html"),
     (["{root}/a", "--out={root}/none/a.html"], "cannot be written"),
   ],
 )
 def test_mistakes_end_in_one_message(tmp_path, capsys, arguments, message):
   write_run(tmp_path / "a")
+  write_run(tmp_path / "odd", result={"loss": "low"})
   for name, text in (("broken", "{"), ("list", "[]")):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text(text)

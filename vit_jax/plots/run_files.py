@@ -16,6 +16,8 @@ from vit_jax.storage.untrusted import load_json
 
 # What config.json records beside the sections of the config.
 RECORDED = ("versions", "hardware", "sha256")
+# Of result.json.
+NUMBERS = ("accuracy", "correct", "total", "loss", "steps", "seconds")
 EXAMPLES = "examples.png"  # Written by a run at its end.
 
 
@@ -112,6 +114,10 @@ def read_run(path: str) -> RunFiles:
   for name, content in found.items():
     if not isinstance(content, dict):
       raise ConfigError(f"{path}/{name}.json is not an object of names")
+  for name in NUMBERS:
+    value = found.get("result", {}).get(name, 0)
+    if type(value) not in (int, float):
+      raise ConfigError(f"{path}/result.json: {name}={value!r} is no number")
   config = found["config"]
   versions, hardware = (
     x if isinstance(x := config.get(name), dict) else {}
