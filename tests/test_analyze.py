@@ -169,7 +169,7 @@ def test_what_cannot_be_read_is_named(root, capsys, tmp_path):
 @pytest.mark.parametrize(
   "changes, message",
   [
-    ({"--images": "{root}/none"}, "none does not exist"),
+    ({"--images": "{root}/none"}, "/none: give the path of an image"),
     ({"--images": "{root}/*.jpg"}, "*.jpg fits no file"),
     ({"--images": "{root}/weights"}, "contains no images"),
     ({"--out": "{root}/photos"}, "photos is not empty"),

@@ -187,7 +187,7 @@ PNG = bytes.fromhex(
 @pytest.mark.parametrize(
   "arguments, message",
   [
-    (("nowhere.png",), "nowhere.png does not exist"),
+    (("nowhere.png",), "no nowhere.png: give the path of an image"),
     (("{root}/run/checkpoints",), "contains no images"),
   ],
 )

@@ -38,6 +38,7 @@ ROWS = [
   {"step": 20, "test/accuracy": 0.5, "test/correct": 5, "test/total": 10},
   {"step": 20, "spike/level": 3.0},
   {"step": 40, "test/accuracy": 0.7, "test/correct": 7, "test/total": 10},
+  {"step": 40, "test/accuracy_top5": 0.95},
 ]
 
 
@@ -52,7 +53,9 @@ def test_a_run_is_read_as_it_is(tmp_path):
   }
   assert run.get_curve("loss") == ([10], [2.0])  # Not that which is no number.
   assert run.get_curve("lr") == ([10, 20], [0.1, 0.05])
-  assert run.evaluations == ["test/accuracy", "test/correct", "test/total"]
+  assert run.evaluations == [
+    f"test/{x}" for x in ("accuracy", "correct", "total", "accuracy_top5")
+  ]
   assert run.hardware["hosts"] == 2 and run.versions == {"jax": "0.9.1"}
 
 
@@ -83,6 +86,7 @@ def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
   rows = sections["Evaluations"].tables[0].rows
   assert ["test/accuracy", "70.00 % (step 40)"] in rows
   assert ["test/correct", "7 (step 40)"] in rows
+  assert ["test/accuracy_top5", "95.00 % (step 40)"] in rows
   rows = sections["Versions and hardware"].tables[0].rows
   assert ["devices", "8 x TPU v5 lite"] in rows and ["jax", "0.9.1"] in rows
   text = page.render()

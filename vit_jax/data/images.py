@@ -54,7 +54,9 @@ def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
     elif path.exists():
       found.append(os.fspath(path))
     else:
-      errors.append(f"{name} does not exist")
+      errors.append(
+        f"there is no {name}: give the path of an image, or of a folder of them"
+      )
   if errors:
     raise ConfigError("\n".join(errors))
   return list(dict.fromkeys(found)), notes

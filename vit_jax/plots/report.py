@@ -54,8 +54,8 @@ CURVES = {
 }
 # What rows of evaluations count, and no curve shows.
 COUNTS = ("correct", "total")
-# Metrics that are shares, by the last part of their names.
-SHARES = ("accuracy", "top5")
+# How metrics that are shares begin, as accuracy_top5.
+SHARE = "accuracy"
 
 
 def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
@@ -231,7 +231,7 @@ def _draw_evaluations(runs: Sequence[RunFiles]) -> list[Figure]:
     if not repeated or last in COUNTS:
       continue
     quantity = Quantity(metric, metric)
-    if last in SHARES:
+    if last.startswith(SHARE):
       quantity = Quantity(metric, f"{metric} (%)", 100.0)
     elif last == "loss":
       quantity = Quantity(metric, f"{metric} (nats)")
@@ -257,7 +257,7 @@ def _tabulate_evaluations(runs: Sequence[RunFiles]) -> list[Table]:
 def _show(metric: str, value: float) -> str:
   """A value of a metric, for people."""
   last = metric.rpartition("/")[2]
-  if last in SHARES:
+  if last.startswith(SHARE):
     return f"{100 * value:.2f} %"
   return f"{value:,.0f}" if last in COUNTS else f"{value:.4g}"
 
