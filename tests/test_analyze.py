@@ -5,6 +5,7 @@
 import dataclasses
 import html.parser
 import io
+import os
 import re
 import shutil
 
@@ -37,7 +38,7 @@ def root(tmp_path_factory):
 
 def run(capsys, root, *arguments, status=0):
   """What the command prints; its exit status is checked."""
-  arguments = [str(x).format(root=root) for x in arguments]
+  arguments = [str(x).replace("{root}", str(root)) for x in arguments]
   if status:
     with pytest.raises(SystemExit) as caught:
       analyze.main(arguments)
@@ -137,9 +138,9 @@ def test_a_resnet_shows_what_it_has_and_names_the_rest(root, capsys, tmp_path):
   params = {path: 0.2 * x for path, x in weights.params.items()}
   weights = dataclasses.replace(weights, params=params)
   save_weights(weights, str(tmp_path / "resnet"))
-  images = "--images={root}/photos/[01]*"
+  images = "--images={root}/photos/0*", "{root}/photos/1&.png"
   out = tmp_path / "seen"
-  run(capsys, root, tmp_path / "resnet", images, f"--out={out}")
+  run(capsys, root, tmp_path / "resnet", *images, f"--out={out}")
   page = check_page(out / "analysis.html")
   assert "R50x1 has no attention" in page.text
   assert "has no tokens" in page.text
@@ -168,11 +169,13 @@ def test_what_cannot_be_read_is_named(root, capsys, tmp_path):
 @pytest.mark.parametrize(
   "changes, message",
   [
-    ({"--images": "{root}/none"}, "none does not exist"),
+    ({"--images": "{root}/none"}, "/none: give the path of an image"),
     ({"--images": "{root}/*.jpg"}, "*.jpg fits no file"),
     ({"--images": "{root}/weights"}, "contains no images"),
     ({"--out": "{root}/photos"}, "photos is not empty"),
     ({"--out": "{root}/photos/0&.png"}, "is a file"),
+    ({"--out": ""}, "--out is empty"),
+    ({"--limt": "3"}, "unrecognized arguments: --limt=3"),
     ({"--limit": "0"}, "must be at least 1"),
     ({"--size": "9"}, "multiple"),
   ],
@@ -220,6 +223,15 @@ def test_predict_draws_attention(root, tmp_path, capsys):
   assert one == two
   pixels = np.asarray(PIL.Image.open(io.BytesIO(one)), np.int32)
   assert pixels.shape == (192, 192, 3)
+
+
+def test_names_may_be_any_bytes(root, tmp_path, capsys):
+  name = os.fsdecode(b"caf\xe9 %s {x}.png")
+  shutil.copy(root / "photos" / "0&.png", tmp_path / name)
+  out = tmp_path / "seen"
+  run(capsys, root, "{root}/weights", f"--images={tmp_path}", f"--out={out}")
+  assert "caf? %s {x}.png" in check_page(out / "analysis.html").text
+  assert np.load(out / "arrays.npz")["files"].tolist() == [str(tmp_path / name)]
 
 
 def test_predict_refuses_to_draw_what_is_not_there(tmp_path, root, capsys):

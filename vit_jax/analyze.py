@@ -176,6 +176,8 @@ def check_out(name: str) -> Any:
   Raises:
     ConfigError: if it is not empty, no directory, or cannot be written.
   """
+  if not name:
+    raise ConfigError("--out is empty: name a directory")
   path = locate(name)
   try:
     if path.exists() and not path.is_dir():
@@ -212,7 +214,7 @@ def save(found: Analysis, out: Any, name: str) -> None:
     for figure, png in figures.items():
       (out / f"{figure}.png").write_bytes(png)
     page = make_page(arrays, figures, described, found.bad)
-    (out / "analysis.html").write_text(page.render())
+    (out / "analysis.html").write_bytes(page.render().encode())
   except OSError as error:
     raise ConfigError(f"--out={out} cannot be written: {error}") from error
 
@@ -252,11 +254,14 @@ def main(argv: list[str] | None = None) -> None:
     help=f"images that are shown, the first (default: {PICTURES})",
   )
   add_options(parser)
-  arguments = parser.parse_args(argv)
+  # Of --images=A B argparse takes A alone.
+  arguments, more = parser.parse_known_args(argv)
+  if unknown := [x for x in more if x.startswith("-")]:
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}")
   progress = Progress()
   bad: list[tuple[str, str]] = []
   with reported():
-    images, notes = find_images(arguments.images)
+    images, notes = find_images([*arguments.images, *more])
     for note in notes:
       print(note, file=sys.stderr)
     chosen = read_options(arguments)

@@ -3,28 +3,25 @@
 """What a finished run writes beside its result, for people to look at.
 
 WORKDIR/evaluation holds the figures by class and every prediction, as
-`evaluate --out` writes them, and two files of pictures: the worst mistakes, and
-training images as the model saw them after augmentation. The page of the run
-shows them.
+`evaluate --out` writes them, and pictures of the worst mistakes. The page of
+the run shows them.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from vit_jax.analysis.explain import count_attention_bytes, has_attention
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.data import pipeline
-from vit_jax.data.augment import make_augment
 from vit_jax.data.label_map import list_images
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.metrics import evaluation
-from vit_jax.objectives.supervised import Supervised, make_targets
+from vit_jax.objectives.supervised import Supervised
 from vit_jax.plots.examined import FOLDER, Pictures, save_pictures
 from vit_jax.plots.pictures import restore
 from vit_jax.sharding import count_data_shards
@@ -32,7 +29,7 @@ from vit_jax.storage.files import write_json
 from vit_jax.train_state import TrainState, get_evaluated_params
 
 TOP = 5  # Classes of an image in predictions.csv.
-SHOWN = 12  # Mistakes, and training images.
+SHOWN = 12  # Mistakes.
 # What the attention weights of one image may take.
 MAX_BYTES = 2**30
 
@@ -66,7 +63,6 @@ def examine(exp: Any, state: TrainState, workdir: epath.Path) -> None:
   save_pictures(
     directory, "mistakes", find_mistakes(evaluator, state, scores, names, paths)
   )
-  save_pictures(directory, "augmented", find_augmented(exp, names))
   write_json(  # Last: without it the others are of no run.
     directory / "evaluation.json",
     {
@@ -148,49 +144,3 @@ def compute_maps(
       found = roll_out(get_evaluated_params(state), batch["image"])
     maps += [*np.asarray(jax.device_get(found), np.float32)]
   return maps[: len(inputs)]
-
-
-def find_augmented(exp: Any, names: Sequence[str]) -> Pictures:
-  """Finds the first training images, augmented as in training.
-
-  Returns:
-    With the labels that the loss compares them with.
-  """
-  count = count_data_shards(exp.mesh)
-  count *= -(-min(SHOWN, exp.train.batch_size) // count)
-  batch = next(
-    pipeline.make_train_batches(
-      dataclasses.replace(exp.data, workers=0, threads=1),
-      exp.mesh,
-      exp.info.channels,
-      batch_size=count,
-      seed=exp.train.seed,
-      start_step=0,
-    )
-  )
-  augment = make_augment(
-    exp.data.augment, lambda y: make_targets(y, exp.num_classes)
-  )
-  with jax.set_mesh(exp.mesh):
-    batch = jax.device_get(
-      jax.jit(augment)(batch, jax.random.key(exp.train.seed))
-    )
-  images = [_show(x) for x in batch["image"][:SHOWN]]
-  labels = [describe_label(x, names) for x in batch["label"][:SHOWN]]
-  return Pictures(images, labels, [])
-
-
-def _show(image: Float[np.ndarray, "H W c"]) -> UInt8[np.ndarray, "H W 3"]:
-  """Pixels of a training image."""
-  half = (0.5,) * image.shape[-1]
-  return restore(np.asarray(image, np.float32), half, half)
-
-
-def describe_label(label: Any, names: Sequence[str]) -> str:
-  """Describes a label: an index, several, or shares of classes."""
-  label = np.asarray(label)
-  if np.issubdtype(label.dtype, np.integer):
-    return ", ".join(names[i] for i in np.atleast_1d(label) if i >= 0)
-  order = np.argsort(-label, kind="stable")[:3]
-  shares = [(names[i], 100 * label[i]) for i in order if label[i] > 0]
-  return ", ".join(f"{name} {share:.0f} %" for name, share in shares)

@@ -173,6 +173,8 @@ def make_draw(name: str, images: Sequence[str]) -> Draw:
   """
   from vit_jax.plots.pictures import draw_overlay
 
+  if not name:
+    raise ConfigError("--attention is empty: name a directory")
   folder = locate(name)
   seen: collections.Counter = collections.Counter()
   targets = {}

@@ -92,14 +92,18 @@ def write_report(run: Run, exp: Experiment, workdir: str) -> None:
   """Writes the page of a run; a failure is a line, and costs nothing else."""
   try:
     # Not before: what draws takes a while to import.
-    from vit_jax.plots.report import save_report
+    from vit_jax.analysis.examples import make_examples
+    from vit_jax.plots.report import save_examples, save_report
 
     if jax.process_count() == 1:
       from vit_jax.examination import examine
 
       examine(exp, run.state, locate(workdir))
-    path = save_report([workdir])
-    run.say(f"report: {path}")
+    seen = make_examples(
+      *(exp.data, exp.info.channels, exp.num_classes, exp.train.seed)
+    )
+    save_examples(workdir, seen)
+    run.say(f"report: {save_report([workdir])}")
   except Exception as error:  # Any: the run is done and saved.
     run.say(
       f"report.html is not written: {str(error) or repr(error)}; "

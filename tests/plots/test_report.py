@@ -38,6 +38,7 @@ ROWS = [
   {"step": 20, "test/accuracy": 0.5, "test/correct": 5, "test/total": 10},
   {"step": 20, "spike/level": 3.0},
   {"step": 40, "test/accuracy": 0.7, "test/correct": 7, "test/total": 10},
+  {"step": 40, "test/accuracy_top5": 0.95},
 ]
 
 
@@ -52,7 +53,9 @@ def test_a_run_is_read_as_it_is(tmp_path):
   }
   assert run.get_curve("loss") == ([10], [2.0])  # Not that which is no number.
   assert run.get_curve("lr") == ([10, 20], [0.1, 0.05])
-  assert run.evaluations == ["test/accuracy", "test/correct", "test/total"]
+  assert run.evaluations == [
+    f"test/{x}" for x in ("accuracy", "correct", "total", "accuracy_top5")
+  ]
   assert run.hardware["hosts"] == 2 and run.versions == {"jax": "0.9.1"}
 
 
@@ -83,6 +86,7 @@ def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
   rows = sections["Evaluations"].tables[0].rows
   assert ["test/accuracy", "70.00 % (step 40)"] in rows
   assert ["test/correct", "7 (step 40)"] in rows
+  assert ["test/accuracy_top5", "95.00 % (step 40)"] in rows
   rows = sections["Versions and hardware"].tables[0].rows
   assert ["devices", "8 x TPU v5 lite"] in rows and ["jax", "0.9.1"] in rows
   text = page.render()
@@ -145,12 +149,14 @@ def test_the_page_is_written_beside_the_run(tmp_path, capsys):
     (["{root}/none"], "holds no run"),
     (["{root}/broken"], "broken/config.json cannot be read"),
     (["{root}/list"], "is not an object"),
+    (["{root}/odd"], "odd/result.json: loss='low' is no number"),
     (["{root}/a", "--out={root}/a.txt"], "must end in .html"),
     (["{root}/a", "--out={root}/none/a.html"], "cannot be written"),
   ],
 )
 def test_mistakes_end_in_one_message(tmp_path, capsys, arguments, message):
   write_run(tmp_path / "a")
+  write_run(tmp_path / "odd", result={"loss": "low"})
   for name, text in (("broken", "{"), ("list", "[]")):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text(text)

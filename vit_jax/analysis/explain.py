@@ -211,5 +211,6 @@ def explain_params(
   found = {"components": components, "variances": variances}
   vectors = find_positions(module, params, size)
   if vectors is not None:
-    found["positions"] = compute_position_similarity(vectors)
+    similarity = compute_position_similarity(vectors)
+    found["positions"] = similarity.astype(np.float32)
   return found

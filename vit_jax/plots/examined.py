@@ -90,9 +90,6 @@ def make_sections(workdir: epath.Path, step: int) -> list[Section]:
     mistakes = load_pictures(directory, "mistakes")
     if mistakes is not None:
       sections.append(_show_mistakes(mistakes, found))
-    augmented = load_pictures(directory, "augmented")
-    if augmented is not None:
-      sections.append(_show_augmented(augmented))
   except Exception as error:  # Any, of bytes that are not ours.
     raise ConfigError(
       f"{directory} is damaged ({str(error) or repr(error)}): remove it, and "
@@ -216,18 +213,4 @@ def _show_mistakes(found: Pictures, facts: Mapping[str, Any]) -> Section:
   more = ", with attention rollout beside." if found.maps else "."
   return Section(
     title="Worst mistakes", text=text + more, figures=figures, layout="small"
-  )
-
-
-def _show_augmented(found: Pictures) -> Section:
-  """Training images after augmentation."""
-  return Section(
-    title="Training images",
-    text="The first images of the run, as the model saw them after "
-    "augmentation, with the labels that the loss compares them with.",
-    figures=[
-      Figure([(draw_picture(image), caption)], caption=caption, kind="photo")
-      for image, caption in zip(found.images, found.captions, strict=True)
-    ],
-    layout="small",
   )

@@ -113,7 +113,9 @@ class Page:
     environment.filters["data"] = make_data_address
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     shown = [section for section in self.sections if not section.is_empty]
-    return template.render(page=dataclasses.replace(self, sections=shown))
+    text = template.render(page=dataclasses.replace(self, sections=shown))
+    # Names of files may be any bytes, which no encoding of a page can hold.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def make_data_address(png: bytes) -> str:

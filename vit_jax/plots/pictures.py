@@ -13,6 +13,7 @@ from vit_jax.plots.style import MAP
 
 SMALLEST = 192  # Pixels of the shorter side that a person can look at.
 LARGEST = 512
+TILE, GAP = 160, 6  # Pixels of an image among several, and between them.
 SHARES = (0.15, 0.65)  # Of the map's colour, where it is small and large.
 
 
@@ -86,6 +87,23 @@ def draw_overlay(
   share = SHARES[0] + (SHARES[1] - SHARES[0]) * smooth
   mixed = (1 - share) * below + share * colours
   return _save(PIL.Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)))
+
+
+def draw_grid(
+  images: Sequence[UInt8[np.ndarray, "H W 3"]], columns: int = 6
+) -> bytes:
+  """Images of one size in rows, as a PNG with gaps that are transparent."""
+  shown = [_enlarge(image) for image in images]
+  for image in shown:
+    image.thumbnail((TILE, TILE))
+  width, height = shown[0].size
+  rows = -(-len(shown) // columns)
+  size = (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP)
+  grid = PIL.Image.new("RGBA", size)
+  for i, image in enumerate(shown):
+    y, x = divmod(i, columns)
+    grid.paste(image, (x * (width + GAP), y * (height + GAP)))
+  return _save(grid)
 
 
 def _save(image: PIL.Image.Image) -> bytes:

@@ -7,12 +7,16 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Float
+
 import vit_jax
 from vit_jax.metrics.progress import format_duration
 from vit_jax.plots.curves import draw_curves
 from vit_jax.plots.examined import make_sections
 from vit_jax.plots.page import Figure, Page, Section, Table
-from vit_jax.plots.run_files import RunFiles, read_run
+from vit_jax.plots.pictures import draw_grid, restore
+from vit_jax.plots.run_files import EXAMPLES, RunFiles, read_run
 from vit_jax.storage.files import write_text
 from vit_jax.storage.paths import locate
 
@@ -51,8 +55,8 @@ CURVES = {
 }
 # What rows of evaluations count, and no curve shows.
 COUNTS = ("correct", "total")
-# Metrics that are shares, by the last part of their names.
-SHARES = ("accuracy", "accuracy_top5")
+# How metrics that are shares begin, as accuracy_top5.
+SHARE = "accuracy"
 
 
 def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
@@ -72,6 +76,7 @@ def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
       tables=_tabulate_evaluations(runs),
     ),
     *more,
+    _show_examples(runs),
     Section(title="Config", text=_say_keys(runs), tables=_tabulate_keys(runs)),
     Section(title="Versions and hardware", tables=_tabulate_versions(runs)),
     Section(
@@ -113,6 +118,18 @@ def save_report(paths: Sequence[str], out: Any = None) -> Any:
   return target
 
 
+def save_examples(path: str, images: Float[np.ndarray, "B H W c"]) -> None:
+  """Keeps training images in a workdir, for its page.
+
+  Args:
+    path: of the workdir.
+    images: of values in [-1, 1], from `analysis.examples.make_examples`.
+  """
+  half = (0.5,) * images.shape[-1]
+  png = draw_grid([restore(image, half, half) for image in images])
+  (locate(path) / EXAMPLES).write_bytes(png)
+
+
 def _describe(run: RunFiles) -> str:
   """Where a run is, and how far."""
   steps = run.keys.get("train.steps")
@@ -141,6 +158,25 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
   if isinstance(model, dict) and "variant" in model:
     facts.append(("model", str(model["variant"])))
   return facts
+
+
+def _show_examples(runs: Sequence[RunFiles]) -> Section:
+  """Training images, of the runs that have kept some."""
+  figures = [
+    Figure(
+      [(run.examples, f"training images of {run.name}, augmented")],
+      f"{run.name}." if len(runs) > 1 else "",
+      kind="photo",
+    )
+    for run in runs
+    if run.examples is not None
+  ]
+  return Section(
+    title="Images as the model saw them",
+    text="Training images, cropped and augmented as the config says.",
+    figures=figures,
+    layout="wide",
+  )
 
 
 def _tabulate_results(runs: Sequence[RunFiles]) -> list[Table]:
@@ -200,7 +236,7 @@ def _draw_evaluations(runs: Sequence[RunFiles]) -> list[Figure]:
     if not repeated or last in COUNTS:
       continue
     quantity = Quantity(metric, metric)
-    if last in SHARES:
+    if last.startswith(SHARE):
       quantity = Quantity(metric, f"{metric} (%)", 100.0)
     elif last == "loss":
       quantity = Quantity(metric, f"{metric} (nats)")
@@ -226,7 +262,7 @@ def _tabulate_evaluations(runs: Sequence[RunFiles]) -> list[Table]:
 def _show(metric: str, value: float) -> str:
   """A value of a metric, for people."""
   last = metric.rpartition("/")[2]
-  if last in SHARES:
+  if last.startswith(SHARE):
     return f"{100 * value:.2f} %"
   return f"{value:,.0f}" if last in COUNTS else f"{value:.4g}"
 

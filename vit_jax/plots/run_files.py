@@ -16,6 +16,9 @@ from vit_jax.storage.untrusted import load_json
 
 # What config.json records beside the sections of the config.
 RECORDED = ("versions", "hardware", "sha256")
+# Of result.json.
+NUMBERS = ("accuracy", "correct", "total", "loss", "steps", "seconds")
+EXAMPLES = "examples.png"  # Written by a run at its end.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,7 @@ class RunFiles:
     rows: those of metrics.jsonl.
     result: content of result.json; None until the run ends.
     manifest: content of manifest.json; empty if it is lost.
+    examples: examples.png, images as the model saw them; None without.
   """
 
   path: str
@@ -39,6 +43,7 @@ class RunFiles:
   rows: list[dict[str, Any]]
   result: Mapping[str, Any] | None
   manifest: Mapping[str, Any]
+  examples: bytes | None
 
   @property
   def name(self) -> str:
@@ -98,6 +103,8 @@ def read_run(path: str) -> RunFiles:
       for name in ("config", "result", "manifest")
       if (workdir / f"{name}.json").exists()
     }
+    pictures = workdir / EXAMPLES
+    examples = pictures.read_bytes() if pictures.exists() else None
   except OSError as error:
     raise ConfigError(f"{path} cannot be read: {error}") from error
   if "config" not in found:
@@ -107,6 +114,10 @@ def read_run(path: str) -> RunFiles:
   for name, content in found.items():
     if not isinstance(content, dict):
       raise ConfigError(f"{path}/{name}.json is not an object of names")
+  for name in NUMBERS:
+    value = found.get("result", {}).get(name, 0)
+    if type(value) not in (int, float):
+      raise ConfigError(f"{path}/result.json: {name}={value!r} is no number")
   config = found["config"]
   versions, hardware = (
     x if isinstance(x := config.get(name), dict) else {}
@@ -120,4 +131,5 @@ def read_run(path: str) -> RunFiles:
     rows=read_rows(workdir),
     result=found.get("result"),
     manifest=found.get("manifest", {}),
+    examples=examples,
   )
