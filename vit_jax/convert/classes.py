@@ -46,9 +46,8 @@ def match_classes(
     if weights.num_classes != info.num_classes:
       raise ConfigError(
         f"{weights.source} has {weights.num_classes:,} classes and "
-        f"{info.name} {info.num_classes:,}, and the names of "
-        f"{'those of the weights' if not theirs else 'the data'} are unknown: "
-        f"--classes=FILE names the classes of the weights"
+        f"{info.name} {info.num_classes:,}, so they cannot be matched by their "
+        f"order: --classes=FILE names the classes of the weights"
       )
     new = tuple(info.class_names) or weights.class_names
     found = dataclasses.replace(weights, class_names=new)
