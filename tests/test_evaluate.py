@@ -252,9 +252,12 @@ def test_what_changed_in_a_folder_is_not_tested(run, photos, tmp_path):
 
 def test_probes_and_features_of_a_command(run, tmp_path, capsys):
   workdir, _ = run
-  shown = call(capsys, workdir, "--evals=knn,fewshot,linear", "--json")
+  (tmp_path / "predictions.csv").write_text("of another evaluation")
+  evals = "--evals=knn,fewshot,linear"
+  shown = call(capsys, workdir, evals, "--json", f"--out={tmp_path}")
   found = json.loads(shown.out)
   assert "accuracy" not in found
+  assert [x.name for x in tmp_path.iterdir()] == ["evaluation.json"]
   keys = ("accuracy_knn", "accuracy_linear", "accuracy_1shot", "std_25shot")
   assert all(0 <= found[key] <= 1 for key in keys)
   path = tmp_path / "f.npz"

@@ -12,12 +12,11 @@ evaluation.json has every figure, predictions.csv every image and confusion.csv
 the classes taken for one another.
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vit_jax.config import INTERRUPTED, ConfigError, nearest
+from vit_jax.config import ConfigError, nearest
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.weight_options import (
   add_data_options,
@@ -26,7 +25,7 @@ from vit_jax.config.weight_options import (
   renaming,
 )
 from vit_jax.devices.detection import start_backend
-from vit_jax.metrics.progress import Progress
+from vit_jax.metrics.progress import Progress, shown
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import to_json, write_json
@@ -128,6 +127,8 @@ def evaluate(
 
     return mark
 
+  if directory is not None:
+    evaluation.remove_files(directory)  # Of another evaluation.
   if classify:
     evaluator = trained.make_evaluator("classification")
     values, scores = evaluator.score(
@@ -233,31 +234,18 @@ def main(argv: list[str] | None = None) -> None:
     check_evals(names)
     options = read_options(arguments)
     use_cache(start_backend())
-    progress = Progress()
-    try:
-      with progress.show_warnings():
-        found = evaluate(
-          arguments.run,
-          data=arguments.data,
-          data_dir=arguments.data_dir,
-          split=arguments.split,
-          train_split=arguments.train_split,
-          batch_size=arguments.batch_size,
-          max_unreadable=arguments.max_unreadable,
-          evals=names,
-          out=arguments.out,
-          top=arguments.top,
-          label_map=arguments.label_map,
-          label_map_sha256=arguments.label_map_sha256,
-          progress=progress,
-          **options,
-        )
-    except KeyboardInterrupt:
-      progress.end()
-      print("interrupted", file=sys.stderr)
-      sys.exit(INTERRUPTED)
-    finally:
-      progress.end()
+    with shown() as progress:
+      found = evaluate(
+        arguments.run,
+        train_split=arguments.train_split,
+        evals=names,
+        out=arguments.out,
+        top=arguments.top,
+        label_map=arguments.label_map,
+        label_map_sha256=arguments.label_map_sha256,
+        progress=progress,
+        **options,
+      )
     show(found, arguments.out, arguments.json)
 
 
@@ -271,7 +259,7 @@ def show(found: dict[str, Any], out: str | None, as_json: bool) -> None:
     files = ", ".join(evaluation.list_files(locate(out)))
     print(f"written: {files}", file=stream)
   if as_json:
-    print(json.dumps(json.loads(to_json(found)), ensure_ascii=True))
+    print(to_json(found))
 
 
 if __name__ == "__main__":

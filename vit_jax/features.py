@@ -14,7 +14,6 @@ are in the order of the split, and are written as they are computed.
 import contextlib
 import importlib
 import os
-import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -22,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from etils import epath
 
-from vit_jax.config import INTERRUPTED, ConfigError
+from vit_jax.config import ConfigError
 from vit_jax.config.command_line import make_parser, reported
 from vit_jax.config.weight_options import (
   add_data_options,
@@ -31,7 +30,7 @@ from vit_jax.config.weight_options import (
   renaming,
 )
 from vit_jax.devices.detection import start_backend
-from vit_jax.metrics.progress import Progress
+from vit_jax.metrics.progress import Progress, shown
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import replacing
@@ -228,26 +227,10 @@ def main(argv: list[str] | None = None) -> None:
     options = read_options(arguments)
     check_out(locate(arguments.out), arguments.out)
     use_cache(start_backend())
-    progress = Progress()
-    try:
-      with progress.show_warnings():
-        count, width = features(
-          arguments.run,
-          arguments.out,
-          data=arguments.data,
-          data_dir=arguments.data_dir,
-          split=arguments.split,
-          batch_size=arguments.batch_size,
-          max_unreadable=arguments.max_unreadable,
-          progress=progress,
-          **options,
-        )
-    except KeyboardInterrupt:
-      progress.end()
-      print("interrupted", file=sys.stderr)
-      sys.exit(INTERRUPTED)
-    finally:
-      progress.end()
+    with shown() as progress:
+      count, width = features(
+        arguments.run, arguments.out, progress=progress, **options
+      )
     print(f"{arguments.out}: {count:,} images, {width:,} numbers each")
 
 

@@ -25,6 +25,7 @@ FIELDS: dict[str, tuple[str, ...] | None] = {
   "std_conv_eps": None,
   "std_conv_eps_in": ("std", "variance"),
 }
+DATA = ("data", "data_dir", "split", "batch_size", "max_unreadable")
 HELP = {
   "gelu": "GELU",
   "layer_norm_eps": "epsilon of layer norms",
@@ -129,6 +130,8 @@ def renaming() -> Iterator[None]:
 def read_options(arguments: argparse.Namespace) -> dict[str, Any]:
   """The given flags of `add_options` as arguments of `vit_jax.load`.
 
+  And those of `add_data_options` as arguments of `open_trained`.
+
   Raises:
     ConfigError: naming a flag that is wrong.
   """
@@ -137,7 +140,7 @@ def read_options(arguments: argparse.Namespace) -> dict[str, Any]:
     "source_size": parse_size("source_size", arguments.source_size),
     "crop": parse_value(arguments.crop) if arguments.crop else None,
     "classes": arguments.classes,
-    "dtype": getattr(arguments, "dtype", None),
+    **{name: getattr(arguments, name, None) for name in (*DATA, "dtype")},
     **{name: getattr(arguments, name) for name in FIELDS},
   }
   return {name: value for name, value in found.items() if value is not None}

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The classes of weights in the order of a data set's."""
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 
@@ -41,20 +42,20 @@ def match_classes(
   ours = [normalize(x) for x in info.class_names]
   if theirs == ours and ours:
     return weights, None
-  numbers = [str(i) for i in range(info.num_classes)]
-  if not theirs or not ours or ours == numbers:
+  names, ours_named = tuple(names), not is_numbered(ours)
+  if is_numbered(theirs) or not ours_named:
     if weights.num_classes != info.num_classes:
       raise ConfigError(
         f"{weights.source} has {weights.num_classes:,} classes and "
-        f"{info.name} {info.num_classes:,}, and the names of "
-        f"{'those of the weights' if not theirs else 'the data'} are unknown: "
-        f"--classes=FILE names the classes of the weights"
+        f"{info.name} {info.num_classes:,}, so they cannot be matched by their "
+        f"order: --classes=FILE names the classes of the weights"
       )
-    new = tuple(info.class_names) or weights.class_names
-    found = dataclasses.replace(weights, class_names=new)
+    new = info.class_names if ours_named else names or info.class_names
+    found = dataclasses.replace(weights, class_names=tuple(new))
     return found, "classes are matched by their order, not by name"
-  lacking = [x for x in ours if x not in set(theirs)]
-  twice = sorted({x for x in theirs if theirs.count(x) > 1 and x in set(ours)})
+  counts = collections.Counter(theirs)
+  lacking = [x for x in ours if not counts[x]]
+  twice = [x for x in ours if counts[x] > 1]
   if lacking or twice:
     what = f"lacks {len(lacking):,} of the {len(ours):,}: {_join(lacking)}"
     if not lacking:
@@ -68,11 +69,16 @@ def match_classes(
   place_of = {name: i for i, name in enumerate(theirs)}
   order = [place_of[name] for name in ours]
   order += sorted({*range(len(theirs))} - {*order})
-  named = dataclasses.replace(weights, class_names=tuple(names))
+  named = dataclasses.replace(weights, class_names=names)
   found = select_classes(named, order)
   more = len(theirs) - len(ours)
   note = f"{more:,} classes of the weights are not in the data" if more else ""
   return found, note or None
+
+
+def is_numbered(names: Sequence[str]) -> bool:
+  """Whether names of classes are no more than their order, or none."""
+  return list(names) == [str(i) for i in range(len(names))]
 
 
 def select_classes(weights: Weights, order: Sequence[int]) -> Weights:

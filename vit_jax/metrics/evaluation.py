@@ -22,6 +22,8 @@ from vit_jax.metrics.classification import (
 )
 from vit_jax.storage.files import replacing
 
+FILES = ("evaluation.json", "predictions.csv", "confusion.csv")
+
 ALL = 12  # So many classes are all shown; of more,
 SHOWN = 5  # so many of the worst, of the best and of the confusions.
 LISTED = 100  # Confusions in evaluation.json.
@@ -219,5 +221,10 @@ def write_confusion(
 
 def list_files(directory: epath.Path) -> list[str]:
   """Lists what an evaluation has written."""
-  names = ("evaluation.json", "predictions.csv", "confusion.csv")
-  return [os.fspath(directory / x) for x in names if (directory / x).exists()]
+  return [os.fspath(directory / x) for x in FILES if (directory / x).exists()]
+
+
+def remove_files(directory: epath.Path) -> None:
+  """Removes what another evaluation has written."""
+  for name in FILES:
+    (directory / name).unlink(missing_ok=True)

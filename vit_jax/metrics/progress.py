@@ -8,6 +8,8 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 
+from vit_jax.config import INTERRUPTED
+
 
 def format_duration(seconds: float) -> str:
   """Formats seconds for people: 42s, 3m05s, 2h07m, 3d04h."""
@@ -122,3 +124,17 @@ class Progress:
       return
     with contextlib.suppress(OSError, ValueError):
       print(text, end=end, file=self._stream, flush=True)
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[Progress]:
+  """Shows the progress, and the warnings, of a verb that Ctrl-C ends."""
+  progress = Progress()
+  try:
+    with progress.show_warnings():
+      yield progress
+  except KeyboardInterrupt:
+    progress.say("interrupted")
+    sys.exit(INTERRUPTED)
+  finally:
+    progress.end()
