@@ -27,7 +27,7 @@ CONFIG = "FILE[:KEY=VALUE,...]"
 class Parser(argparse.ArgumentParser):
   """A parser whose errors are as short as all others.
 
-  An option without a value, as a shell makes of --to=$DIR, is an error: it
+  One without a value, as a shell makes of --to=$DIR, is an error: it
   would be taken for the default.
   """
 
@@ -35,11 +35,10 @@ class Parser(argparse.ArgumentParser):
     found, others = super().parse_known_args(args, namespace)
     for action in self._actions:
       value = getattr(found, action.dest, None)
-      if action.option_strings and value == "" != action.default:
-        self.error(
-          f"{action.option_strings[0]} is empty: give it a value, or leave it "
-          f"out"
-        )
+      if value == "" != action.default:
+        name, *_ = *action.option_strings, action.metavar or action.dest
+        rest = ", or leave it out" if action.option_strings else ""
+        self.error(f"{name} is empty: give it a value{rest}")
     return found, others
 
   def error(self, message: str) -> NoReturn:

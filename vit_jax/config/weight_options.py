@@ -11,7 +11,7 @@ from typing import Any
 from vit_jax.config import ConfigError
 from vit_jax.config.recipe import parse_value
 
-MAX_SIDE = 1 << 16  # Of an image, in pixels.
+MAX_SIDE = 1 << 14  # Of an image, in pixels.
 
 # Fields that no array shows -> choices, or None for a number.
 FIELDS: dict[str, tuple[str, ...] | None] = {

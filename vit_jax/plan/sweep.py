@@ -26,6 +26,7 @@ from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
 from vit_jax.models.activations import count_activation_bytes
 from vit_jax.models.flops import count_flops
+from vit_jax.plan.estimate import check_size
 from vit_jax.sections import resolve
 from vit_jax.sharding import count_bytes
 
@@ -180,6 +181,7 @@ def sweep(
   # Nothing that is read of this experiment depends on its mesh.
   whole = {"replica": topology.slices, "fsdp": -1, "tensor": 1}
   exp = Experiment(resolve({**config, "mesh": whole}), topology.devices)
+  check_size(exp, topology)
   sizes = parse_sizes(batch_sizes) or [exp.train.batch_size]
   candidates = list(make_candidates(exp, topology, sizes))
   if not candidates:
