@@ -43,6 +43,8 @@ REQUIREMENTS = [
 
 GCS = "gcsfs>=2026.2,<2027"  # What etils reads and writes gs:// with.
 
+HEIF = "pillow-heif>=1.1,<2"  # Reads photographs of phones.
+
 # The compiler of TPUs, which needs none: what plans are made with.
 LIBTPU = (
   "libtpu>=0.0.35,<0.1; platform_system == 'Linux' "
@@ -54,10 +56,11 @@ EXTRAS = {
   "gcs": [GCS],
   "cuda": ["jax[cuda13]"],
   "plan": [LIBTPU],
-  "heic": ["pillow-heif>=1.1,<2"],  # Photographs of phones.
+  "heic": [HEIF],
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [
     GCS,
+    HEIF,
     LIBTPU,
     "beartype>=0.21,<0.24",
     "hypothesis>=6.112,<7",

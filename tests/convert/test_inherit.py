@@ -53,14 +53,21 @@ def test_a_run_that_resumes_does_not_need_its_source(source, tmp_path):
   (tmp_path / "run" / "config.json").write_text(json.dumps(recorded))
   shutil.rmtree(source)
   assert inherit(config, str(tmp_path / "run")) == recorded
-  assert inherit(config, None) == config
+  with pytest.raises(ConfigError, match="source: No such file or directory"):
+    inherit(config, None)
+
+
+def test_a_published_file_that_is_missing_names_its_download(tmp_path):
+  path = tmp_path / "augreg-b16-i21k.npz"
+  with pytest.raises(ConfigError, match=r"--config\.init: .*\n.*--download="):
+    inherit(dict(init=str(path), model=MODEL), str(tmp_path / "run"))
 
 
 def test_other_sources_and_bad_ones(source, tmp_path):
   for config in (
     dict(model=MODEL),
     dict(init="augreg:B/16", model=MODEL),
-    dict(init="a.npz", model=MODEL),
+    dict(init="", model=MODEL),
     dict(init=source, model=dict(variant="no such")),
     dict(init=source, model=3),
   ):

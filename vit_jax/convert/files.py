@@ -98,14 +98,15 @@ def resolve(path: epath.PathLike) -> list[epath.Path]:
       model.safetensors.index.json; or such an index.
 
   Raises:
-    CheckpointError: if a directory holds neither; if an index is damaged, or
-      names a file that is missing or in another directory.
+    CheckpointError: if there is nothing, or a directory holds neither; if an
+      index is damaged, or names a file that is missing or in another directory.
   """
   path, _ = _locate(path)
   with _explained(path):
     if path.name.endswith(".safetensors.index.json"):
       return _read_index(path)
     if not path.is_dir():
+      _check_exists(path)
       return [path]
     for name in ("model.safetensors", "model.safetensors.index.json"):
       if (path / name).exists():
@@ -119,6 +120,13 @@ def resolve(path: epath.PathLike) -> list[epath.Path]:
     f"{path}: directory without model.safetensors; name a .npz or safetensors "
     f"file (it holds {', '.join(files[:8]) or 'none'})"
   )
+
+
+def _check_exists(path: epath.Path) -> None:
+  """Raises OSError for a missing file; TensorFlow's is said to be several."""
+  if not path.exists() and path.with_name(f"{path.name}.index").exists():
+    raise CheckpointError(f"{path}.index {TENSORFLOW}")
+  path.stat()
 
 
 def _read_index(path: epath.Path) -> list[epath.Path]:
@@ -163,8 +171,7 @@ def read_arrays(
   with _explained(path), contextlib.ExitStack() as stack:
     if path.is_dir():
       raise CheckpointError(f"{path} is a directory; name a file in it")
-    if not path.exists() and path.with_name(f"{path.name}.index").exists():
-      raise CheckpointError(f"{path}.index {TENSORFLOW}")
+    _check_exists(path)
     check_file(path, MAX_BYTES)
     file = stack.enter_context(path.open("rb"))
     if detect_file_type(file, path) == "npz":

@@ -11,10 +11,11 @@ from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.recipe import to_plain
+from vit_jax.convert.files import resolve
 from vit_jax.convert.initialize import SILENT
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.manifest_checks import load_run_manifest
-from vit_jax.convert.published import parse_name
+from vit_jax.convert.published import describe_download, parse_name
 from vit_jax.convert.weights import is_run
 from vit_jax.storage.paths import locate
 
@@ -25,19 +26,20 @@ def inherit(
   """Takes fields that no array shows from the run that a config starts from.
 
   Only what the config leaves open is taken. A run that resumes takes them from
-  its own config.json, as the run that it started from may be gone.
+  its own config.json, as the run that it started from may be gone. For any
+  other run this is where missing weights are found, before data are listed.
 
   Args:
     config: as a recipe gives it; a resolved one is returned as it is.
     workdir: directory of the run.
 
   Raises:
-    ConfigError: if a manifest that is there cannot be read.
+    ConfigError: if there are no weights, or a manifest cannot be read.
   """
   if isinstance(config, ConfigDict):
     config = to_plain(config)
   init, model = config.get("init"), config.get("model")
-  if isinstance(config, FrozenDict) or not isinstance(init, str):
+  if isinstance(config, FrozenDict) or not (init and isinstance(init, str)):
     return config
   if not isinstance(model, Mapping):
     return config
@@ -51,6 +53,12 @@ def inherit(
     location = locate(init)
     if is_run(location):
       stated = load_run_manifest(location)[2]["model"]
+    else:
+      try:
+        resolve(location)
+      except ConfigError as error:
+        hint = describe_download(init)
+        raise ConfigError(f"--config.init: {error}{hint}") from error
   try:
     allowed = models.parameters(model.get("variant"))
   except ConfigError:  # Reported with all other errors of the config.

@@ -15,7 +15,10 @@ from vit_jax.data import formats, jpeg
 cv2.setNumThreads(0)
 
 # What it cannot read is reported by us, with the name of the file.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+if hasattr(cv2, "setLogLevel"):  # Until OpenCV 4.
+  cv2.setLogLevel(0)
+else:
+  cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # Largest image file: about MAX_PIXELS of 16-bit RGB without compression.
 MAX_BYTES = 1 << 30

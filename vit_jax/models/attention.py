@@ -180,7 +180,7 @@ class MultiHeadDotProductAttention(nn.Module):
     if return_weights:
       weights = compute_weights(query, key, bias)
       mixed = jnp.einsum("BKNS,BSKC->BNKC", weights.astype(value.dtype), value)
-    elif self.attention in KERNELS:
+    elif self.attention in KERNELS and not self.is_initializing():
       padded = {} if tokens is None else {"tokens": tokens}
       mixed = KERNELS[self.attention](query, key, value, **padded)
     else:
