@@ -94,10 +94,12 @@ class Sweep:
     ranked: number of candidates.
     tried: those that were compiled, in the order of their rank: `candidate`,
       `overrides`, `outcome`, and `plan` if the compiler gave one.
+    too_large: number of those that cannot fit, by arithmetic.
   """
 
   ranked: int
   tried: list[dict[str, Any]]
+  too_large: int = 0
 
   @property
   def best(self) -> dict[str, Any] | None:
@@ -120,7 +122,7 @@ class Sweep:
         f"{text}; the fastest that fits:\n{' '.join(self.best['overrides'])}"
       )
     outcomes = {x["outcome"] for x in self.tried}
-    if outcomes <= {LATE}:
+    if outcomes <= {LATE} and self.too_large < self.ranked:
       return f"{text}, and none was compiled in time: set a larger --budget"
     return (
       f"{text}, and none fits: set a larger --topology, or a smaller batch "
@@ -202,6 +204,7 @@ def sweep(
     if left <= 0 or len(found.tried) == few:
       break
     if not is_worthwhile(candidate, guesses, found.tried, topology):
+      found.too_large += not found.tried  # By arithmetic alone.
       continue
     overrides = candidate.make_overrides()
     try:
