@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import sys
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from vit_jax.config.errors import (
 from vit_jax.config.schema import nearest
 
 CONFIG = "FILE[:KEY=VALUE,...]"
+PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 class Parser(argparse.ArgumentParser):
@@ -118,6 +120,14 @@ def reported() -> Iterator[None]:
   are lines like any other.
   """
   logging.basicConfig(format="%(message)s")  # Else of what imports first.
+  before = warnings.formatwarning
+
+  def show(message, category, filename, *rest):
+    if filename.startswith(PACKAGE):  # Ours.
+      return f"{message}\n"
+    return before(message, category, filename, *rest)
+
+  warnings.formatwarning = show
   try:
     yield
     sys.stdout.flush()
@@ -128,3 +138,5 @@ def reported() -> Iterator[None]:
   except (ConfigError, RunError) as error:
     print(f"error: {shorten_words(str(error))}", file=sys.stderr)
     sys.exit(BAD_CONFIG if isinstance(error, ConfigError) else 1)
+  finally:
+    warnings.formatwarning = before
