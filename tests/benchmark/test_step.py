@@ -12,16 +12,19 @@ import jax
 import pytest
 
 from tests.support import build
+from tests.support.weights import make_tiny_weights
 from vit_jax.benchmark import __main__ as command
 from vit_jax.benchmark import startup
 from vit_jax.benchmark.peer import make_task
 from vit_jax.benchmark.step import choose_batch_size
 from vit_jax.config import ConfigError
+from vit_jax.convert.writing import save_weights
 from vit_jax.devices.specs import SPECS
 from vit_jax.train import train
 
 SMALL = ["--model=mu/4", "--size=16", "--batch=16", "--json"]
 QUICK = ["--warmup=1", "--steps=2", "--repeats=2"]
+DIGITS = "--config=configs/digits.py"
 # B/16 has these parameters in the paper's models and in timm.
 BASE = 86_567_656
 
@@ -96,6 +99,39 @@ def test_the_compilation_is_timed_as_a_loop_and_unrolled(capsys):
     assert seconds["all"]["max"] >= seconds["compile"]["min"]
     assert program["memory"]["temporaries"] > 0 and program["error"] is None
   assert "as it comes" in table
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["train", "--trace=gs://bucket/x"], "a profile is kept on a disk"),
+    (["train", "--trace=/dev/null/x"], "/dev/null is not a directory"),
+    (["train", "--model=R50x1", "--size=300000"], "the images of a batch take"),
+    (["checkpoint", "--workdir=/dev/null/x"], "/dev/null is not a directory"),
+    (["infer", "--batch=1000000000"], "a batch of 1,000,000,000 images"),
+    (["startup", "--config.foo=1"], "unknown config section 'foo'"),
+    (["startup", "--config.data.dir=/dev/null", DIGITS], "cannot be written"),
+  ],
+)
+def test_what_cannot_be_measured_is_refused_before(arguments, message, capsys):
+  model = [] if "--model=R50x1" in arguments else ["--model=mu/4", "--size=16"]
+  if arguments[-1] == DIGITS:
+    model = ["--repeats=1"]
+  with pytest.raises(SystemExit) as caught:
+    command.main([*arguments, *model])
+  assert caught.value.code == 2
+  assert message in capsys.readouterr().err
+
+
+def test_weights_of_grey_images_are_timed(tmp_path, capsys):
+  weights = make_tiny_weights((16, 16), channels=1)
+  save_weights(weights, str(tmp_path / "x.npz"), "authors")
+  found, _ = run(
+    capsys,
+    *("infer", f"--weights={tmp_path / 'x.npz'}", "--json", *QUICK),
+    *("--batches=1", "--dtypes=float32"),
+  )
+  assert found["size"] == [16, 16]
 
 
 def test_inference_is_timed_by_batch_and_dtype(capsys):

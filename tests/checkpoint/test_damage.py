@@ -361,7 +361,7 @@ def test_the_step_is_the_records_and_not_the_names(directory, caplog):
       assert re.search(rf"{name}\b.*: it holds step {step}", str(error.value))
     last = str(error.value).splitlines()[-1]
     assert f"rename 2 to 1 and 1 to 2 in {directory}" in last
-    assert "copy" not in last
+    assert "put a copy" not in last
   with pytest.raises(ConfigError, match="2: it holds step 1"):
     load_params(directory, "2")
   swap(directory)

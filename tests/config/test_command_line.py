@@ -187,11 +187,17 @@ def test_a_warning_is_a_line_like_any_other():
     "from vit_jax.config.command_line import reported\n"
     "with reported():\n"
     "  logging.getLogger('vit_jax.storage').warning('the disk is slow')\n"
+    "  from vit_jax.config import command_line\n"
+    "  command_line.warnings.warn_explicit(\n"
+    "    'the size is a guess', UserWarning, command_line.__file__, 7)\n"
+    "  command_line.warnings.warn('not ours')\n"
   )
   done = subprocess.run(
     [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
   )
-  assert done.stderr == "the disk is slow\n"
+  shown = done.stderr.splitlines()
+  assert shown[:2] == ["the disk is slow", "the size is a guess"]
+  assert shown[2].startswith("<string>:") and "not ours" in shown[2]
 
 
 @pytest.mark.parametrize(

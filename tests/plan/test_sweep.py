@@ -56,6 +56,16 @@ def test_candidates_are_all_that_divide(exp, topology):
   assert {x[1:5] for x in seven} == {(1, 1, 1, 4)}
 
 
+def test_what_cannot_fit_is_not_compiled(topology):
+  flags = [*FLAGS[1:], "--config.model.width=100000000"]
+  config = load_config("configs/digits.py", flags)
+  with pytest.raises(ConfigError, match="GiB a chip.* v5e:2x2 has 15.75 GiB"):
+    sweeping.sweep(config, topology, [], print, budget=1.0)
+  found = sweeping.Sweep(9, [], too_large=9)
+  assert "none fits" in str(found) and "budget" not in str(found)
+  assert "--budget" in str(sweeping.Sweep(9, [], too_large=8))
+
+
 def test_slices_are_joined_by_replicas(exp):
   two = make_topology("v5e:2x2", slices=2)
   found = sweeping.make_candidates(exp, two, [128])

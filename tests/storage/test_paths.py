@@ -129,4 +129,4 @@ def test_a_directory_that_can_be_made(tmp_path, below, says):
 
 
 def test_a_store_is_said_within_ten_seconds_of_a_start():
-  assert paths.SAY_SECONDS <= 5 < paths.GIVE_UP_SECONDS
+  assert paths.SAY_SECONDS <= 3 < paths.GIVE_UP_SECONDS

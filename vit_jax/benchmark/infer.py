@@ -3,6 +3,8 @@
 """The speed of inference: images a second by batch size, and latency."""
 
 import dataclasses
+import math
+import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,8 +29,10 @@ from vit_jax.benchmark.timing import (
   make_spread,
   time_groups,
 )
-from vit_jax.config import raise_all
+from vit_jax.config import ConfigError, raise_all
 from vit_jax.convert.load import Model
+from vit_jax.devices.fitting import format_bytes
+from vit_jax.devices.machine import find_memory_limit
 from vit_jax.devices.specs import get_device_spec
 from vit_jax.models.flops import count_flops
 
@@ -184,6 +188,8 @@ def measure(
     batches: batch sizes.
   """
   speeds = []
+  if weights is None:
+    check_batch(max(batches), size)  # Before a model is made.
   for dtype in dtypes:
     if weights is None:
       name, model = section["variant"], make_named_model(section, size, dtype)
@@ -212,6 +218,23 @@ def measure(
   )
 
 
+def check_batch(batch: int, size: tuple[int, int], channels: int = 3) -> None:
+  """Refuses a batch that this host cannot make.
+
+  Raises:
+    ConfigError: what it takes and what there is.
+  """
+  # NumPy draws 8 bytes a value, of which it makes 4.
+  taken = 12 * batch * math.prod(size) * channels
+  limit = find_memory_limit(pathlib.Path("/"))
+  if limit is not None and taken > limit:
+    raise ConfigError(
+      f"a batch of {batch:,} images of {size[0]} x {size[1]} px takes "
+      f"{format_bytes(taken)} of this host's {format_bytes(limit)}: take a "
+      f"smaller --batches or --size"
+    )
+
+
 def measure_model(
   model: Callable[[Any], Any],
   size: tuple[int, int],
@@ -232,6 +255,7 @@ def measure_model(
     dtype: what the model computes in, for the report.
     channels: c.
   """
+  check_batch(max(batches), size, channels)
   rng = np.random.default_rng(0)
   seconds, firsts = {}, {}
   for batch in batches:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vit_jax.benchmark import turns
-from vit_jax.benchmark.infer import make_named_model
+from vit_jax.benchmark.infer import check_batch, make_named_model
 from vit_jax.benchmark.peer import PeerModel, describe_model
 from vit_jax.benchmark.report import (
   describe_machine,
@@ -60,6 +60,7 @@ class Forward:
     cpu = start_backend() == "cpu"
     batch = batch or (8 if cpu else 128)
     dtype = dtype or ("float32" if cpu else "bfloat16")
+    check_batch(batch, size)
     self._schedule, self._batch = schedule, batch
     self._model = make_named_model(section, size, dtype)
     variant, params = section["variant"], self._model.params

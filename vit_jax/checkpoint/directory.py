@@ -4,6 +4,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import re
@@ -158,7 +159,9 @@ def choose_old(
     keep |= {step for step in good if step % options.keep_every == 0}
   if options.keep_best and options.best:
     sign = get_sign(options.best)
-    ranked = [step for step in good if step in scores]
+    ranked = [
+      step for step in good if math.isfinite(scores.get(step, math.nan))
+    ]
     ranked.sort(key=lambda step: (sign * scores[step], step))
     keep |= set(ranked[-options.keep_best :])
   newest = max(trusted)

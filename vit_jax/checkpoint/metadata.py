@@ -13,6 +13,7 @@ import jax
 from vit_jax.checkpoint.checksums import describe
 from vit_jax.config import ConfigError
 from vit_jax.sharding import get_path
+from vit_jax.storage.files import to_json
 from vit_jax.train_state import NonFinite, TrainState
 
 # Goes up when an older vit_jax could not read what is written. A change that
@@ -53,9 +54,13 @@ def from_tree(tree: Mapping[str, Any]) -> TrainState:
 
 
 def seal(metadata: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns metadata as JSON has it, with its digest."""
-  text = json.dumps(metadata, sort_keys=True)
-  return {"vit_jax": json.loads(text), "sha256": _digest(text)}
+  """Returns metadata as JSON has it, with its digest.
+
+  Numbers that are not finite, which JSON does not have, become null.
+  """
+  cleaned = json.loads(to_json(metadata))
+  text = json.dumps(cleaned, sort_keys=True)
+  return {"vit_jax": cleaned, "sha256": _digest(text)}
 
 
 def open_metadata(sealed: Any) -> dict[str, Any] | None:

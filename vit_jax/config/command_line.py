@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import sys
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import NoReturn
 
@@ -22,12 +23,13 @@ from vit_jax.config.errors import (
 from vit_jax.config.schema import nearest
 
 CONFIG = "FILE[:KEY=VALUE,...]"
+PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 class Parser(argparse.ArgumentParser):
   """A parser whose errors are as short as all others.
 
-  An option without a value, as a shell makes of --to=$DIR, is an error: it
+  One without a value, as a shell makes of --to=$DIR, is an error: it
   would be taken for the default.
   """
 
@@ -35,11 +37,10 @@ class Parser(argparse.ArgumentParser):
     found, others = super().parse_known_args(args, namespace)
     for action in self._actions:
       value = getattr(found, action.dest, None)
-      if action.option_strings and value == "" != action.default:
-        self.error(
-          f"{action.option_strings[0]} is empty: give it a value, or leave it "
-          f"out"
-        )
+      if value == "" != action.default:
+        name, *_ = *action.option_strings, action.metavar or action.dest
+        rest = ", or leave it out" if action.option_strings else ""
+        self.error(f"{name} is empty: give it a value{rest}")
     return found, others
 
   def error(self, message: str) -> NoReturn:
@@ -119,6 +120,14 @@ def reported() -> Iterator[None]:
   are lines like any other.
   """
   logging.basicConfig(format="%(message)s")  # Else of what imports first.
+  before = warnings.formatwarning
+
+  def show(message, category, filename, *rest):
+    if filename.startswith(PACKAGE):  # Ours.
+      return f"{message}\n"
+    return before(message, category, filename, *rest)
+
+  warnings.formatwarning = show
   try:
     yield
     sys.stdout.flush()
@@ -129,3 +138,5 @@ def reported() -> Iterator[None]:
   except (ConfigError, RunError) as error:
     print(f"error: {shorten_words(str(error))}", file=sys.stderr)
     sys.exit(BAD_CONFIG if isinstance(error, ConfigError) else 1)
+  finally:
+    warnings.formatwarning = before

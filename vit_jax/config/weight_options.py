@@ -15,7 +15,7 @@ from vit_jax.config import ConfigError
 from vit_jax.config.command_line import positive
 from vit_jax.config.recipe import parse_value
 
-MAX_SIDE = 1 << 16  # Of an image, in pixels.
+MAX_SIDE = 1 << 14  # Of an image, in pixels.
 
 # Fields that no array shows -> choices, or None for a number.
 FIELDS: dict[str, tuple[str, ...] | None] = {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing weights in any known format."""
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from vit_jax.convert.table import Arrays, write_rows
 from vit_jax.convert.timm import describe_constants, make_timm
 from vit_jax.convert.weights import OURS, Weights
 from vit_jax.storage.files import write_json
-from vit_jax.storage.paths import expand, locate
+from vit_jax.storage.paths import check_directory, expand, locate
 
 SUFFIXES = (".npz", ".safetensors")
 
@@ -144,6 +145,7 @@ def check_target(
   elif location.suffix != suffix:
     file = location / f"model{suffix}"
     _check_directory(location)
+  check_directory(location if ours else file.parent, os.fspath(path))
   _refuse_existing([] if ours else [file], overwrite)
   return file
 

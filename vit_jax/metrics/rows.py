@@ -4,6 +4,7 @@
 
 import itertools
 import logging
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -108,10 +109,15 @@ def read_rows(workdir: str | os.PathLike) -> list[dict[str, Any]]:
 def read_scores(
   workdir: str | os.PathLike, name: str | None
 ) -> dict[int, float]:
-  """Reads step -> value of a metric, from the rows that have it."""
+  """Reads step -> value of a metric, from the rows that have it.
+
+  What was not finite, null in JSON, is NaN: it was evaluated all the same.
+  """
   if name is None:
     return {}
   rows = read_rows(workdir)
   return {
-    row["step"]: float(row[name]) for row in rows if row.get(name) is not None
+    row["step"]: math.nan if row[name] is None else float(row[name])
+    for row in rows
+    if name in row
   }

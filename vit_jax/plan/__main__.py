@@ -92,10 +92,11 @@ def main(argv: list[str] | None = None) -> None:
       say(f"\n{found}")
     else:
       from vit_jax.experiment import Experiment
-      from vit_jax.plan.estimate import make_plan
+      from vit_jax.plan.estimate import check_size, make_plan
       from vit_jax.plan.report import format_plan
 
       exp = Experiment(config, topology.devices)
+      check_size(exp, topology)
       found = make_plan(exp, topology)
       say(format_plan(found))
       for choice in exp.choices:

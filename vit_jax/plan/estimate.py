@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from vit_jax.config import ConfigError
+from vit_jax.devices.fitting import format_bytes
 from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
 from vit_jax.models.flops import count_jaxpr
@@ -18,10 +19,11 @@ from vit_jax.plan.program import Program, read_program
 from vit_jax.runtime.fitting import compile_lowered, take_fitting
 from vit_jax.runtime.flops import count_flops_per_image
 from vit_jax.runtime.out_of_memory import is_out_of_memory, parse_asked
-from vit_jax.sharding import count_bytes
+from vit_jax.sharding import count_bytes, count_state_bytes
 from vit_jax.train_step import trace
 
 HOUR, DAY = 3600, 86_400
+MAX_EXCESS = 16  # Times a chip's memory, by what a plan may miss it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +202,22 @@ class Plan:
       | {name: getattr(self, name) for name in at_least},
       "at_most": {name: getattr(self, name) for name in at_most},
     }
+
+
+def check_size(exp: Experiment, topology: Topology) -> None:
+  """Refuses what is so large that to compile it would only take time.
+
+  Raises:
+    ConfigError: what it takes and what there is.
+  """
+  memory = topology.generation.memory
+  state = count_state_bytes(exp.abstract_state)
+  if state > MAX_EXCESS * memory:
+    raise ConfigError(
+      f"parameters, gradients and optimizer take {format_bytes(state)} a chip, "
+      f"and one of {topology.name} has {format_bytes(memory)}: take a smaller "
+      f"model, or more chips and mesh.fsdp"
+    )
 
 
 def make_plan(exp: Experiment, topology: Topology) -> Plan:

@@ -26,6 +26,7 @@ from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
 from vit_jax.models.activations import count_activation_bytes
 from vit_jax.models.flops import count_flops
+from vit_jax.plan.estimate import check_size
 from vit_jax.sections import resolve
 from vit_jax.sharding import count_bytes
 
@@ -93,10 +94,12 @@ class Sweep:
     ranked: number of candidates.
     tried: those that were compiled, in the order of their rank: `candidate`,
       `overrides`, `outcome`, and `plan` if the compiler gave one.
+    too_large: number of those that cannot fit, by arithmetic.
   """
 
   ranked: int
   tried: list[dict[str, Any]]
+  too_large: int = 0
 
   @property
   def best(self) -> dict[str, Any] | None:
@@ -119,7 +122,7 @@ class Sweep:
         f"{text}; the fastest that fits:\n{' '.join(self.best['overrides'])}"
       )
     outcomes = {x["outcome"] for x in self.tried}
-    if outcomes <= {LATE}:
+    if outcomes <= {LATE} and self.too_large < self.ranked:
       return f"{text}, and none was compiled in time: set a larger --budget"
     return (
       f"{text}, and none fits: set a larger --topology, or a smaller batch "
@@ -180,6 +183,7 @@ def sweep(
   # Nothing that is read of this experiment depends on its mesh.
   whole = {"replica": topology.slices, "fsdp": -1, "tensor": 1}
   exp = Experiment(resolve({**config, "mesh": whole}), topology.devices)
+  check_size(exp, topology)
   sizes = parse_sizes(batch_sizes) or [exp.train.batch_size]
   candidates = list(make_candidates(exp, topology, sizes))
   if not candidates:
@@ -200,6 +204,7 @@ def sweep(
     if left <= 0 or len(found.tried) == few:
       break
     if not is_worthwhile(candidate, guesses, found.tried, topology):
+      found.too_large += not found.tried  # By arithmetic alone.
       continue
     overrides = candidate.make_overrides()
     try:

@@ -27,7 +27,7 @@ from vit_jax.data.held_out import list_held_out
 from vit_jax.data.info import DataError
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare import image_list, imagenet, listing, writing
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import check_directory, locate
 
 MAX_UNREADABLE = 0.001
 
@@ -62,14 +62,16 @@ def prepare_dataset(
       package that its builder needs is not installed.
   """
   progress = progress or Progress()
+  if data_dir is not None:
+    check_directory(locate(data_dir), f"--data_dir={data_dir}")
   kind, _, path = name.partition(":")
   if kind in ("folder", "manifest") and path:
     path = os.fspath(locate(path))
     set_name = new_name or make_name(path)
-    if not re.fullmatch(r"[a-z]\w*", set_name, re.ASCII):
+    if not re.fullmatch(r"[a-z]\w{0,99}", set_name, re.ASCII):
       raise DataError(
-        f"invalid name of a set: {set_name!r}: use lower-case letters, digits "
-        f"and _, as in --name=photos"
+        f"invalid name of a set: {set_name!r}: use up to 100 lower-case "
+        f"letters, digits and _, as in --name=photos"
       )
     if kind == "folder":
       source = load_folder(path, set_name, progress)

@@ -7,6 +7,7 @@ have and a resumed run reads back: it is the same on all hosts, and the run ends
 at the same step however often it was interrupted.
 """
 
+import math
 from collections.abc import Mapping
 
 from vit_jax.checkpoint.directory import get_sign
@@ -35,8 +36,11 @@ def find_end(
 
 def describe_end(scores: Mapping[int, float], name: str, steps: int) -> str:
   """Describes why a run ended before its last step."""
-  best = max(scores, key=lambda step: get_sign(name) * scores[step])
+  finite = {step: x for step, x in scores.items() if math.isfinite(x)}
+  found = f"{name} was never finite"
+  if finite:
+    best = max(finite, key=lambda step: get_sign(name) * finite[step])
+    found = f"{name} was best after step {best}, {finite[best]:.4g}"
   return (
-    f"{name} was best after step {best}, {scores[best]:.4g}: train.patience is "
-    f"over, and the run ends before step {steps:,}"
+    f"{found}: train.patience is over, and the run ends before step {steps:,}"
   )

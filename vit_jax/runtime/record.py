@@ -7,6 +7,7 @@ interval; and the values by which evaluations decide on the run, which would
 otherwise be lost with metrics.jsonl.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,6 +33,11 @@ def make_record(
   return {"sums": dict(sums), "scores": scores}
 
 
+def _to_float(value: Any) -> float:
+  """Returns a number as JSON has it: null is one that is not finite."""
+  return math.nan if value is None else float(value)
+
+
 class Record:
   """The same, read from the metadata of a checkpoint.
 
@@ -50,11 +56,11 @@ class Record:
     self.versions = metadata.get("versions", {})
     try:
       self.sums = {
-        str(name): (float(total), float(count))
+        str(name): (_to_float(total), float(count))
         for name, (total, count) in metadata.get("sums", {}).items()
       }
       self.scores = {
-        str(name): {int(step): float(x) for step, x in values.items()}
+        str(name): {int(step): _to_float(x) for step, x in values.items()}
         for name, values in metadata.get("scores", {}).items()
       }
     except (AttributeError, TypeError, ValueError) as error:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # For the first answer of a store, until it is said, and until it is given up.
 # Before it, a verb imports for a few seconds: in all it is said within ten.
-SAY_SECONDS, GIVE_UP_SECONDS = 5.0, 120.0
+SAY_SECONDS, GIVE_UP_SECONDS = 3.0, 120.0
 MAX_NAME, MAX_PATH = 255, 4095  # Of Linux, in bytes.
 
 # The client of Cloud Storage would cache the listing of a directory, and miss

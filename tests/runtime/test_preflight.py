@@ -1,0 +1,35 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of a run before it begins."""
+
+import pytest
+
+from tests.support import build
+from vit_jax.config import ConfigError
+from vit_jax.runtime.preflight import describe
+
+
+@pytest.mark.parametrize(
+  ("batch", "warned"), [(1432, False), (1440, True), (8 << 20, True)]
+)
+def test_a_batch_of_more_than_all_images_is_warned_of(config, batch, warned):
+  config["train"]["batch_size"] = batch
+  lines = []
+  describe(build(config), lines.append)
+  found = [x for x in lines if "training images" in x]
+  assert len(found) == warned
+  if warned:
+    assert found[0].startswith("warning: ")
+    assert f"train.batch_size={batch:,} is" in found[0]
+    assert "1,437 training images" in found[0]
+
+
+@pytest.mark.parametrize("variant", ["mu/4", "Mixer-B/16"])
+def test_images_of_too_many_patches_are_refused(config, variant):
+  """XLA ends the process where the size of an array overflows."""
+  config["model"] = dict(variant=variant)
+  config["data"]["size"] = 1 << 20
+  with pytest.raises(ConfigError, match="data.size=1048576 makes .* patches"):
+    build(config)
+  config["data"]["size"] = (1 << 20, 16)
+  build(config)
