@@ -57,6 +57,7 @@ def test_a_step_that_does_not_fit_is_made_smaller(one_device, monkeypatch):
 def test_a_run_fits_into_a_small_memory_and_records_how(
   config, tmp_path, monkeypatch, capsys
 ):
+  config["data"]["augment"] = {}  # Compiled for every fit that is tried.
   state = count_state_bytes(build(config).abstract_state)
   # The state fits, with a tenth of its size for all else.
   limit = 1.1 * state * jax.device_count() / fitting.SHARE["cpu"]
