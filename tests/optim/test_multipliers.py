@@ -131,43 +131,6 @@ def make_params():
   }
 
 
-@pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
-@pytest.mark.usefixtures("optimised")
-def test_what_is_frozen_keeps_its_bits(name):
-  """Whatever its gradient, and although weight decay pulls at all the rest."""
-  options = optim.Optim(
-    name=name,
-    lr=0.1,
-    warmup_steps=1,
-    weight_decay=0.5,
-    multipliers=FROZEN,
-  )
-  tx = optim.make_optimizer(options, optim.make_schedule(options, 10))
-  params = make_params()
-  state = tx.init(params)
-  for leaf in jax.tree.leaves(state):
-    assert leaf.shape != ODD.shape or not np.any(leaf), "moments start at zero"
-  paths = [get_path(k) for k, _ in jax.tree_util.tree_leaves_with_path(state)]
-  assert not any("embedding" in path for path in paths)
-  assert any("head" in path for path in paths)
-
-  @jax.jit
-  def step(params, state, scale, done):
-    gradient = jax.tree.map(lambda x: jnp.ones_like(x) * scale, params)
-    gradient["embedding"]["kernel"] *= jnp.nan
-    updates, state = tx.update(gradient, state, params, step=done)
-    return optax.apply_updates(params, updates), state
-
-  for done, scale in enumerate((1.0, -2.0, 0.5)):
-    params, state = step(params, state, scale, done)
-  blocks = np.asarray(params["Transformer"]["encoderblock"]["kernel"])
-  bits = ODD.view(np.uint32)
-  for frozen in (np.asarray(params["embedding"]["kernel"]), blocks[1]):
-    np.testing.assert_array_equal(frozen.view(np.uint32), bits)
-  for moved in (np.asarray(params["head"]["kernel"]), blocks[0], blocks[2]):
-    assert (moved != ODD).all()
-
-
 def test_factors_are_on_the_whole_update():
   """Twice the learning rate, once with and once without a pattern."""
 
@@ -254,3 +217,41 @@ def test_a_run_freezes(config, fill_state):
     elif not path.startswith("head/"):
       np.testing.assert_array_equal(a, b)
   assert (before["head"]["bias"] != after["head"]["bias"]).any()
+
+
+# Last, for what it uses stays until the module ends.
+@pytest.mark.parametrize("name", optim.options.OPTIMIZERS)
+@pytest.mark.usefixtures("optimised")
+def test_what_is_frozen_keeps_its_bits(name):
+  """Whatever its gradient, and although weight decay pulls at all the rest."""
+  options = optim.Optim(
+    name=name,
+    lr=0.1,
+    warmup_steps=1,
+    weight_decay=0.5,
+    multipliers=FROZEN,
+  )
+  tx = optim.make_optimizer(options, optim.make_schedule(options, 10))
+  params = make_params()
+  state = tx.init(params)
+  for leaf in jax.tree.leaves(state):
+    assert leaf.shape != ODD.shape or not np.any(leaf), "moments start at zero"
+  paths = [get_path(k) for k, _ in jax.tree_util.tree_leaves_with_path(state)]
+  assert not any("embedding" in path for path in paths)
+  assert any("head" in path for path in paths)
+
+  @jax.jit
+  def step(params, state, scale, done):
+    gradient = jax.tree.map(lambda x: jnp.ones_like(x) * scale, params)
+    gradient["embedding"]["kernel"] *= jnp.nan
+    updates, state = tx.update(gradient, state, params, step=done)
+    return optax.apply_updates(params, updates), state
+
+  for done, scale in enumerate((1.0, -2.0, 0.5)):
+    params, state = step(params, state, scale, done)
+  blocks = np.asarray(params["Transformer"]["encoderblock"]["kernel"])
+  bits = ODD.view(np.uint32)
+  for frozen in (np.asarray(params["embedding"]["kernel"]), blocks[1]):
+    np.testing.assert_array_equal(frozen.view(np.uint32), bits)
+  for moved in (np.asarray(params["head"]["kernel"]), blocks[0], blocks[2]):
+    assert (moved != ODD).all()
