@@ -300,7 +300,7 @@ def test_mistakes_are_named_early(run, photos, tmp_path, capsys):
     ((path,), "--data=SOURCE"),
     ((tmp_path / "none",), "does not exist"),
     ((workdir, "--evals=knm"), "'knn'"),
-    ((workdir, "--evals="), "--evals is empty"),
+    ((workdir, "--evals=,"), "--evals is empty"),
     ((workdir, "--split=val"), "no split 'val'"),
     ((workdir, "--data=photos"), "--data='photos'"),
     ((workdir, f"--data=folder:{tmp_path / 'none'}"), "there is no folder"),

@@ -181,8 +181,9 @@ def _show_classes(
 
 def _percent(value: float | None) -> str:
   """A share; a dash where there is none."""
-  missing = value is None or np.isnan(value)
-  return "–" if missing else f"{100 * value:.2f} %"
+  if value is None or np.isnan(value):
+    return "–"
+  return f"{100 * value:.2f} %"
 
 
 def _read_confusion(directory: epath.Path) -> np.ndarray | None:
