@@ -76,7 +76,8 @@ def main(argv: list[str] | None = None) -> None:
         f"--config={arguments.config} has no evaluation to compare runs by: "
         f"add one to its section evals"
       )
-    resolve(config)  # Said once, before any run is started.
+    if study is seeds:  # A sweep checks the configs of all its runs.
+      resolve(config)
     workdir = expand(arguments.workdir)
     check_directory(workdir, f"--workdir={arguments.workdir}")
     summary = study.run(arguments.config, workdir, flags, chosen)
