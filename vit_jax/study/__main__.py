@@ -70,12 +70,14 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.seeds is not None:
       chosen = parse_seeds(arguments.seeds)
     overrides = [flag for flag in flags if flag.startswith("--config.")]
-    config = resolve(recipe.load_config(arguments.config, overrides))
-    if not config["evals"]:
+    config = recipe.load_config(arguments.config, overrides)
+    if not config.get("evals"):
       raise ConfigError(
         f"--config={arguments.config} has no evaluation to compare runs by: "
         f"add one to its section evals"
       )
+    if study is seeds:  # A sweep checks the configs of all its runs.
+      resolve(config)
     workdir = expand(arguments.workdir)
     check_directory(workdir, f"--workdir={arguments.workdir}")
     summary = study.run(arguments.config, workdir, flags, chosen)
