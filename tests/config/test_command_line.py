@@ -17,7 +17,7 @@ from vit_jax.config import command_line, recipe
 from vit_jax.devices import detection
 
 VERBS = [
-  *("main", "predict", "doctor", "prepare.__main__"),
+  *("main", "predict", "evaluate", "features", "doctor", "prepare.__main__"),
   *("models.__main__", "convert.__main__", "study.__main__"),
   *("benchmark.__main__", "plan.__main__"),
   "config.__main__",
