@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from vit_jax.convert.inherit import inherit
+from vit_jax.convert.inherit import check_source, inherit
 from vit_jax.data.workers import check_worker
 from vit_jax.experiment import Experiment
 from vit_jax.hosts.preemption import Preemption
@@ -55,6 +55,7 @@ def train(
   """
   check_worker()
   config = resolve(inherit(config, workdir))
+  check_source(config, workdir)
   with Run(config, workdir, extend=extend, preemption=preemption) as run:
     # Bad configs and missing data end here, in seconds; nothing is compiled.
     check_platform(allow_cpu or config["train"]["allow_cpu"])

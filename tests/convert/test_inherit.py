@@ -11,7 +11,7 @@ from tests.support.weights import make_tiny_weights
 from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.convert import save_weights
-from vit_jax.convert.inherit import inherit
+from vit_jax.convert.inherit import check_source, inherit
 from vit_jax.convert.initialize import Transfer, initialize
 from vit_jax.convert.weights import load_weights
 from vit_jax.models import make_model
@@ -53,14 +53,18 @@ def test_a_run_that_resumes_does_not_need_its_source(source, tmp_path):
   (tmp_path / "run" / "config.json").write_text(json.dumps(recorded))
   shutil.rmtree(source)
   assert inherit(config, str(tmp_path / "run")) == recorded
+  assert inherit(config, None) == config
+  check_source(config, str(tmp_path / "run"))
   with pytest.raises(ConfigError, match="source: No such file or directory"):
-    inherit(config, None)
+    check_source(config, str(tmp_path / "other"))
 
 
 def test_a_published_file_that_is_missing_names_its_download(tmp_path):
   path = tmp_path / "augreg-b16-i21k.npz"
   with pytest.raises(ConfigError, match=r"--config\.init: .*\n.*--download="):
-    inherit(dict(init=str(path), model=MODEL), str(tmp_path / "run"))
+    check_source(dict(init=str(path)), str(tmp_path))
+  for name in (None, "augreg:B/16"):
+    check_source(dict(init=name), str(tmp_path))
 
 
 def test_other_sources_and_bad_ones(source, tmp_path):
@@ -68,6 +72,7 @@ def test_other_sources_and_bad_ones(source, tmp_path):
     dict(model=MODEL),
     dict(init="augreg:B/16", model=MODEL),
     dict(init="", model=MODEL),
+    dict(init="a.npz", model=MODEL),
     dict(init=source, model=dict(variant="no such")),
     dict(init=source, model=3),
   ):

@@ -26,15 +26,14 @@ def inherit(
   """Takes fields that no array shows from the run that a config starts from.
 
   Only what the config leaves open is taken. A run that resumes takes them from
-  its own config.json, as the run that it started from may be gone. For any
-  other run this is where missing weights are found, before data are listed.
+  its own config.json, as the run that it started from may be gone.
 
   Args:
     config: as a recipe gives it; a resolved one is returned as it is.
     workdir: directory of the run.
 
   Raises:
-    ConfigError: if there are no weights, or a manifest cannot be read.
+    ConfigError: if a manifest that is there cannot be read.
   """
   if isinstance(config, ConfigDict):
     config = to_plain(config)
@@ -53,12 +52,6 @@ def inherit(
     location = locate(init)
     if is_run(location):
       stated = load_run_manifest(location)[2]["model"]
-    else:
-      try:
-        resolve(location)
-      except ConfigError as error:
-        hint = describe_download(init)
-        raise ConfigError(f"--config.init: {error}{hint}") from error
   try:
     allowed = models.parameters(model.get("variant"))
   except ConfigError:  # Reported with all other errors of the config.
@@ -69,3 +62,27 @@ def inherit(
     if name in stated and name in allowed and name not in model
   }
   return {**config, "model": {**model, **taken}}
+
+
+def check_source(config: Mapping[str, Any], workdir: str) -> None:
+  """Checks that there is what a run starts from, before its data are listed.
+
+  A run that resumes needs it no more.
+
+  Args:
+    config: resolved config.
+    workdir: directory of the run.
+
+  Raises:
+    ConfigError: if it is missing, with the command that downloads it.
+  """
+  init = config["init"]
+  if not init or parse_name(init) is not None:
+    return
+  if (locate(workdir) / "config.json").exists() or is_run(locate(init)):
+    return
+  try:
+    resolve(init)
+  except ConfigError as error:
+    hint = describe_download(init)
+    raise ConfigError(f"--config.init: {error}{hint}") from error
