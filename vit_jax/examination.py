@@ -18,7 +18,7 @@ from jaxtyping import Float
 from vit_jax.analysis.explain import count_attention_bytes, has_attention
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.data import pipeline
-from vit_jax.data.label_map import list_images
+from vit_jax.data.label_map import list_names
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.metrics import evaluation
 from vit_jax.objectives.supervised import Supervised
@@ -54,7 +54,7 @@ def examine(exp: Any, state: TrainState, workdir: epath.Path) -> None:
   scores = Scores(*(np.asarray(x) for x in scores))
   names = list(exp.info.class_names)
   names += [str(i) for i in range(len(names), exp.num_classes)]
-  paths = list_images(exp.data.open(evaluator.split))
+  paths = list_names(exp.data.open(evaluator.split))
   evaluation.write_predictions(directory, paths, *scores, names)
   if scores.label.ndim == 1:
     evaluation.write_confusion(

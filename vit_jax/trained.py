@@ -26,9 +26,9 @@ from vit_jax.data.held_out import FILE, list_held_out
 from vit_jax.data.info import DataError, DatasetInfo
 from vit_jax.data.label_map import (
   LabelMap,
-  is_folder,
   list_images,
   list_labels,
+  list_names,
   load_label_map,
 )
 from vit_jax.data.sources import load_info, parse_source, prepare_embedded
@@ -90,11 +90,7 @@ class Trained:
 
   def list_names(self, split: str) -> list[str]:
     """Lists the paths of a split's images; indices where they have none."""
-    source: Any = self.data.open_unmapped(split)
-    items: Any = getattr(source, "items", None)
-    names = [str(i) for i in range(len(source))]
-    if is_folder(items):
-      names = [path for path, _ in items]
+    names = list_names(self.data.open_unmapped(split))
     labels = (self.data.labels or {}).get(split)
     if labels is None:
       return names

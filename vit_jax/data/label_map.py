@@ -218,17 +218,23 @@ def relabel(
   return Examples(items, Relabelled(source))
 
 
+def list_names(source: Sequence[Any]) -> list[str]:
+  """Lists the paths of a folder's images; the indices of others."""
+  items: Any = getattr(source, "items", None)
+  if is_folder(items):
+    return [path for path, _ in items]
+  return [str(i) for i in range(len(source))]
+
+
 def list_images(source: Sequence[Any]) -> list[str]:
   """Lists the paths or file names of a source's images, or their indices.
 
   Of prepared sets only those that recorded file names have them, and each
   example is read.
   """
-  items: Any = getattr(source, "items", None)
-  if is_folder(items):
-    return [path for path, _ in items]
-  if not len(source) or "file_name" not in source[0]:
-    return [str(i) for i in range(len(source))]
+  folder = is_folder(getattr(source, "items", None))
+  if folder or not len(source) or "file_name" not in source[0]:
+    return list_names(source)
   names = (source[i]["file_name"] for i in range(len(source)))
   return [x.decode() if isinstance(x, bytes) else str(x) for x in names]
 
