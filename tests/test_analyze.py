@@ -176,7 +176,7 @@ def test_what_cannot_be_read_is_named(root, capsys, tmp_path):
     ({"--out": "{root}/photos/0&.png"}, "is a file"),
     ({"--out": ""}, "--out is empty"),
     ({"--limt": "3"}, "unrecognized arguments: --limt=3"),
-    ({"--limit": "0"}, "must be at least 1"),
+    ({"--limit": "0"}, "must be a whole number from 1 on"),
     ({"--size": "9"}, "multiple"),
   ],
 )

@@ -137,6 +137,7 @@ def test_blocks_pad_as_little_as_they_can(tokens, block):
 
 
 def test_a_run_keeps_auto_in_its_record(config):
+  config["model"]["remat"] = "auto"
   exp = build(config)
   chosen = {"attention": "xla", "remat": "none", "unroll": 1}
   assert {key: getattr(exp.model, key) for key in chosen} == chosen
