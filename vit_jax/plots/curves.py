@@ -39,7 +39,7 @@ def draw_curves(
   Returns:
     A PNG.
   """
-  from matplotlib.ticker import LogLocator
+  from matplotlib.ticker import LogLocator, MaxNLocator
 
   with drawing(4.6, 2.8) as drawn:
     axes = drawn.axes[0, 0]
@@ -59,6 +59,7 @@ def draw_curves(
       axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
     axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     if len(curves) > 1:
       axes.legend(loc="best")
