@@ -59,7 +59,9 @@ def draw_curves(
       axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
     axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(
+      MaxNLocator("auto", integer=True, min_n_ticks=1)
+    )
     axes.xaxis.set_major_formatter("{x:,.0f}")
     if len(curves) > 1:
       axes.legend(loc="best")
