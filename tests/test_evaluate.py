@@ -296,6 +296,7 @@ def test_weights_without_a_head_have_features_only(photos, tmp_path, capsys):
 def test_mistakes_are_named_early(run, photos, tmp_path, capsys):
   workdir, _ = run
   path = save(tmp_path / "w.npz", "authors")
+  (tmp_path / "full" / ".evaluation.writing").mkdir(parents=True)
   for arguments, word in (
     ((path,), "--data=SOURCE"),
     ((tmp_path / "none",), "does not exist"),
@@ -304,7 +305,8 @@ def test_mistakes_are_named_early(run, photos, tmp_path, capsys):
     ((workdir, "--split=val"), "no split 'val'"),
     ((workdir, "--data=photos"), "--data='photos'"),
     ((workdir, f"--data=folder:{tmp_path / 'none'}"), "there is no folder"),
-    ((workdir, f"--out={path}/x"), "cannot be made"),
+    ((workdir, f"--out={path}/x"), "cannot be written"),
+    ((workdir, f"--out={tmp_path / 'full'}"), "cannot be written"),
     ((workdir, "--batch_size=12"), "--batch_size=12"),
     ((workdir, "--evals=knn", "--train_split=dev"), "no split 'dev'"),
     ((workdir, "--gelu=exact", "--size=9"), "9"),

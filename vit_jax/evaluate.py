@@ -12,8 +12,9 @@ evaluation.json has every figure, predictions.csv every image and confusion.csv
 the classes taken for one another.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vit_jax.config import ConfigError, nearest
@@ -29,7 +30,7 @@ from vit_jax.metrics.progress import Progress, shown
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import to_json, write_json
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import is_local, locate
 
 PROBES = ("fewshot", "knn", "linear")
 EVALS = ("classification", *PROBES)
@@ -128,7 +129,8 @@ def evaluate(
     return mark
 
   if directory is not None:
-    evaluation.remove_files(directory)  # Of another evaluation.
+    with written(out):
+      evaluation.remove_files(directory)  # Of another evaluation.
   if classify:
     evaluator = trained.make_evaluator("classification")
     values, scores = evaluator.score(
@@ -142,11 +144,12 @@ def evaluate(
     found |= evaluation.describe_scores(label, likely, chance, names)
     if directory is not None:
       paths = trained.list_names(trained.split)
-      evaluation.write_predictions(
-        directory, paths, label, likely, chance, names
-      )
-      if label.ndim == 1:
-        evaluation.write_confusion(directory, label, likely[:, 0], names)
+      with written(out):
+        evaluation.write_predictions(
+          directory, paths, label, likely, chance, names
+        )
+        if label.ndim == 1:
+          evaluation.write_confusion(directory, label, likely[:, 0], names)
   if probes:
     made = {
       name: trained.make_evaluator(name, train_split=train_split)
@@ -161,7 +164,8 @@ def evaluate(
     for evaluator in made.values():
       found |= dict(evaluator.measure(*features))
   if directory is not None:
-    write_json(directory / "evaluation.json", found)
+    with written(out):
+      write_json(directory / "evaluation.json", found)
   return found
 
 
@@ -177,11 +181,22 @@ def check_evals(evals: Sequence[str]) -> None:
 def make_directory(out: str) -> Any:
   """Makes the directory of the files; raises ConfigError if it cannot."""
   directory = locate(out)
-  try:
+  with written(out):
     directory.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ConfigError(f"--out={out} cannot be made: {error}") from error
+    if is_local(out):  # Else the end of a long evaluation would tell.
+      probe = directory / ".evaluation.writing"
+      probe.write_text("")
+      probe.unlink()
   return directory
+
+
+@contextlib.contextmanager
+def written(out: str | None) -> Iterator[None]:
+  """Turns errors of the directory of the files into a ConfigError."""
+  try:
+    yield
+  except OSError as error:
+    raise ConfigError(f"--out={out} cannot be written: {error}") from error
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -26,7 +26,7 @@ from vit_jax.plots.examined import FOLDER, Pictures, save_pictures
 from vit_jax.plots.pictures import restore
 from vit_jax.sharding import count_data_shards
 from vit_jax.storage.files import write_json
-from vit_jax.train_state import TrainState, get_evaluated_params
+from vit_jax.train_state import TrainState
 
 TOP = 5  # Classes of an image in predictions.csv.
 SHOWN = 12  # Mistakes.
@@ -50,6 +50,7 @@ def examine(exp: Any, state: TrainState, workdir: epath.Path) -> None:
     return
   evaluator, directory = found[0], workdir / FOLDER
   directory.mkdir(parents=True, exist_ok=True)
+  evaluation.remove_files(directory)  # Of an earlier end.
   values, scores = evaluator.score(state, TOP)
   scores = Scores(*(np.asarray(x) for x in scores))
   names = list(exp.info.class_names)
@@ -141,6 +142,6 @@ def compute_maps(
     rows = [*inputs[start : start + count], *[inputs[0]] * count][:count]
     batch = pipeline.place({"image": np.stack(rows)}, mesh, count)
     with jax.set_mesh(mesh):
-      found = roll_out(get_evaluated_params(state), batch["image"])
+      found = roll_out(evaluator.get_params(state), batch["image"])
     maps += [*np.asarray(jax.device_get(found), np.float32)]
   return maps[: len(inputs)]

@@ -19,7 +19,6 @@ FILE.jsonl, the same command continues after an interruption.
 
 import collections
 import contextlib
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -322,8 +321,6 @@ def main(argv: list[str] | None = None) -> None:
     use_cache(start_backend())
     # On one terminal the rows themselves show how far it is.
     progress = Progress(bool(arguments.out) or not sys.stdout.isatty())
-    if isinstance(sys.stdout, io.TextIOWrapper):  # Names may be any bytes.
-      sys.stdout.reconfigure(errors="surrogateescape")
     chosen = read_options(arguments)
 
     def classify(paths: Sequence[str]) -> Iterator[Prediction]:

@@ -91,15 +91,21 @@ def train(
 
 def write_report(run: Run, exp: Experiment, workdir: str) -> None:
   """Writes the page of a run; a failure is a line, and costs nothing else."""
-  try:
-    # Not before: what draws takes a while to import.
-    from vit_jax.analysis.examples import make_examples
-    from vit_jax.plots.report import save_examples, save_report
-
-    if jax.process_count() == 1:
+  # Not before: what draws takes a while to import.
+  if jax.process_count() == 1:
+    try:
       from vit_jax.examination import examine
 
       examine(exp, run.state, locate(workdir))
+    except Exception as error:  # Any: the page can do without.
+      run.say(
+        f"{workdir}/evaluation is not written: {str(error) or repr(error)}; "
+        f"python -m vit_jax.evaluate {workdir} --out=DIR has the same figures"
+      )
+  try:
+    from vit_jax.analysis.examples import make_examples
+    from vit_jax.plots.report import save_examples, save_report
+
     seen = make_examples(
       *(exp.data, exp.info.channels, exp.num_classes, exp.train.seed)
     )

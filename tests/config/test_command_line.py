@@ -196,6 +196,28 @@ def test_a_warning_is_a_line_like_any_other():
 
 
 @pytest.mark.parametrize(
+  ("encoding", "shown"),
+  [
+    ("utf-8:strict", b"\xff \xe6\x97\xa5"),
+    ("UTF8", b"\xff \xe6\x97\xa5"),
+    ("ascii", b"\\udcff \\u65e5"),
+  ],
+)
+def test_names_of_any_bytes_are_printed(encoding, shown):
+  code = (
+    "from vit_jax.config.command_line import reported\n"
+    "with reported():\n"
+    "  print('\\udcff \\u65e5')\n"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    **dict(cwd=ROOT, capture_output=True),
+    env=os.environ | {"PYTHONIOENCODING": encoding},
+  )
+  assert done.stdout.strip() == shown and not done.returncode
+
+
+@pytest.mark.parametrize(
   ("text", "value"),
   [
     ("3", 3),

@@ -42,3 +42,14 @@ def test_calibration_is_drawn_where_there_are_examples(drawn):
   dots = top.lines[1].get_xydata()
   np.testing.assert_allclose(dots, [[30, 25], [70, 50], [90, 100]])
   assert read(png).shape[2] == 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_classes_are_text(drawn):
+  names = ["$\\frac{a$", "$x$", "a\r\nb\0", "\udcff", "日本", "<b>", "y" * 99]
+  assert read(draw_confusion(np.eye(len(names)), names)).size
+  labels = [x.get_text() for x in drawn()[0].get_xticklabels()]
+  assert labels == [
+    *(r"\$\frac{a\$", r"\$x\$", "a??b?", "?", "日本", "<b>"),
+    "y" * 23 + "…",
+  ]

@@ -8,7 +8,7 @@ import pytest
 
 from vit_jax import report
 from vit_jax.config import ConfigError
-from vit_jax.plots.curves import POINTS, thin
+from vit_jax.plots.curves import POINTS, draw_curves, thin
 from vit_jax.plots.page import Section
 from vit_jax.plots.report import make_report, save_report
 from vit_jax.plots.run_files import read_run
@@ -177,3 +177,11 @@ def test_long_curves_are_thinned():
   assert len(found) <= POINTS + 1 and found == values
   assert found[0] == 0 and found[-1] == steps[-1]
   assert thin(([1, 2], [3.0, 4.0])) == ([1, 2], [3.0, 4.0])
+
+
+@pytest.mark.parametrize("steps", [(2,), (1, 2, 3), (1000, 2000)])
+def test_steps_are_counted_once_beside_their_axis(steps, drawn):
+  draw_curves({"a": (steps, [1.0] * len(steps))}, "loss (nats)")
+  (axes,) = drawn()
+  ticks = [x.get_text() for x in axes.get_xticklabels()]
+  assert len(ticks) == len(set(ticks))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run ends with its page, and never because of it."""
 
+import copy
 import csv
 import json
 
@@ -12,6 +13,7 @@ from etils import epath
 
 import vit_jax
 from tests.support.runs import make_config
+from vit_jax import examination
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.config import ConfigError
 from vit_jax.data import sources
@@ -106,3 +108,35 @@ def test_a_run_that_wants_no_page_writes_none(reported, tmp_path):
   reported["train"]["report"] = False
   train(reported, str(tmp_path))
   assert not (tmp_path / "report.html").exists()
+
+
+def test_an_examination_that_fails_costs_its_sections(
+  reported, tmp_path, capsys, monkeypatch
+):
+  def fail(*_):
+    raise ZeroDivisionError("no luck")
+
+  train(reported, str(tmp_path))
+  reported["train"]["steps"] = 4
+  monkeypatch.setattr(examination, "examine", fail)
+  train(reported, str(tmp_path), extend=True)
+  text = (tmp_path / "report.html").read_text()
+  assert "done after 4 steps" in text and ">Classes<" not in text
+  lines = capsys.readouterr().err.splitlines()
+  (line,) = (x for x in lines if "evaluation is not written" in x)
+  assert "no luck" in line and "python -m vit_jax.evaluate" in line
+
+
+def test_mistakes_are_seen_with_the_parameters_that_made_them(
+  reported, tmp_path
+):
+  def find(name, **keys):
+    run = copy.deepcopy(reported)
+    run["optim"] |= keys
+    run["evals"]["test"]["params"] = "raw"
+    train(run, str(tmp_path / name))
+    return load_pictures(epath.Path(tmp_path) / name / "evaluation", "mistakes")
+
+  averaged, plain = find("a", ema=0.9), find("b", ema=0.0)
+  assert averaged.captions == plain.captions
+  np.testing.assert_array_equal(averaged.maps, plain.maps)

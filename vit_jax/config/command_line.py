@@ -3,7 +3,9 @@
 """Command lines: the parser of every verb, and errors as one message."""
 
 import argparse
+import codecs
 import contextlib
+import io
 import logging
 import math
 import os
@@ -117,8 +119,14 @@ def reported() -> Iterator[None]:
   """Turns a ConfigError into one message and status 2, a RunError into 1.
 
   If the output's reader has ended, as `| head` does, it ends quietly. Warnings
-  are lines like any other.
+  are lines like any other. Names that are printed may be of any bytes.
   """
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    # Another encoding may lack a letter, which is then escaped.
+    bytes_stay = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    sys.stdout.reconfigure(
+      errors="surrogateescape" if bytes_stay else "backslashreplace"
+    )
   logging.basicConfig(format="%(message)s")  # Else of what imports first.
   before = warnings.formatwarning
 

@@ -125,16 +125,19 @@ class Classification:
     check_count(len(scores.label), size, self.split)
     return metrics, scores
 
+  def get_params(self, state: TrainState) -> Any:
+    """Returns the parameters of a state that are evaluated."""
+    if self.params == "average":
+      return get_evaluated_params(state)
+    return state.params
+
   def _map(
     self, step: Any, state: TrainState, mark: Callable[[], None]
   ) -> tuple[list[Any], int]:
     """Applies a step to the split, see `map_split`."""
-    params = state.params
-    if self.params == "average":
-      params = get_evaluated_params(state)
     return map_split(
       step,
-      params,
+      self.get_params(state),
       self.data,
       self.mesh,
       self.channels,

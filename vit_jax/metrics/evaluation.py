@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result of an evaluation: a dictionary, a table for people, and files."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +18,7 @@ from vit_jax.metrics.classification import (
   compute_reliability,
   list_confusions,
 )
-from vit_jax.storage.files import replacing
+from vit_jax.storage.files import replacing, to_csv
 
 FILES = ("evaluation.json", "predictions.csv", "confusion.csv")
 
@@ -157,9 +155,7 @@ def write_csv(path: epath.Path, rows: Iterable[Sequence[Any]]) -> None:
   """Writes rows as CSV in UTF-8; bytes of no encoding stay as they are."""
   with replacing(path) as target, target.open("wb") as out:
     for row in rows:
-      text = io.StringIO()
-      csv.writer(text, lineterminator="\n").writerow(row)
-      out.write(text.getvalue().encode("utf-8", "surrogateescape"))
+      out.write(to_csv(row).encode("utf-8", "surrogateescape"))
 
 
 def write_predictions(

@@ -15,7 +15,7 @@ from typing import Any
 from etils import epath
 
 from vit_jax.config import ConfigError
-from vit_jax.storage.files import replacing
+from vit_jax.storage.files import replacing, to_csv
 
 FORMATS = ("table", "json", "jsonl", "csv")
 COLUMNS = ("path", "rank", "index", "class", "probability")
@@ -68,11 +68,10 @@ def format_json(found: Prediction) -> str:
 
 def format_csv(found: Prediction) -> str:
   """Formats a row per class; an unreadable photograph has none."""
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
-  for place, (index, name, probability) in enumerate(found.classes, 1):
-    writer.writerow([found.path, place, index, name, f"{probability:.6f}"])
-  return text.getvalue()
+  return "".join(
+    to_csv([found.path, place, index, name, f"{probability:.6f}"])
+    for place, (index, name, probability) in enumerate(found.classes, 1)
+  )
 
 
 def write(

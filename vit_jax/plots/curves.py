@@ -39,7 +39,7 @@ def draw_curves(
   Returns:
     A PNG.
   """
-  from matplotlib.ticker import LogLocator
+  from matplotlib.ticker import LogLocator, MaxNLocator
 
   with drawing(4.6, 2.8) as drawn:
     axes = drawn.axes[0, 0]
@@ -59,6 +59,9 @@ def draw_curves(
       axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
     axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(
+      MaxNLocator("auto", integer=True, min_n_ticks=1)
+    )
     axes.xaxis.set_major_formatter("{x:,.0f}")
     if len(curves) > 1:
       axes.legend(loc="best")

@@ -10,6 +10,7 @@ and no display is needed.
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,8 +96,11 @@ def drawing(
     drawn.axes = drawn.figure.subplots(rows, columns, squeeze=False, **grid)
     yield drawn
     file = io.BytesIO()
-    # Without the version of matplotlib, so that equal figures are equal files.
-    canvas.print_png(file, metadata={"Software": None})
+    with warnings.catch_warnings():
+      # Scripts that the font has not: a box each, and the page has the text.
+      warnings.filterwarnings("ignore", "Glyph .* missing from")
+      # Without matplotlib's version, so that equal figures are equal files.
+      canvas.print_png(file, metadata={"Software": None})
   if palette:
     colours = np.linspace(0, 1, 224)
     listed = matplotlib.colormaps[palette](colours)[:, :3]
@@ -127,8 +131,12 @@ def hide_axes(axes: Any) -> None:
 
 
 def shorten(text: str, length: int = 24) -> str:
-  """A name that fits beside an axis."""
-  return text if len(text) <= length else f"{text[: length - 1]}…"
+  """A name that fits beside an axis; all of it is text, and no formula."""
+  text = text if len(text) <= length else f"{text[: length - 1]}…"
+  # Bytes of no encoding, and what has no glyph.
+  text = text.encode("utf-8", "replace").decode("utf-8")
+  text = "".join(x if x.isprintable() else "?" for x in text)
+  return text.replace("$", r"\$")
 
 
 def make_mosaic(

@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic writes of text and JSON files."""
+"""Atomic writes of text and JSON files; rows of CSV."""
 
 import contextlib
+import csv
+import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -63,6 +65,14 @@ def to_json(value: Any, indent: int | None = None) -> str:
     )
 
   return json.dumps(clean(value), indent=indent, allow_nan=False)
+
+
+def to_csv(row: Sequence[Any]) -> str:
+  """Formats a row as CSV, which ends in a newline."""
+  text = io.StringIO()
+  # Python before 3.13 quotes, of \r and \n, only what ends a line.
+  csv.writer(text, lineterminator="\r\n").writerow(row)
+  return text.getvalue()[:-2] + "\n"
 
 
 def write_json(path: epath.Path, value: Any) -> None:
