@@ -3,6 +3,7 @@
 """Whole runs in processes of their own: several that share a run, and one that
 watches what is imported."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -87,19 +88,27 @@ def test_a_killed_process_ends_the_run_by_name(tmp_path, data_dir):
   finish(second, -signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def hangup(action):
+  """What processes that are started within do on SIGHUP."""
+  before = signal.signal(signal.SIGHUP, action)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_a_closed_terminal_saves(tmp_path, data_dir):
-  process = start(tmp_path, data_dir, *ENDLESS)
+  with hangup(signal.SIG_DFL):  # Also where the tests run under nohup.
+    process = start(tmp_path, data_dir, *ENDLESS)
   wait_for(process, "step")
   process.send_signal(signal.SIGHUP)
   assert "SIGHUP: saved step" in finish(process, 42)
 
 
 def test_a_run_under_nohup_outlives_its_terminal(tmp_path, data_dir):
-  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As nohup does.
-  try:
+  with hangup(signal.SIG_IGN):  # As nohup does.
     process = start(tmp_path, data_dir, *ENDLESS)
-  finally:
-    signal.signal(signal.SIGHUP, before)
   wait_for(process, "step")
   process.send_signal(signal.SIGHUP)
   for _ in range(3):
