@@ -102,10 +102,10 @@ def test_the_page_holds_what_the_arrays_say(root, capsys, tmp_path):
   assert arrays["files"].tolist() == files
   model, preprocess = vit_jax.load(root / "weights")
   logits, between = model(preprocess(files), intermediates=True)
-  np.testing.assert_allclose(arrays["logits"], logits, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(arrays["logits"], logits, rtol=1e-5, atol=1e-5)
   layout = model.module.make_layout(8, 8)
   expected = read_rollout(compute_rollout(between["attention"]), layout)
-  np.testing.assert_allclose(arrays["rollout"], expected, rtol=1e-4)
+  np.testing.assert_allclose(arrays["rollout"], expected, rtol=1e-5)
   assert arrays["maps"].shape == (2, 2, 2, 4, 4)
   page = check_page(out / "analysis.html")
   assert "mu/2" in page.text and "8 × 8 px" in page.text

@@ -183,7 +183,7 @@ def test_importing_the_package_imports_nothing():
 
 
 def test_only_what_draws_imports_the_libraries_that_draw():
-  """Neither the package, nor training, nor whoever has not drawn yet."""
+  """Neither by the package, nor by training before it draws."""
   code = """
 import sys, vit_jax, vit_jax.main, vit_jax.train, vit_jax.predict
 import vit_jax.analyze, vit_jax.plots.explanation, vit_jax.plots.evaluation

@@ -7,7 +7,7 @@ WORKDIR/evaluation holds the figures by class and every prediction, as
 the run shows them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ from vit_jax.data.label_map import list_names
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.metrics import evaluation
 from vit_jax.objectives.supervised import Supervised
-from vit_jax.plots.examined import FOLDER, Pictures, save_pictures
+from vit_jax.plots.examined import FOLDER, Pictures, save_mistakes
 from vit_jax.plots.pictures import restore
 from vit_jax.sharding import count_data_shards
 from vit_jax.storage.files import write_json
@@ -34,7 +34,9 @@ SHOWN = 12  # Mistakes.
 MAX_BYTES = 2**30
 
 
-def examine(exp: Any, state: TrainState, workdir: epath.Path) -> None:
+def examine(
+  exp: Any, state: TrainState, workdir: epath.Path, mark: Callable[[], None]
+) -> None:
   """Writes WORKDIR/evaluation, of the first evaluation that has an accuracy.
 
   For one process, which holds all of the state. Where the objective is not
@@ -44,6 +46,7 @@ def examine(exp: Any, state: TrainState, workdir: epath.Path) -> None:
     exp: an `Experiment`.
     state: at its end.
     workdir: directory of the run.
+    mark: called after each batch.
   """
   found = [x for x in exp.evaluators.values() if isinstance(x, Classification)]
   if not found or not isinstance(exp.objective, Supervised):
@@ -51,7 +54,7 @@ def examine(exp: Any, state: TrainState, workdir: epath.Path) -> None:
   evaluator, directory = found[0], workdir / FOLDER
   directory.mkdir(parents=True, exist_ok=True)
   evaluation.remove_files(directory)  # Of an earlier end.
-  values, scores = evaluator.score(state, TOP)
+  values, scores = evaluator.score(state, TOP, mark)
   scores = Scores(*(np.asarray(x) for x in scores))
   names = list(exp.info.class_names)
   names += [str(i) for i in range(len(names), exp.num_classes)]
@@ -61,8 +64,8 @@ def examine(exp: Any, state: TrainState, workdir: epath.Path) -> None:
     evaluation.write_confusion(
       directory, scores.label, scores.classes[:, 0], names
     )
-  save_pictures(
-    directory, "mistakes", find_mistakes(evaluator, state, scores, names, paths)
+  save_mistakes(
+    directory, find_mistakes(evaluator, state, scores, names, paths, mark)
   )
   write_json(  # Last: without it the others are of no run.
     directory / "evaluation.json",
@@ -83,6 +86,7 @@ def find_mistakes(
   scores: Scores,
   names: Sequence[str],
   paths: Sequence[str],
+  mark: Callable[[], None],
 ) -> Pictures:
   """Finds the images that the model is most sure of, and wrong about.
 
@@ -107,7 +111,7 @@ def find_mistakes(
   return Pictures(
     [restore(x, mean, std) for x in inputs],
     captions,
-    compute_maps(evaluator, state, inputs),
+    compute_maps(evaluator, state, inputs, mark),
   )
 
 
@@ -120,6 +124,7 @@ def compute_maps(
   evaluator: Classification,
   state: TrainState,
   inputs: Sequence[Float[np.ndarray, "H W c"]],
+  mark: Callable[[], None],
 ) -> list[Float[np.ndarray, "h w"]]:
   """Attention rollout of images; none where a model or its size has none."""
   model, mesh = evaluator.objective.model, evaluator.mesh
@@ -144,4 +149,5 @@ def compute_maps(
     with jax.set_mesh(mesh):
       found = roll_out(evaluator.get_params(state), batch["image"])
     maps += [*np.asarray(jax.device_get(found), np.float32)]
+    mark()
   return maps[: len(inputs)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from vit_jax.config.errors import Preempted
 from vit_jax.convert.inherit import check_source, inherit
 from vit_jax.data.workers import check_worker
 from vit_jax.experiment import Experiment
@@ -96,7 +97,10 @@ def write_report(run: Run, exp: Experiment, workdir: str) -> None:
     try:
       from vit_jax.examination import examine
 
-      examine(exp, run.state, locate(workdir))
+      mark = run.make_mark("examining what the run has learned")
+      examine(exp, run.state, locate(workdir), mark)
+    except Preempted:
+      return  # The run is done.
     except Exception as error:  # Any: the page can do without.
       run.say(
         f"{workdir}/evaluation is not written: {str(error) or repr(error)}; "

@@ -324,7 +324,7 @@ def describe_images(
   split: str,
   info: DatasetInfo,
 ) -> list[str]:
-  """Says which images these are, for the weights and to whom it matters."""
+  """Says whether the weights were trained on these images, where known."""
   words = {x.partition("[")[0] for x in split.split("+")}
   if run is not None and is_same(trained_on, data):
     if "train" in words:

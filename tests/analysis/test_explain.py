@@ -59,7 +59,7 @@ def test_batches_give_what_all_images_at_once_give(fields):
   attention = compute_attention(model, images)
   logits, between = model(images, intermediates=True)
   layout = model.module.make_layout(12, 8)
-  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
   close(found["logits"], logits)
   pooling = between.get("pooling")
   rollout = read_rollout(compute_rollout(attention), layout, pooling)

@@ -204,7 +204,7 @@ def test_probes_of_a_state(config, data_dir, devices):
     y.append(np.array([part[i]["label"] for i in range(len(part))]))
   features = exp.evaluators["near"].embed(state, "train[:70]", lambda: None)
   np.testing.assert_allclose(
-    np.asarray(features.values)[features.mask], x[0], rtol=1e-4, atol=1e-5
+    np.asarray(features.values)[features.mask], x[0], rtol=1e-5, atol=1e-5
   )
   np.testing.assert_array_equal(features.label[features.mask], y[0])
   shard = features.values.addressable_shards[0].data

@@ -17,8 +17,10 @@ from vit_jax import examination
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.config import ConfigError
 from vit_jax.data import sources
+from vit_jax.evaluators.classification import Classification
+from vit_jax.hosts.preemption import Preemption
 from vit_jax.plots import report
-from vit_jax.plots.examined import load_pictures, make_sections
+from vit_jax.plots.examined import load_mistakes, make_sections
 from vit_jax.train import train
 
 
@@ -58,7 +60,7 @@ def test_what_a_run_examines_is_what_it_scored(reported, tmp_path):
   wrong = [row for row in rows if row["label"] != row["prediction"]]
   assert len(rows) == 16 and len(rows) - len(wrong) == result["correct"]
   worst = sorted(wrong, key=lambda row: -float(row["probability"]))[:12]
-  mistakes = load_pictures(epath.Path(tmp_path) / "evaluation", "mistakes")
+  mistakes = load_mistakes(epath.Path(tmp_path) / "evaluation")
   for row, caption in zip(worst, mistakes.captions, strict=True):
     assert caption.startswith(
       f"{row['label_class']} taken for {row['prediction_class']} ("
@@ -135,8 +137,32 @@ def test_mistakes_are_seen_with_the_parameters_that_made_them(
     run["optim"] |= keys
     run["evals"]["test"]["params"] = "raw"
     train(run, str(tmp_path / name))
-    return load_pictures(epath.Path(tmp_path) / name / "evaluation", "mistakes")
+    return load_mistakes(epath.Path(tmp_path) / name / "evaluation")
 
   averaged, plain = find("a", ema=0.9), find("b", ema=0.0)
   assert averaged.captions == plain.captions
   np.testing.assert_array_equal(averaged.maps, plain.maps)
+
+
+def test_a_stop_ends_the_examination_of_a_run_that_is_done(
+  reported, tmp_path, monkeypatch
+):
+  """Which also shows that the watchdog hears of every batch of it."""
+  preemption = Preemption()
+  score, marks = Classification.score, []
+
+  def stop_then_score(self, state, top, mark):
+    preemption.request_stop("a test")
+
+    def count():
+      marks.append(1)
+      mark()
+
+    return score(self, state, top, count)
+
+  monkeypatch.setattr(Classification, "score", stop_then_score)
+  result = train(reported, str(tmp_path), preemption=preemption)
+  assert marks and result["total"] == 16
+  assert (tmp_path / "result.json").exists()
+  assert not (tmp_path / "evaluation" / "evaluation.json").exists()
+  assert train(reported, str(tmp_path)) == result

@@ -3,5 +3,5 @@
 """All figures, as PNGs, and the pages of HTML that hold them.
 
 matplotlib and jinja2 are imported in this package only, and by the function
-that needs them: whoever draws nothing does not load them.
+that needs them: they are not loaded where nothing is drawn.
 """

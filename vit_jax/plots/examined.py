@@ -19,7 +19,7 @@ from vit_jax.plots.pictures import draw_overlay, draw_picture
 from vit_jax.storage.files import replacing
 from vit_jax.storage.untrusted import load_json, read_file
 
-FOLDER = "evaluation"
+FOLDER, MISTAKES = "evaluation", "mistakes.npz"
 MATRIX = 200  # Classes of a confusion matrix that is drawn, at most.
 OPEN = 20  # Classes of a table that is not folded, at most.
 CONFUSIONS = 10
@@ -40,11 +40,11 @@ class Pictures(NamedTuple):
   maps: Sequence[Float[np.ndarray, "h w"]]
 
 
-def save_pictures(directory: epath.Path, name: str, found: Pictures) -> None:
-  """Writes NAME.npz, without pickles; nothing if there are no images."""
-  path = directory / f"{name}.npz"
+def save_mistakes(directory: epath.Path, found: Pictures) -> None:
+  """Writes them, without pickles; no images leave no file."""
+  path = directory / MISTAKES
   if not found.images:
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # Of an earlier end.
     return
   arrays = {"images": np.stack(found.images)}
   if found.maps:
@@ -57,9 +57,9 @@ def save_pictures(directory: epath.Path, name: str, found: Pictures) -> None:
     target.write_bytes(file.getvalue())
 
 
-def load_pictures(directory: epath.Path, name: str) -> Pictures | None:
-  """Reads NAME.npz; None if there is none."""
-  path = directory / f"{name}.npz"
+def load_mistakes(directory: epath.Path) -> Pictures | None:
+  """Reads what `save_mistakes` wrote; None if that is nothing."""
+  path = directory / MISTAKES
   if not path.exists():
     return None
   with np.load(io.BytesIO(read_file(path, MAX_BYTES))) as arrays:
@@ -87,7 +87,7 @@ def make_sections(workdir: epath.Path, step: int) -> list[Section]:
     if found.get("step") != step:
       return []
     sections = _show_classes(directory, found)
-    mistakes = load_pictures(directory, "mistakes")
+    mistakes = load_mistakes(directory)
     if mistakes is not None:
       sections.append(_show_mistakes(mistakes, found))
   except Exception as error:  # Any, of bytes that are not ours.

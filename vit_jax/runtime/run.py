@@ -244,11 +244,7 @@ class Run(Session):
     found = {}
     for name in names:
       doing = f"evaluating {name} at step {self.step}"
-
-      def mark(doing=doing):
-        self._watchdog.mark(doing)
-        self._preemption.poll()
-
+      mark = self.make_mark(doing)
       mark()
       with self._saving_on_error(doing):
         values = dict(self.exp.evaluators[name].run(self.state, mark))

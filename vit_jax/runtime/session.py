@@ -5,7 +5,7 @@
 import contextlib
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -175,6 +175,18 @@ class Session:
       for step, value in self._record.scores.get(name, {}).items():
         scores.setdefault(step, value)
     return state
+
+  def make_mark(self, doing: str) -> Callable[[], None]:
+    """Makes what an evaluation calls after each batch, to show its progress.
+
+    It raises Preempted where the run was asked to stop.
+    """
+
+    def mark() -> None:
+      self._watchdog.mark(doing)
+      self._preemption.poll()
+
+    return mark
 
   def _list_watched(self) -> list[tuple[str, dict[int, float]]]:
     """Lists metrics that decide on the run, each with step -> value."""
