@@ -100,12 +100,19 @@ def find_mistakes(
   chosen = [int(i) for i in order if wrong[i]]
   source, captions, inputs = evaluator.data.open(evaluator.split), [], []
   preprocess = evaluator.data.make_preprocess(evaluator.channels)
+  black = np.zeros((*preprocess.size, preprocess.channels), np.uint8)
   for i in chosen:
-    inputs.append(preprocess(source[i]["image"])[0])
+    note = ""
+    try:
+      inputs.append(preprocess(source[i]["image"])[0])
+    except ValueError:  # The evaluation saw it black, and counted it.
+      inputs.append(preprocess(black)[0])
+      note = ", which cannot be read"
     truth = ", ".join(names[j] for j in several[i] if j >= 0)
     taken, chance = names[scores.classes[i, 0]], scores.probability[i, 0]
     captions.append(
-      f"{truth} taken for {taken} ({100 * chance:.0f} %); {shorten(paths[i])}"
+      f"{truth} taken for {taken} ({100 * chance:.0f} %); "
+      f"{shorten(paths[i])}{note}"
     )
   mean, std = preprocess.mean or (), preprocess.std or ()
   return Pictures(

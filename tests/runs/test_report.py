@@ -166,3 +166,22 @@ def test_a_stop_ends_the_examination_of_a_run_that_is_done(
   assert (tmp_path / "result.json").exists()
   assert not (tmp_path / "evaluation" / "evaluation.json").exists()
   assert train(reported, str(tmp_path)) == result
+
+
+def test_a_mistake_that_cannot_be_read_is_black(reported, tmp_path):
+  for label, shade in (("a", 60), ("b", 200)):
+    for i in range(20):
+      folder = tmp_path / "photos" / ("test" if i < 4 else "train") / label
+      folder.mkdir(parents=True, exist_ok=True)
+      noise = np.random.default_rng(i).integers(0, 40, (8, 8, 1), np.uint8)
+      PIL.Image.fromarray((noise + shade)[..., 0]).save(folder / f"{i}.png")
+  reported["data"] |= dict(source=f"folder:{tmp_path / 'photos'}", size=8)
+  reported["data"] |= dict(max_unreadable=1.0)
+  reported["evals"]["test"]["split"] = "test"
+  for label in "ab":  # Black is one class, so that one of them is a mistake.
+    file = tmp_path / "photos" / "test" / label / "0.png"
+    file.write_bytes(file.read_bytes()[:60])
+  train(reported, str(tmp_path / "run"))
+  found = load_mistakes(epath.Path(tmp_path) / "run" / "evaluation")
+  (i,) = (i for i, x in enumerate(found.captions) if "cannot be read" in x)
+  assert "0.png" in found.captions[i] and not found.images[i].any()
