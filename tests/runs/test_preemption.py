@@ -46,9 +46,10 @@ SLOW += [f"--config.evals.test.every={MIDDLE}"]
 RUN = [f"--config.train.steps={STEPS}", "--config.train.log_every=1", *SLOW]
 # Some steps a second, so that a signal comes before the run is over.
 RUN += ["--config.train.batch_size=512"]
-# Compiled for long, if XLA_FLAGS of the tests do not shorten that, though what
-# it computes is the scanned program's.
+# Compiled for long, though what it computes is the scanned program's, if neither
+# XLA_FLAGS of the tests nor the cache shortens that.
 UNROLLED = ["--config.model.unroll=24"]
+COMPILED = {"XLA_FLAGS": "", "JAX_ENABLE_COMPILATION_CACHE": "false"}
 DEEP = ["--config.model.depth=24", "--config.model.width=32", *ENDLESS]
 DEEP += ["--config.train.batch_size=32"]
 LIMIT = 5.0  # Seconds to end where there is nothing to save.
@@ -199,9 +200,7 @@ def test_two_hosts_of_which_one_is_asked(tmp_path, data_dir):
   assert not get_evaluated(tmp_path)
 
   before = read_files(tmp_path)
-  processes = start_together(
-    2, tmp_path, data_dir, *run, *UNROLLED, XLA_FLAGS=""
-  )
+  processes = start_together(2, tmp_path, data_dir, *run, *UNROLLED, **COMPILED)
   wait_for(processes[0], "compiling")
   time.sleep(1)
   began = time.monotonic()
@@ -233,7 +232,7 @@ def test_before_the_first_step_a_run_ends_at_once(tmp_path, data_dir):
   step = check_saved(finish(process, 42), tmp_path)
   before = read_files(tmp_path)
   for number in (signal.SIGTERM, signal.SIGINT):
-    process = start(tmp_path, data_dir, *DEEP, *UNROLLED, XLA_FLAGS="")
+    process = start(tmp_path, data_dir, *DEEP, *UNROLLED, **COMPILED)
     wait_for(process, "compiling")
     wait_for(process, f"resuming after step {step}")
     time.sleep(2)  # Past what is Python.
