@@ -256,7 +256,7 @@ def test_a_place_that_can_not_be_written(photos, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(DataError, match=r"cannot be written to(.|\s)*--data_dir"):
     write(photos, tmp_path / "file")
-  with pytest.raises(DataError, match="gs://bucket/photos is not on a disk"):
+  with pytest.raises(DataError, match="gs://bucket is not on a disk"):
     write(photos, "gs://bucket")
 
 

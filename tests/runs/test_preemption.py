@@ -46,8 +46,8 @@ SLOW += [f"--config.evals.test.every={MIDDLE}"]
 RUN = [f"--config.train.steps={STEPS}", "--config.train.log_every=1", *SLOW]
 # Some steps a second, so that a signal comes before the run is over.
 RUN += ["--config.train.batch_size=512"]
-# Compiled for long, though what it computes is the scanned program's, if neither
-# XLA_FLAGS of the tests nor the cache shortens that.
+# Compiled for long, though what it computes is the scanned program's, unless
+# the tests' XLA_FLAGS or the cache shorten that.
 UNROLLED = ["--config.model.unroll=24"]
 COMPILED = {"XLA_FLAGS": "", "JAX_ENABLE_COMPILATION_CACHE": "false"}
 DEEP = ["--config.model.depth=24", "--config.model.width=32", *ENDLESS]

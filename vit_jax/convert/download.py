@@ -45,11 +45,11 @@ def download(
   scheme = urllib.parse.urlsplit(row.url).scheme
   if scheme not in ("https", "http", "file"):
     raise ConfigError(f"{row.url} must begin with https:// or http://")
-  path = locate(directory) / row.filename
-  if not is_local(path):
+  if not is_local(directory):
     raise ConfigError(
       f"{directory} is not local; download to a local directory, then copy"
     )
+  path = locate(directory) / row.filename
   check_directory(path.parent, f"--to={os.fspath(directory)}")
   if path.exists():
     raise ConfigError(f"{path} exists; remove it to download it again")

@@ -39,6 +39,8 @@ BUILDERS = {
   "digits": "vit_jax.data.digits.digits_dataset_builder",
 }
 
+# Where TFDS keeps prepared sets, unless a user says otherwise.
+DATA_DIR = tfds.core.constants.DATA_DIR
 KINDS = ("tfds", "folder", "synthetic", "vtab", "mix")
 
 DIGEST = re.compile("[0-9a-f]{16}")  # Digests of `make_digest`.
@@ -70,7 +72,7 @@ def find_dataset(source: str) -> str:
 
 def resolve_data_dir(data_dir: str | None) -> epath.Path:
   """Returns where prepared sets are stored: as given, or TFDS's default."""
-  return locate(data_dir or tfds.core.constants.DATA_DIR)
+  return locate(data_dir or DATA_DIR)
 
 
 def find_directory(name: str, data_dir: str | None) -> epath.Path | None:

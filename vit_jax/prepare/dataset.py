@@ -30,6 +30,11 @@ from vit_jax.prepare import image_list, imagenet, listing, writing
 from vit_jax.storage.paths import check_directory, locate
 
 MAX_UNREADABLE = 0.001
+# Name of a set -> what reads its archives.
+ARCHIVES = {
+  "imagenet2012": imagenet.load_imagenet2012,
+  "imagenet21k": imagenet.load_imagenet21k,
+}
 
 SECONDS_TO_CONNECT = 10
 
@@ -62,9 +67,11 @@ def prepare_dataset(
       package that its builder needs is not installed.
   """
   progress = progress or Progress()
+  kind, _, path = name.partition(":")
+  if kind in ("folder", "manifest", *ARCHIVES):
+    writing.check_on_disk(data_dir)
   if data_dir is not None:
     check_directory(locate(data_dir), f"--data_dir={data_dir}")
-  kind, _, path = name.partition(":")
   if kind in ("folder", "manifest") and path:
     path = os.fspath(locate(path))
     set_name = new_name or make_name(path)
@@ -86,10 +93,7 @@ def prepare_dataset(
     ready = sources.find_directory(name, data_dir)
     if ready is not None:
       return ready
-    load = {
-      "imagenet2012": imagenet.load_imagenet2012,
-      "imagenet21k": imagenet.load_imagenet21k,
-    }.get(name)
+    load = ARCHIVES.get(name)
     if manual_dir is not None:
       manual_dir = os.fspath(locate(manual_dir))
     if load is None:

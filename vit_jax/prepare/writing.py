@@ -47,6 +47,16 @@ FIRST = 5  # Items of a long list that are shown.
 Bad = tuple[str, str]  # (path, reason) of an image that is left out.
 
 
+def check_on_disk(data_dir: str | None) -> None:
+  """Raises DataError for a store, which is not asked: files grow and move."""
+  place = data_dir or sources.DATA_DIR
+  if not is_local(place):
+    raise DataError(
+      f"{place} is not on a disk: prepare the set on one (--data_dir), and copy "
+      f"its directory"
+    )
+
+
 def write(
   source: Source,
   data_dir: str | None,
@@ -70,14 +80,12 @@ def write(
     The directory of the set.
 
   Raises:
-    DataError: if another process is writing the set, it was written from
-      another source, too many images are unreadable, or the disk is too small.
+    DataError: if data_dir is on no disk, another process is writing the set,
+      it was written from another source, too many images are unreadable, or
+      the disk is too small.
   """
+  check_on_disk(data_dir)
   root = sources.resolve_data_dir(data_dir) / source.name
-  if not is_local(root):
-    raise DataError(
-      f"{root} is not on a disk: prepare the set on one, and copy its directory"
-    )
   _check_names(source)
   orders = {name: sort(split) for name, split in source.splits.items()}
   plan = make_plan(source, verify, shard_bytes)
