@@ -52,8 +52,8 @@ def check_on_disk(data_dir: str | None) -> None:
   place = data_dir or sources.DATA_DIR
   if not is_local(place):
     raise DataError(
-      f"{place} is not on a disk: prepare the set on one (--data_dir), and copy "
-      f"its directory"
+      f"{place} is not on a disk: prepare the set on one (--data_dir), then "
+      f"copy its directory"
     )
 
 
