@@ -6,7 +6,10 @@ INSTALLED := $(VENV)/installed
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: train seeds test quick chaos judges fuzz lint types lowest install
+# The versions that are installed: `make LOCK= ...` takes the newest.
+LOCK ?= -c requirements.lock
+
+.PHONY: train seeds test quick chaos judges fuzz lint types lowest install lock
 
 install: $(INSTALLED)
 
@@ -57,7 +60,15 @@ lowest:
 	VIT_JAX_LOWEST=1 .venv-lowest/bin/pip install -q -e '.[dev]'
 	.venv-lowest/bin/python $(PYTEST)
 
-$(INSTALLED): setup.py
+# Writes the newest versions that setup.py allows to requirements.lock, for all
+# platforms and versions of Python. libtpu follows jax by itself on TPUs.
+lock: $(INSTALLED)
+	$(VENV)/bin/pip install -q uv
+	$(VENV)/bin/uv pip compile -q --universal --python-version=3.11 --upgrade \
+	  --no-header --no-annotate --extra=dev --extra=cuda --extra=gcs \
+	  --extra=heic --output-file=requirements.lock setup.py
+
+$(INSTALLED): setup.py requirements.lock
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q -e '.[dev]'
+	$(VENV)/bin/pip install -q $(LOCK) -e '.[dev]'
 	touch $@

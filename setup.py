@@ -45,6 +45,8 @@ REQUIREMENTS = [
 
 GCS = "gcsfs>=2026.2,<2027"  # What etils reads and writes gs:// with.
 
+COMPLETION = "argcomplete>=3.5,<4"  # Of verbs and flags, by the Tab key.
+
 HEIF = "pillow-heif>=1.1,<2"  # Reads photographs of phones.
 
 # The compiler of TPUs, which needs none: what plans are made with.
@@ -53,14 +55,19 @@ LIBTPU = (
   "and platform_machine == 'x86_64'"
 )
 
+# Where an installed package has the recipes; see vit_jax/config/packaged.py.
+RECIPES = "vit_jax.recipes.configs"
+
 EXTRAS = {
   "tpu": ["jax[tpu]", GCS],
   "gcs": [GCS],
   "cuda": ["jax[cuda13]"],
   "plan": [LIBTPU],
   "heic": [HEIF],
+  "completion": [COMPLETION],
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [
+    COMPLETION,
     GCS,
     HEIF,
     LIBTPU,
@@ -101,8 +108,13 @@ setuptools.setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   license_files=["LICENSE"],
-  packages=setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
+  packages=[
+    *setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
+    RECIPES,
+  ],
+  package_dir={RECIPES: "configs"},
   package_data={"vit_jax": ["py.typed"], "vit_jax.plots": ["page.html"]},
+  entry_points={"console_scripts": ["vit-jax = vit_jax.__main__:main"]},
   python_requires=">=3.11",
   install_requires=REQUIREMENTS,
   extras_require=EXTRAS,

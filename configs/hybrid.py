@@ -27,4 +27,4 @@ CHOICES = pretraining.make_choices(MODELS, "jft300m")
 
 def get_config(text=""):
   """Arguments: model; data, jft300m alone; epochs."""
-  return pretraining.get_config(text, MODELS, "jft300m")
+  return pretraining.parse_config(text, MODELS, "jft300m")

@@ -172,7 +172,7 @@ def make_choices(models: tuple[str, ...], data: str) -> dict[str, tuple]:
   return choices | ({"model": models} if len(models) > 1 else {})
 
 
-def get_config(text: str, models: tuple[str, ...], data: str) -> ConfigDict:
+def parse_config(text: str, models: tuple[str, ...], data: str) -> ConfigDict:
   """Makes the config of a recipe of table 3 from its arguments.
 
   Args:

@@ -26,4 +26,4 @@ CHOICES = pretraining.make_choices(MODELS, "imagenet21k")
 
 def get_config(text=""):
   """Arguments: data, epochs."""
-  return pretraining.get_config(text, MODELS, "imagenet21k")
+  return pretraining.parse_config(text, MODELS, "imagenet21k")

@@ -28,4 +28,4 @@ CHOICES = pretraining.make_choices(MODELS, "jft300m")
 
 def get_config(text=""):
   """Arguments: data, epochs."""
-  return pretraining.get_config(text, MODELS, "jft300m")
+  return pretraining.parse_config(text, MODELS, "jft300m")

@@ -29,8 +29,9 @@ def main(
   parser.add_argument(
     "--config",
     metavar=command_line.CONFIG,
-    help="recipe, with arguments of its own, as configs/vit_l16.py:epochs=30; "
-    "--config.SECTION.KEY=VALUE overrides a key, as --config.train.steps=10",
+    help="recipe: a name, as digits, or a file, with arguments of its own, as "
+    "vit_l16:epochs=30; --config.SECTION.KEY=VALUE overrides a key, as "
+    "--config.train.steps=10",
   )
   parser.add_argument(
     "--workdir", metavar="DIR", help="directory of the run, local or gs://"

@@ -22,9 +22,10 @@ from vit_jax.config.errors import (
   quote,
   shorten_words,
 )
+from vit_jax.config.packaged import list_recipes
 from vit_jax.config.schema import nearest
 
-CONFIG = "FILE[:KEY=VALUE,...]"
+CONFIG = "RECIPE[:KEY=VALUE,...]"
 PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
@@ -34,6 +35,10 @@ class Parser(argparse.ArgumentParser):
   One without a value, as a shell makes of --to=$DIR, is an error: it
   would be taken for the default.
   """
+
+  def parse_args(self, args=None, namespace=None):
+    complete(self)
+    return super().parse_args(args, namespace)
 
   def parse_known_args(self, args=None, namespace=None):
     found, others = super().parse_known_args(args, namespace)
@@ -47,6 +52,21 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     super().error(shorten_words(message))
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+  """Answers a shell that asks for completions, at the Tab key, and ends."""
+  if "_ARGCOMPLETE" not in os.environ:
+    return
+  import argcomplete
+
+  for action in parser._actions:
+    if action.metavar == CONFIG:
+      vars(action)["completer"] = lambda prefix, **_: [
+        *list_recipes(),
+        *argcomplete.completers.FilesCompleter("py")(prefix),
+      ]
+  argcomplete.autocomplete(parser)
 
 
 def make_parser(verb: str, doc: str) -> argparse.ArgumentParser:
@@ -101,6 +121,7 @@ def parse(
   Raises:
     ConfigError: for an unknown flag, with the nearest, or a missing one.
   """
+  complete(parser)
   arguments, others = parser.parse_known_args(argv)
   flags = [flag for action in parser._actions for flag in action.option_strings]
   for other in others:

@@ -17,6 +17,8 @@ from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import RequiredValueError
 
 from vit_jax.config.errors import ConfigError, quote, shorten, shorten_words
+from vit_jax.config.packaged import list_recipes
+from vit_jax.config.schema import nearest
 
 
 class Missing:
@@ -27,7 +29,8 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
   """Imports the file of a recipe.
 
   Args:
-    argument: FILE[:key=value,...].
+    argument: RECIPE[:key=value,...], where RECIPE is a file, or the name of a
+      recipe that comes with the package, as digits.
 
   Returns:
     The module, and the text of the recipe's own arguments.
@@ -48,13 +51,24 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
     exists, is_directory = path.is_file(), path.is_dir()
   except (OSError, RuntimeError, ValueError) as error:  # Too long; ~nouser.
     raise ConfigError(f"{given}: {describe_error(error)}") from error
-  if is_directory:
+  recipes = list_recipes()
+  if not exists and name in recipes:
+    path = recipes[name]
+  elif is_directory:
     raise ConfigError(
       f"{given}: {shorten(str(path))} is a directory: give a recipe, a Python "
       f"file"
     )
-  if not exists:
-    raise ConfigError(f"{given}: {shorten(str(path))} does not exist")
+  elif not exists and path.stem in recipes:
+    raise ConfigError(
+      f"{given}: {shorten(str(path))} does not exist; the package's recipe "
+      f"is --config={path.stem}"
+    )
+  elif not exists:
+    raise ConfigError(
+      f"{given}: {shorten(str(path))} does not exist, and no recipe of the "
+      f"package has that name: {nearest(path.stem, recipes)}"
+    )
   # A config may import its neighbours, from wherever the command is run.
   sys.path.insert(0, os.fspath(path.parent.parent))
   spec = importlib.util.spec_from_file_location("config", path)
@@ -65,6 +79,26 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
   if not callable(getattr(module, "get_config", None)):
     raise ConfigError(f"{given}: {path} does not define get_config()")
   return module, text
+
+
+def get_config(name: str, **arguments: Any) -> ConfigDict:
+  """Builds the config of a recipe.
+
+  >>> config = get_config("finetune", model="Ti/16", dataset="cifar10")
+  >>> config.train.steps = 100
+
+  Args:
+    name: of a recipe that comes with the package, or the path of its file.
+    **arguments: the recipe's own; what is no argument is a key of the config.
+
+  Returns:
+    Sections of keys, not yet checked; `vit_jax.train` takes it.
+
+  Raises:
+    ConfigError: if there is no such recipe, or it does not take an argument.
+  """
+  text = ",".join(f"{key}={value}" for key, value in arguments.items())
+  return ConfigDict(call_recipe(f"{name}:{text}" if text else name))
 
 
 def run_recipe(path: pathlib.Path, act: Callable, *arguments: Any) -> Any:
@@ -121,8 +155,8 @@ def load_config(
   """Loads a recipe and replaces single keys.
 
   Args:
-    argument: FILE[:key=value,...]; what follows the colon goes to the file's
-      `get_config`.
+    argument: RECIPE[:key=value,...]; what follows the colon goes to the
+      recipe's `get_config`.
     overrides: each of the form --config.SECTION.KEY=VALUE.
     default: the recipe where `argument` is None.
 
@@ -168,7 +202,7 @@ def call_recipe(argument: str) -> dict[str, Any]:
   try:
     inspect.signature(module.get_config).bind(*given)
   except (TypeError, ValueError) as error:
-    needs = "takes no argument" if text else "needs an argument, FILE:TEXT"
+    needs = "takes no argument" if text else "needs an argument, RECIPE:TEXT"
     raise ConfigError(
       f"--config={shorten(argument)}: get_config() {needs} ({error})"
     ) from error
