@@ -12,7 +12,10 @@ __version__ = "0.1.0"
 
 # Name -> the module that has it, imported when it is asked for. Verbs are
 # modules: vit_jax.train.train, vit_jax.predict.predict and so on.
-LAZY = {"load": "vit_jax.convert.load"}
+LAZY = {
+  "load": "vit_jax.convert.load",
+  "get_config": "vit_jax.config.recipe",
+}
 MODULES = ("analyze", "evaluate", "features", "predict", "train")
 
 
