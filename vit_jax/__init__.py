@@ -2,31 +2,79 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vision Transformers in JAX and Flax.
 
+  load(path)                        model and preprocess of trained weights
+  get_config(name, **arguments)     the config of a recipe
+  train(config, workdir)            trains it; the same call resumes
+  evaluate(path, data=SOURCE)       figures on a data set
+  predict(path, images)             classes of photographs
+  features(path, data=SOURCE)       what the head reads, as arrays
+  analyze(path, images)             what the model attends to, and has learned
+
 Importing the package imports nothing else; what it offers does when it is used.
+docs/python.md shows all of it.
 """
 
 import importlib
-from typing import Any
+import sys
+import types
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Name -> the module that has it, imported when it is asked for. Verbs are
-# modules: vit_jax.train.train, vit_jax.predict.predict and so on.
+# Name -> the module that has it, imported when it is asked for.
 LAZY = {
   "load": "vit_jax.convert.load",
   "get_config": "vit_jax.config.recipe",
 }
-MODULES = ("analyze", "evaluate", "features", "predict", "train")
+VERBS = ("analyze", "evaluate", "features", "predict", "train")
+
+__all__ = ["__version__", *LAZY, *VERBS]
+
+if TYPE_CHECKING:
+  from vit_jax.analyze import analyze as analyze
+  from vit_jax.config.recipe import get_config as get_config
+  from vit_jax.convert.load import load as load
+  from vit_jax.evaluate import evaluate as evaluate
+  from vit_jax.features import features as features
+  from vit_jax.predict import predict as predict
+  from vit_jax.train import train as train
+
+
+class Verb(types.ModuleType):
+  """The module of a verb, which is called as its function of that name is.
+
+  `python -m vit_jax.predict` needs a module of the name that
+  `vit_jax.predict(...)` has.
+  """
+
+  def __call__(self, *arguments: Any, **options: Any) -> Any:
+    return self.__wrapped__(*arguments, **options)
+
+  @property
+  def __wrapped__(self) -> Any:  # What inspect and IPython show of it.
+    return getattr(self, self.__name__.rpartition(".")[2])
+
+
+class Package(types.ModuleType):
+  """This package: the import system sets the modules of verbs in it."""
+
+  def __setattr__(self, name: str, value: Any) -> None:
+    if name in VERBS and isinstance(value, types.ModuleType):
+      value.__class__ = Verb
+    super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = Package
 
 
 def __getattr__(name: str) -> Any:
   """What the package offers, imported when it is asked for."""
   if name in LAZY:
     return getattr(importlib.import_module(LAZY[name]), name)
-  if name in MODULES:
+  if name in VERBS:
     return importlib.import_module(f"vit_jax.{name}")
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-  return sorted({*globals(), *LAZY, *MODULES})
+  return sorted({*globals(), *__all__})

@@ -13,6 +13,7 @@ docs/analysis.md says what each is, its formula and its source.
 
 import dataclasses
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -57,7 +58,7 @@ class Analysis:
 
 def analyze(
   path: str,
-  images: Sequence[str],
+  images: str | Sequence[str],
   *,
   limit: int = LIMIT,
   pictures: int = PICTURES,
@@ -68,7 +69,8 @@ def analyze(
 
   Args:
     path: the run or weights, see `vit_jax.load`.
-    images: paths of images; of more than `limit` that many are taken, evenly.
+    images: paths of images; or one path, a folder is searched for images. Of
+      more than `limit` that many are taken, evenly.
     limit: number of images at most.
     pictures: number of images, the first, whose maps are kept.
     progress: called with the number of images that were just done.
@@ -81,6 +83,8 @@ def analyze(
   import vit_jax
   from vit_jax.analysis.explain import choose_batch_size, explain
 
+  if isinstance(images, str | os.PathLike):
+    images, _ = find_images([os.fspath(images)])
   model, preprocess = vit_jax.load(path, **arguments)
   images = pick(images, limit)
   size = min(choose_batch_size(model.module, preprocess.size), len(images))

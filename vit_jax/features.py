@@ -136,38 +136,87 @@ def import_arrow() -> Any:
 
 
 def features(
-  path: str,
-  out: str,
-  *,
-  progress: Progress | None = None,
-  **options: Any,
-) -> tuple[int, int]:
-  """Writes the features of a split.
+  path: str, *, progress: Progress | None = None, **options: Any
+) -> dict[str, np.ndarray]:
+  """Computes the features of a split: what the head reads.
+
+  They are in memory as a whole; `write_features` writes them as they come.
 
   Args:
     path: a run or weights, see `vit_jax.load`.
-    out: FILE.npz or FILE.parquet.
     progress: where it is shown; None is nowhere.
-    **options: `data`, `data_dir`, `split`, `batch_size` and
-      `max_unreadable`, see
-      `trained.open_trained`; others see `vit_jax.load`.
+    **options: `data`, `data_dir`, `split`, `batch_size` and `max_unreadable`,
+      see `trained.open_trained`; others see `vit_jax.load`.
+
+  Returns:
+    "features" float32 [n R]; "label" int32 [n], or [n s] padded by -1, a class
+    of the data by its index; "path" strings [n], indices where images have no
+    path.
+
+  Raises:
+    ConfigError: for bad arguments and missing data.
+  """
+  names, batches = compute_batches(path, progress, **options)
+  rows, labels = zip(*batches, strict=True)
+  return {
+    "features": np.concatenate(rows),
+    "label": np.concatenate(labels),
+    "path": np.array(names),
+  }
+
+
+def write_features(
+  path: str, out: str, *, progress: Progress | None = None, **options: Any
+) -> tuple[int, int]:
+  """Writes the features of a split to a file, batch by batch.
+
+  Args:
+    path: as of `features`.
+    out: FILE.npz or FILE.parquet.
+    progress: as of `features`.
+    **options: as of `features`.
 
   Returns:
     The number of images, and that of the numbers of each (R).
 
   Raises:
-    ConfigError: for bad arguments and missing data.
+    ConfigError: for bad arguments, missing data, and a file that cannot be
+      written.
   """
   location = locate(out)
   check_out(location, out)
+  names, batches = compute_batches(path, progress, **options)
+  count = width = 0
+  try:
+    with open_writer(location, names) as writer:
+      for values, label in batches:
+        writer.add(values, label)
+        count, width = count + len(values), values.shape[1]
+  except OSError as error:
+    raise ConfigError(f"--out={out} cannot be written: {error}") from error
+  return count, width
 
+
+def compute_batches(
+  path: str, progress: Progress | None, **options: Any
+) -> tuple[list[str], Iterator[tuple[np.ndarray, np.ndarray]]]:
+  """Computes features batch by batch, for `features`.
+
+  Returns:
+    The paths of all images; and (features [B R], labels) of each batch.
+
+  Raises:
+    RuntimeError: unless every image is in one batch, at the end.
+  """
   # Late: jax must not start before a message about bad arguments.
   from vit_jax.evaluators.representation import make_step
   from vit_jax.evaluators.split import check_count, iterate_split
   from vit_jax.trained import open_trained
 
   trained = open_trained(path, classify=False, **options)
-  names = trained.list_names(trained.split)
+  progress = progress or Progress(enabled=False)
+  for note in trained.notes:
+    progress.say(note)
   results, size = iterate_split(
     make_step(trained.objective.model, trained.data, trained.mesh),
     trained.state.params,
@@ -178,23 +227,19 @@ def features(
     batch_size=trained.batch_size,
     mark=lambda: None,
   )
-  progress = progress or Progress(enabled=False)
-  for note in trained.notes:
-    progress.say(note)
   meter = Meter(progress, size, f"images of {trained.split}")
-  count = width = 0
-  try:
-    with open_writer(location, names) as writer:
-      for values, label, mask in results:
-        kept = np.asarray(mask)
-        features = np.asarray(values)[kept]
-        writer.add(features, np.asarray(label)[kept])
-        count, width = count + len(features), features.shape[1]
-        meter.add(len(features))
-      check_count(count, size, trained.split)
-  except OSError as error:
-    raise ConfigError(f"--out={out} cannot be written: {error}") from error
-  return count, width
+
+  def iterate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    count = 0
+    for values, label, mask in results:
+      kept = np.asarray(mask)
+      rows = np.asarray(values)[kept]
+      yield rows, np.asarray(label)[kept]
+      count += len(rows)
+      meter.add(len(rows))
+    check_count(count, size, trained.split)
+
+  return trained.list_names(trained.split), iterate()
 
 
 def check_out(location: epath.Path, out: str) -> None:
@@ -228,7 +273,7 @@ def main(argv: list[str] | None = None) -> None:
     check_out(locate(arguments.out), arguments.out)
     use_cache(start_backend())
     with shown() as progress:
-      count, width = features(
+      count, width = write_features(
         arguments.run, arguments.out, progress=progress, **options
       )
     print(f"{arguments.out}: {count:,} images, {width:,} numbers each")

@@ -42,7 +42,7 @@ Draw = Callable[[str, Any, Any], None]
 
 def predict(
   path: str,
-  images: Sequence[str],
+  images: str | Sequence[str],
   *,
   top: int = 5,
   batch_size: int = 32,
@@ -57,7 +57,7 @@ def predict(
 
   Args:
     path: the run or weights, see `vit_jax.load`.
-    images: paths of images.
+    images: paths of images; or one path, a folder is searched for images.
     top: number of classes per image.
     batch_size: images at a time (B); batches are padded to it, so that the
       model is compiled once.
@@ -77,11 +77,14 @@ def predict(
   from vit_jax.analysis.explain import choose_batch_size
   from vit_jax.plots.pictures import restore
 
+  if isinstance(images, str | os.PathLike):
+    images, _ = find_images([os.fspath(images)])
   model, preprocess = vit_jax.load(path, **arguments)
   if not model.module.num_classes:
     raise ConfigError(
       f"{path} has no head, so it cannot classify; fine-tune it first"
     )
+  sizes = model.manifest["preprocess"]
   score = jax.nn.softmax
   if model.manifest.get("cross_entropy") == "sigmoid":
     score = jax.nn.sigmoid
@@ -112,7 +115,7 @@ def predict(
         )
       classes = () if error else rank(row, top, model.class_names)
       if attention is not None and rollouts is not None and not error:
-        pixels = restore(batch[i], preprocess.mean, preprocess.std)
+        pixels = restore(batch[i], sizes["mean"], sizes["std"])
         attention(file, pixels, np.asarray(rollouts[i]))
       yield Prediction(file, classes, error)
     progress(len(files))
