@@ -79,7 +79,7 @@ SECTIONS: dict[str, Callable[[Mapping], dict[str, inspect.Parameter]]] = {
 }
 
 
-def resolve(config: Mapping[str, Any]) -> FrozenDict:
+def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
   """Checks every key and type of a config and fills in the defaults.
 
   Args:

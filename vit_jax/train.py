@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from vit_jax.config.errors import Preempted
 from vit_jax.convert.inherit import check_source, inherit
@@ -24,7 +25,7 @@ from vit_jax.train_step import trace
 
 
 def train(
-  config: Mapping[str, Any],
+  config: Mapping[str, Any] | ConfigDict,
   workdir: str,
   *,
   allow_cpu: bool = False,

@@ -5,6 +5,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -445,5 +446,6 @@ def test_the_package_lists_its_verbs_and_names():
 
   assert {"load", "train", "predict", "__version__"} <= set(dir(vit_jax))
   done = run("vit_jax")
-  listed = [line.split()[0] for line in done.stdout.splitlines()[4:]]
+  listed = re.findall(r"^  (\w+)  ", done.stdout, re.MULTILINE)
   assert listed == sorted(x.removesuffix(".__main__") for x in VERBS)
+  assert "Recipes, as --config=digits: augreg, " in done.stdout

@@ -21,7 +21,7 @@ from vit_jax.storage.paths import locate
 
 
 def inherit(
-  config: Mapping[str, Any], workdir: str | None
+  config: Mapping[str, Any] | ConfigDict, workdir: str | None
 ) -> Mapping[str, Any]:
   """Takes fields that no array shows from the run that a config starts from.
 
