@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 # The versions that are installed: `make LOCK= ...` takes the newest.
 LOCK ?= -c requirements.lock
 
-.PHONY: train seeds test quick chaos judges fuzz lint types lowest install lock
+.PHONY: train seeds test quick chaos judges fuzz lint types docs lowest install lock
 
 install: $(INSTALLED)
 
@@ -54,6 +54,11 @@ lint: types
 types: $(INSTALLED)
 	$(RUN) -m mypy
 
+# The pages of docs/ and the reference, in build/site; a broken link is an error.
+docs: $(INSTALLED)
+	$(VENV)/bin/pip install -q $(LOCK) -e '.[dev,docs]'
+	$(VENV)/bin/mkdocs build -q --strict
+
 # The tests on the lower bound of every requirement.
 lowest:
 	rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
@@ -65,8 +70,8 @@ lowest:
 lock: $(INSTALLED)
 	$(VENV)/bin/pip install -q uv
 	$(VENV)/bin/uv pip compile -q --universal --python-version=3.11 --upgrade \
-	  --no-header --no-annotate --extra=dev --extra=cuda --extra=gcs \
-	  --extra=heic --output-file=requirements.lock setup.py
+	  --no-header --no-annotate --extra=dev --extra=docs --extra=cuda \
+	  --extra=gcs --extra=heic --output-file=requirements.lock setup.py
 
 $(INSTALLED): setup.py requirements.lock
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

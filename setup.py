@@ -80,6 +80,8 @@ EXTRAS = {
     "pyyaml>=6.0.1,<7",
     "ruff==0.17.5",
   ],
+  # What `make docs` builds the pages with.
+  "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0,<2"],
   # What `make fuzz` looks for inputs with; there are no wheels for others.
   "fuzz": [
     "atheris>=3.0,<4; platform_system == 'Linux' and platform_machine == "

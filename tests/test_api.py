@@ -4,6 +4,7 @@
 
 import doctest
 import inspect
+import re
 import subprocess
 import sys
 
@@ -15,9 +16,12 @@ from vit_jax.data import sources
 def test_the_page_is_run(tmp_path, data_dir, monkeypatch, capfd):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sources, "DATA_DIR", data_dir)
-  results = doctest.testfile(
-    str(ROOT / "docs/python.md"), module_relative=False, verbose=False
+  page = (ROOT / "docs/python.md").read_text()
+  blocks = re.findall("```pycon\n(.+?)```", page, re.DOTALL)
+  test = doctest.DocTestParser().get_doctest(
+    "\n".join(blocks), {}, "docs/python.md", None, None
   )
+  results = doctest.DocTestRunner(verbose=False).run(test)
   assert results.attempted > 15 and not results.failed, capfd.readouterr().out
 
 

@@ -139,7 +139,7 @@ def read_lock():
   }
 
 
-@pytest.mark.parametrize("extra", ["", "dev", "cuda", "gcs", "heic"])
+@pytest.mark.parametrize("extra", ["", "dev", "docs", "cuda", "gcs", "heic"])
 def test_the_lock_has_what_is_required(extra):
   lock = read_lock()
   for line in metadata.requires("vit_jax"):
