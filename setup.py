@@ -102,7 +102,11 @@ setuptools.setup(
   license="Apache-2.0",
   license_files=["LICENSE"],
   packages=setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
-  package_data={"vit_jax": ["py.typed"], "vit_jax.plots": ["page.html"]},
+  package_data={
+    "vit_jax": ["py.typed"],
+    "vit_jax.data": ["relatives.json"],
+    "vit_jax.plots": ["page.html"],
+  },
   python_requires=">=3.11",
   install_requires=REQUIREMENTS,
   extras_require=EXTRAS,
