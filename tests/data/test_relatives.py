@@ -9,11 +9,13 @@ right is counted from their logits, by the names of files alone.
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 
 import jax
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 import vit_jax
@@ -248,6 +250,46 @@ def test_real(weights, images, logits, tmp_path, real):
   assert found["correct"] == sum(right) >= 20
   assert "classes" not in found
   assert not any("published set" in note for note in found["notes"])
+
+
+def prepare(dataset, split, labels, images, data_dir):
+  """Writes a set as TFDS's builder does, of these images."""
+  builder = tfds.builder(dataset, data_dir=data_dir, file_format="array_record")
+
+  def generate():
+    for i, (label, pixels) in enumerate(zip(labels, images, strict=True)):
+      file = io.BytesIO()
+      Image.fromarray(pixels).save(file, "PNG")
+      file.seek(0)
+      name = f"ILSVRC2012_val_{i + 1:08d}.JPEG"
+      yield name, {"image": file, "label": label, "file_name": name}
+
+  builder._split_generators = lambda _: {split: generate()}
+  tfds.disable_progress_bar()
+  builder.download_and_prepare()
+
+
+def test_sets_of_tfds(weights, images, logits, tmp_path, real):
+  """Their classes are wnids, of ImageNet's validation images with names."""
+  own = np.array(FACTS["imagenet_a"]["indices"])
+  labels = [WNIDS[i] for i in own[np.arange(240) % 200]]
+  prepare("imagenet_a", "test", labels, images, tmp_path)
+  common = dict(data_dir=str(tmp_path), batch_size=240)
+  found = evaluate.evaluate(
+    str(weights), data="tfds:imagenet_a", label_map="imagenet_a", **common
+  )
+  first = logits[:, own].argmax(1)
+  assert found["correct"] == (first == np.arange(240) % 200).sum()
+  assert found["total"] == 240 and found["label_map"]["among"] == 200
+
+  path, known = real
+  prepare("imagenet2012", "validation", labels, images, tmp_path)
+  found = evaluate.evaluate(
+    str(weights), data="tfds:imagenet2012", label_map=f"real:{path}", **common
+  )
+  first = logits.argmax(1)
+  right = [x in found for x, found in zip(first, known, strict=True) if found]
+  assert found["correct"] == sum(right) and found["total"] == 180
 
 
 def test_another_file_than_was_published_is_refused(tmp_path, real):

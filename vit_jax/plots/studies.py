@@ -50,6 +50,7 @@ def draw_scores(
     axes.grid(axis="x", visible=False)
     axes.set_xlim(-0.8, at - GAP - 0.2)
     axes.set_ylim(0, 100)
+    axes.set_xlabel("task")
     axes.set_ylabel(label)
     for group, middle in middles.items():
       axes.text(middle, 101.5, group, ha="center", va="bottom", fontsize=9)
