@@ -212,7 +212,7 @@ def summarize(
     "scores": scores,
     "groups": compute_groups(own, own),
     "paper": {
-      data: {"scores": found, "groups": compute_groups(found, own or found)}
+      data: {"scores": found, "groups": compute_groups(found, own)}
       for data, found in paper.get_vtab(about["model"]).items()
     },
   }
