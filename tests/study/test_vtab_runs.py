@@ -80,6 +80,7 @@ def test_vtab(small_norb, tmp_path, monkeypatch, capfd):
   assert found["failed"]["snorb_azim/seed_0"]["status"] == -signal.SIGKILL
   assert [*found["scores"]] == ["snorb_elev"]
   assert len(found["missing"]) == 17
+  assert found["model"] == "mu/8" and found["paper"] == {}
   out, err = capfd.readouterr()
   assert "over 1 of 8 tasks" in out and "killed by SIGKILL" in out
   assert "step 4/4" in err

@@ -17,6 +17,7 @@ from etils import epath
 
 from vit_jax.config import ConfigError, nearest
 from vit_jax.config.recipe import load_config
+from vit_jax.convert.initialize import find_source
 from vit_jax.data import sources
 from vit_jax.data.catalogue import get_instructions
 from vit_jax.data.vtab import TASKS
@@ -125,8 +126,6 @@ def run(
   """
   flags = list(flags)
   if init is not None:
-    if not locate(init).exists():
-      raise ConfigError(f"--init={init} does not exist: give weights or a run")
     flags.append(f"--config.init={init}")
   if data_dir is not None:
     flags.append(f"--config.data.dir={data_dir}")
@@ -135,6 +134,11 @@ def run(
   recipes = {task: make_recipe(recipe, task, model, dev) for task in wanted}
   for found in recipes.values():
     config = resolve(load_config(found, overrides))
+  init = config["init"]
+  if init is not None:
+    source = find_source(init, config["transfer"]["directory"])
+    if not locate(source).exists():
+      raise ConfigError(f"init={init} does not exist: give weights or a run")
   missing = find_missing(wanted, config["data"]["dir"])
   if missing and (tasks is not None or len(missing) == len(wanted)):
     raise ConfigError("\n".join(describe_missing(missing)))
@@ -151,7 +155,12 @@ def run(
     if task not in missing
     for seed in chosen
   ]
-  about = {"study": "vtab", "model": model, "init": init, "dev": dev}
+  about = {
+    "study": "vtab",
+    "model": config["model"]["variant"],
+    "init": init,
+    "dev": dev,
+  }
   directory.mkdir(parents=True, exist_ok=True)
 
   def note(results: Results, failed: Failures) -> None:
