@@ -115,7 +115,11 @@ setuptools.setup(
     RECIPES,
   ],
   package_dir={RECIPES: "configs"},
-  package_data={"vit_jax": ["py.typed"], "vit_jax.plots": ["page.html"]},
+  package_data={
+    "vit_jax": ["py.typed"],
+    "vit_jax.data": ["relatives.json"],
+    "vit_jax.plots": ["page.html"],
+  },
   entry_points={"console_scripts": ["vit-jax = vit_jax.__main__:main"]},
   python_requires=">=3.11",
   install_requires=REQUIREMENTS,

@@ -8,15 +8,9 @@
   python -m vit_jax.main --workdir=DIR --config.init=L_16.npz \
       --config=configs/vtab.py:model=L/16,task=clevr_count
 
-All of them, and the score, which is the mean of the 19 accuracies:
+All of them that are prepared, with their means by group beside the paper's:
 
-  for task in $(python -c "from configs import vtab; print(*vtab.TASKS)"); do
-    python -m vit_jax.main --config configs/vtab.py:model=L/16,task=$task \
-        --workdir runs/vtab/$task --config.init=L_16.npz || break
-  done
-  python -c "import glob, json; found = [json.load(open(x))['accuracy'] \
-      for x in glob.glob('runs/vtab/*/result.json')]; \
-      print(len(found), 'tasks, mean', sum(found) / len(found))"
+  python -m vit_jax.study vtab --workdir=DIR --model=L/16 --init=L_16.npz
 
 The paper's, means of three runs (table 2; --config.train.seed=N): H/14-JFT
 77.63 %, L/16-JFT 76.28 %, L/16-I21k 72.72 %; beside them BiT-L, 76.29 %.

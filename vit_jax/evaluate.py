@@ -61,7 +61,8 @@ def evaluate(
     out: directory for evaluation.json, predictions.csv and confusion.csv; None
       writes nothing.
     top: number of classes per image in predictions.csv.
-    label_map: file of labels instead of the data's, see `data.label_map`.
+    label_map: labels instead of the data's: a set of `data.relatives`, or a
+      file, see `data.label_map`.
     progress: where it is shown; None is nowhere.
     **options: `data_dir`, `batch_size`, `max_unreadable` and
       `label_map_sha256`, see `trained.open_trained`; others see
@@ -113,8 +114,7 @@ def evaluate(
   }
 
   if trained.label_map is not None:
-    path, digest = trained.label_map.path, trained.label_map.sha256
-    found["label_map"] = {"path": path, "sha256": digest}
+    found["label_map"] = trained.label_map.to_json(trained.weights.num_classes)
 
   def make_mark(split: str) -> Callable[[], None]:
     total = trained.count(split)
@@ -221,8 +221,9 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument(
     "--label_map",
-    metavar="FILE",
-    help="labels of ImageNet's relatives: a JSON of classes or images and "
+    metavar="NAME|FILE",
+    help="labels of ImageNet's relatives: imagenet_a, imagenet_r, imagenet_v2, "
+    "imagenet_sketch, objectnet, real:FILE, or a JSON of classes or images and "
     "classes of the weights",
   )
   parser.add_argument(

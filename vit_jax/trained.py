@@ -29,8 +29,8 @@ from vit_jax.data.label_map import (
   list_images,
   list_labels,
   list_names,
-  load_label_map,
 )
+from vit_jax.data.relatives import open_label_map
 from vit_jax.data.sources import load_info, parse_source, prepare_embedded
 from vit_jax.data.weights_data import TrainedData
 from vit_jax.devices.auto import choose_attention
@@ -58,7 +58,7 @@ class Trained:
     objective: the model, with the loss it was trained with.
     state: its parameters on the mesh.
     notes: what a user should know, in lines.
-    label_map: file that the labels are from, if not from the data.
+    label_map: where the labels are from, if not from the data.
   """
 
   weights: Weights
@@ -125,8 +125,8 @@ def open_trained(
     classify: whether the classes of the weights are to be those of the data.
     classes: as of `vit_jax.load`; or "data", that the classes of the weights
       are those of the data, in the same order.
-    label_map: file that maps classes or images to classes of the weights, see
-      `data.label_map`.
+    label_map: a set of `data.relatives`, or a file that maps classes or images
+      to classes of the weights, see `data.label_map`.
     label_map_sha256: digest that it must have.
     **options: as of `vit_jax.load`.
 
@@ -147,14 +147,17 @@ def open_trained(
     data_dir = data_dir or own.get("dir")
   prepare_embedded(data, data_dir, lambda _: None)
   info = load_info(data, data_dir)
+  mapped = (
+    None if label_map is None else open_label_map(label_map, label_map_sha256)
+  )
+  notes: list[str] = []
+  if split is None and mapped is not None and mapped.wnids and info.held_out:
+    split = "train+test"  # Nobody trains on these.
+    notes.append("the folder has no splits, so all of its images are scored")
   split = split or find_split(config, data, info)
   info.count(split)  # Raises if there is no such split.
   by_order = isinstance(classes, str) and classes == "data"
   weights = load_as(path, classes=None if by_order else classes, **options)
-  notes: list[str] = []
-  mapped = (
-    None if label_map is None else load_label_map(label_map, label_map_sha256)
-  )
   if classify and mapped is None:
     names = () if by_order else weights.class_names
     weights, note = match_classes(weights, names, info)
@@ -178,11 +181,17 @@ def open_trained(
     )
   if mapped is not None:
     weights, made = apply_label_map(mapped, weights, made, info, split)
-    left = len(made.open_unmapped(split)) - len(made.open(split))
+    scored = len(made.open(split))
+    left = len(made.open_unmapped(split)) - scored
     notes.append(
       f"labels are those of {mapped.path}; {left:,} images without one are "
-      f"left out"
+      f"left out; predictions are among {weights.num_classes:,} classes"
     )
+    if mapped.total not in (None, scored):
+      notes.append(
+        f"{scored:,} images are scored, and the published set has "
+        f"{mapped.total:,}"
+      )
   mesh, state, module = place_weights(weights)
   shards = count_data_shards(mesh)
   if batch_size is None:
@@ -218,6 +227,8 @@ def apply_label_map(
     ConfigError: if the map does not fit the weights or the data.
   """
   names, count = weights.class_names, weights.num_classes
+  named = mapped.name_classes(names, count)
+  weights = dataclasses.replace(weights, class_names=named)
   if mapped.classes is not None and data.label_slots:
     raise ConfigError(
       f"--label_map={mapped.path} maps classes, and images of {info.name} have "
@@ -238,7 +249,10 @@ def apply_label_map(
   labels = [tuple(place[label] for label in x) for x in found]
   most = max(map(len, labels))
   changed = dataclasses.replace(
-    data, labels={split: labels}, label_slots=most if most > 1 else None
+    data,
+    labels={split: labels},
+    label_slots=most if most > 1 else None,
+    border=mapped.border,
   )
   return select_classes(weights, used), changed
 

@@ -44,6 +44,18 @@ def test_without_names_the_order_decides(theirs, ours, names):
   assert found.params is weights.params
 
 
+def test_numbers_are_not_taken_by_their_order_as_strings():
+  ours = tuple(sorted(map(str, range(12))))  # 0, 1, 10, 11, 2 and so on.
+  weights, found, note = match((), ours, 12)
+  kernel = weights.params["head/kernel"]
+  assert found.class_names == ours and "numbers" in note
+  for i, name in enumerate(ours):
+    assert (found.params["head/kernel"][:, i] == kernel[:, int(name)]).all()
+  names = tuple("abcdefghijkl")
+  _, found, _ = match(names, ours)
+  assert found.class_names[:4] == ("a", "b", "k", "l")
+
+
 def test_the_same_names_are_left_as_they_are():
   for names in (NUMBERS, ("cat", "cat", "owl")):  # Also those of twins.
     weights, found, note = match(names, names)

@@ -116,7 +116,8 @@ def test_the_digest_is_recorded_and_compared(weights, folder, tmp_path):
   content = {"classes": {"bird": 5}}
   digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
   found = score(weights, folder, path, content, label_map_sha256=digest)
-  assert found["label_map"] == {"path": str(path), "sha256": digest}
+  expected = {"path": str(path), "sha256": digest, "among": 1}
+  assert found["label_map"] == expected
   with pytest.raises(ConfigError, match=digest):
     score(weights, folder, path, content, label_map_sha256="0" * 64)
 

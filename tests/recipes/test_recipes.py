@@ -28,7 +28,7 @@ from vit_jax.devices import fitting
 from vit_jax.optim.multipliers import describe_frozen, make_trained_mask
 from vit_jax.sections import resolve
 from vit_jax.sharding import get_path
-from vit_jax.study import sweep
+from vit_jax.study import sweep, vtab
 
 HELPERS = {
   "__init__",
@@ -63,7 +63,8 @@ def get_variants():
 
 
 def get_commands():
-  """Every command of a document with a recipe: what follows python -m."""
+  """Every command of a document with a recipe, or with one of its own: what
+  follows python -m vit_jax."""
   for path in DOCUMENTS:
     for line in path.read_text().replace("\\\n", "").splitlines():
       _, python, command = line.partition("python -m vit_jax.")
@@ -71,17 +72,23 @@ def get_commands():
       skipped = "configs/NAME.py" in line or "stesp" in line
       if command.count("'") % 2:  # A variable's value, quoted as a whole.
         command = command.rpartition("'")[0]
-      if python and "--config=configs/" in command and not skipped:
+      named = "--config=configs/" in command or command.startswith("study vtab")
+      if python and named and not skipped:
         yield shlex.split(command, comments=True)
 
 
 def get_documented():
   """(recipe, overrides) of every run that a document's command makes."""
   for verb, *command in get_commands():
-    recipe = next(x for x in command if x.startswith("--config="))
-    recipe = recipe.removeprefix("--config=")
+    given = (x for x in command if x.startswith("--config="))
+    recipe = next(given, f"--config={vtab.RECIPE}").removeprefix("--config=")
     overrides = tuple(x for x in command if x.startswith("--config."))
     runs = [recipe]
+    if verb == "study" and command[0] == "vtab":
+      flags = dict(x.removeprefix("--").partition("=")[::2] for x in command)
+      model, dev = flags.get("model", "B/16"), "dev" in flags
+      tasks = vtab.list_tasks(flags.get("tasks"))
+      runs = [vtab.make_recipe(recipe, x, model, dev) for x in tasks]
     if verb == "study" and command[0] == "sweep":
       points, dev = sweep.load_sweep(str(ROOT / recipe))
       runs = [sweep.add(recipe, point | dev) for point in points]

@@ -20,7 +20,7 @@ def match_classes(
   """Puts the classes of weights into the order of the data's, by their names.
 
   Classes that only the weights have follow. Names that are numbers in their
-  order are none.
+  order are none; of folders, "10" comes before "2".
 
   Args:
     weights: the weights.
@@ -42,6 +42,12 @@ def match_classes(
   ours = [normalize(x) for x in info.class_names]
   if theirs == ours and ours:
     return weights, None
+  if is_shuffled(ours) and {*theirs} != {*ours}:
+    if weights.num_classes == len(ours):
+      numbered = names or sorted(ours, key=int)
+      named = dataclasses.replace(weights, class_names=tuple(numbered))
+      found = select_classes(named, [int(x) for x in ours])
+      return found, "classes are matched by their numbers, not by name"
   names, ours_named = tuple(names), not is_numbered(ours)
   if is_numbered(theirs) or not ours_named:
     if weights.num_classes != info.num_classes:
@@ -79,6 +85,14 @@ def match_classes(
 def is_numbered(names: Sequence[str]) -> bool:
   """Whether names of classes are no more than their order, or none."""
   return list(names) == [str(i) for i in range(len(names))]
+
+
+def is_shuffled(names: Sequence[str]) -> bool:
+  """Whether names are the numbers from 0 on, in another order than theirs."""
+  if not all(x.isdecimal() for x in names):
+    return False
+  numbers = [int(x) for x in names]
+  return sorted(numbers) == [*range(len(names))] != numbers
 
 
 def select_classes(weights: Weights, order: Sequence[int]) -> Weights:

@@ -14,16 +14,21 @@ Predictions are among the classes that the map names.
   {"images": {"ILSVRC2012_val_00000001.JPEG": [65], ...}}    or    [[65], ...]
 
 A list is in the order of the images' names. Images without a label are not
-used. Predictions are among all classes.
+used. Predictions are among all classes. `relatives` has the maps of the sets
+that have a name.
 """
 
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
+
 from vit_jax.config import ConfigError
+from vit_jax.data import transforms
 from vit_jax.data.examples import Examples
 from vit_jax.data.folder_names import normalize
 from vit_jax.storage.paths import locate
@@ -35,11 +40,18 @@ class LabelMap:
   """Labels of classes or images of a data set.
 
   Attributes:
-    path: file that it was read from.
-    sha256: digest of the file.
+    path: file that it was read from, or its name.
+    sha256: digest of the file, or of that which a named map was checked with.
     classes: class of the data -> classes of the weights; None if by image.
     images: name of an image -> classes of the weights, or lists in the order
       of the images' names; None if by class.
+    among: "own", that predictions are among the classes that it names, or
+      "all"; a map by image names none.
+    wnids: of ImageNet's classes, in order, where its indices are of these.
+    source: where a named map is published.
+    total: images that a named set has labels of.
+    border: pixels at each edge of an image that are cut off.
+    key: pattern of the part of a file's name that `images` has; None is all.
   """
 
   path: str
@@ -48,6 +60,31 @@ class LabelMap:
   images: Mapping[str, tuple[Any, ...]] | Sequence[tuple[Any, ...]] | None = (
     None
   )
+  among: str = "own"
+  wnids: tuple[str, ...] = ()
+  source: str | None = None
+  total: int | None = None
+  border: int = 0
+  key: str | None = None
+
+  def name_classes(self, names: Sequence[str], count: int) -> tuple[str, ...]:
+    """Names the classes of weights that have none."""
+    if names:
+      return tuple(names)
+    if len(self.wnids) == count:
+      return self.wnids
+    return tuple(map(str, range(count)))
+
+  def to_json(self, scored: int) -> dict[str, Any]:
+    """What an evaluation records of it.
+
+    Args:
+      scored: number of classes that predictions were among.
+    """
+    found = {"path": self.path, "sha256": self.sha256, "among": scored}
+    if self.source is not None:
+      found["source"] = self.source
+    return found
 
   def find_used(self, names: Sequence[str], count: int) -> list[int]:
     """Finds the weights' classes that predictions are among, sorted.
@@ -59,7 +96,7 @@ class LabelMap:
     Raises:
       ConfigError: for a class that the weights do not have.
     """
-    if self.classes is None:
+    if self.classes is None or self.among == "all":
       return list(range(count))
     values = [x for found in self.classes.values() for x in found]
     return sorted({*self._find_indices(values, names, count)})
@@ -80,13 +117,17 @@ class LabelMap:
     Raises:
       ConfigError: for a class that the weights or the data do not have.
     """
-    index = {normalize(name): i for i, name in enumerate(ours)}
+    index = {normalize(name): i for i, name in enumerate(self._read(ours))}
+    classes = self.classes or {}
+    lacking = [name for name in classes if normalize(name) not in index]
+    if lacking:
+      raise ConfigError(
+        f"{self.path} has {len(lacking):,} of its {len(classes):,} classes "
+        f"that the data do not have, as {lacking[0]!r}: give the whole set, or "
+        f"a file with the classes that there are"
+      )
     found = {}
-    for name, values in (self.classes or {}).items():
-      if normalize(name) not in index:
-        raise ConfigError(
-          f"{self.path} has the class {name!r}, which the data do not have"
-        )
+    for name, values in classes.items():
       labels = self._find_indices(values, names, count)
       found[index[normalize(name)]] = tuple(labels)
     return found
@@ -106,6 +147,9 @@ class LabelMap:
     """
     known: Any = self.images
     files = [os.path.basename(image) for image in images]
+    if self.key is not None:
+      matched = [re.search(self.key, x) for x in files]
+      files = [x[0] if x else y for x, y in zip(matched, files, strict=True)]
     if not isinstance(known, Mapping):
       if len(known) != len(files) or len({*files}) != len(files):
         raise ConfigError(
@@ -129,6 +173,15 @@ class LabelMap:
     index: dict[str, int | None] = {}
     for i, name in enumerate(names):  # Of several with a name it is unclear.
       index[normalize(name)] = None if normalize(name) in index else i
+    if self.wnids and not index.keys().isdisjoint(self.wnids):
+      values = [self.wnids[x] for x in values]
+    elif self.wnids and count != len(self.wnids):
+      raise ConfigError(
+        f"{self.path} is of ImageNet's {len(self.wnids):,} classes, and the "
+        f"weights have {count:,}, of which none is named by its wnid, as "
+        f"{self.wnids[0]}: use weights of the {len(self.wnids):,} classes, or "
+        f"name them with --classes=FILE"
+      )
     found = []
     for value in values:
       place = value if isinstance(value, int) else index.get(normalize(value))
@@ -139,6 +192,16 @@ class LabelMap:
         )
       found.append(place)
     return found
+
+  def _read(self, ours: Sequence[str]) -> Sequence[str]:
+    """The wnids of classes of the data that are numbered, as ImageNetV2's.
+
+    As strings, "10" would come before "2".
+    """
+    count = len(self.wnids)
+    if all(x.isdecimal() and int(x) < count for x in ours):
+      return [self.wnids[int(x)] for x in ours]
+    return ours
 
 
 def load_label_map(path: str, sha256: str | None = None) -> LabelMap:
@@ -168,7 +231,13 @@ def load_label_map(path: str, sha256: str | None = None) -> LabelMap:
   try:
     if isinstance(found, Mapping) and kind in ("classes", "images"):
       read = {name: _read_labels(x) for name, x in found.items()}
-      return LabelMap(path, digest, **{kind: read})
+      by_class = kind == "classes"
+      return LabelMap(
+        path,
+        digest,
+        classes=read if by_class else None,
+        images=None if by_class else read,
+      )
     if isinstance(found, list) and kind == "images":
       labels = [_read_labels(x) for x in found]
       return LabelMap(path, digest, images=labels)
@@ -195,27 +264,46 @@ class Relabelled:
 
   Attributes:
     source: the examples.
+    border: pixels at each edge of an image that are cut off.
   """
 
   source: Sequence[Any]
+  border: int = 0
 
   def __call__(self, item: tuple[int, tuple[int, ...]]) -> dict[str, Any]:
     index, labels = item
     label = labels[0] if len(labels) == 1 else list(labels)
-    return self.source[index] | {"label": label}
+    found = self.source[index] | {"label": label}
+    if self.border:
+      found["image"] = cut_border(found["image"], self.border)
+    return found
 
 
 def relabel(
-  source: Sequence[Any], labels: Sequence[tuple[int, ...]]
+  source: Sequence[Any], labels: Sequence[tuple[int, ...]], border: int = 0
 ) -> Examples:
   """Gives the examples of a source other labels; without any they are left out.
 
   Args:
     source: the examples.
     labels: of each, as indices.
+    border: pixels at each edge of an image that are cut off.
   """
   items = [(i, found) for i, found in enumerate(labels) if found]
-  return Examples(items, Relabelled(source))
+  return Examples(items, Relabelled(source, border))
+
+
+def cut_border(data: bytes, border: int) -> bytes:
+  """Cuts the edges off an encoded image; no other pixel changes."""
+  try:
+    image = transforms.decode(data, 3)
+  except ValueError:
+    return data  # Decoding it later reports the error.
+  inner = image[border:-border, border:-border, ::-1]  # OpenCV takes BGR.
+  if not inner.size:
+    return data
+  # PPM has the pixels as they are: written and read in no time.
+  return cv2.imencode(".ppm", inner)[1].tobytes()
 
 
 def list_names(source: Sequence[Any]) -> list[str]:

@@ -32,11 +32,13 @@ class TrainedData(Data):
       have changed since; None where the folder's own rule says it.
     labels: split -> labels of each of its images, instead of its own; those
       without any are left out.
+    border: pixels at each edge of these images that are cut off.
   """
 
   preprocess: Preprocess
   held_out: frozenset[str] | None = None
   labels: Mapping[str, Sequence[tuple[int, ...]]] | None = None
+  border: int = 0
 
   def make_preprocess(self, channels: int) -> Preprocess:
     """Returns the pre-processing of the weights."""
@@ -63,7 +65,7 @@ class TrainedData(Data):
     """
     source = self.open_unmapped(split)
     if self.labels is not None and split in self.labels:
-      return relabel(source, self.labels[split])
+      return relabel(source, self.labels[split], self.border)
     return source
 
   def open_unmapped(self, split: str) -> Sequence[dict[str, Any]]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a recipe several times and compares the runs.
+"""Trains several runs and compares them.
 
   python -m vit_jax.study STUDY --config=FILE[:KEY=VALUE,...] --workdir=DIR
       [--seeds=0,1,2] [--config.SECTION.KEY=VALUE] [--allow_cpu] [--extend]
@@ -10,21 +10,27 @@ STUDY is one of
   sweep   one run for each combination of values in the recipe's get_sweep, on a
           part of the training images; then, with the best one and all training
           images, one run per seed
+  vtab    the 19 tasks of VTAB-1k whose data are prepared, beside the paper's
+          scores; `vtab --help` lists its flags, and --config may be left out
 
-The same command resumes a study that was interrupted. The table that it prints
-is in DIR/study.json too. Exit status: 0, or that of the first run that fails.
+The same command resumes a study that was interrupted, and leaves finished runs
+alone. The table that it prints is in DIR/study.json too, of vtab in vtab.json,
+vtab.md and vtab.png. Exit status: 0, or that of the first run that fails; vtab
+goes on with the other runs, and then ends with 1.
 """
+
+import sys
 
 from vit_jax.config import ConfigError, command_line, recipe
 from vit_jax.sections import resolve
-from vit_jax.storage.files import write_json
 from vit_jax.storage.paths import check_directory, expand
-from vit_jax.study import seeds, sweep
+from vit_jax.study import runs, seeds, sweep, vtab
 
 # Flags of vit_jax.main that are passed on to every run.
 MAIN_FLAGS = ("--allow_cpu", "--extend")
 
-STUDIES = {"seeds": seeds, "sweep": sweep}
+STUDIES = {"seeds": seeds, "sweep": sweep, "vtab": vtab}
+COMMON = ("name", "config", "workdir", "seeds")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -59,11 +65,15 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--seeds", metavar="S,S", help=f"seeds to train with ({defaults})"
   )
+  given = sys.argv[1:] if argv is None else argv
+  study = STUDIES[next((x for x in given if x in STUDIES), "seeds")]
+  parser.set_defaults(config=getattr(study, "RECIPE", None))
+  if hasattr(study, "add_flags"):
+    study.add_flags(parser)
   with command_line.reported():
     arguments, flags = command_line.parse(
-      parser, argv, required=("config", "workdir"), passed_on=MAIN_FLAGS
+      parser, given, required=("config", "workdir"), passed_on=MAIN_FLAGS
     )
-    study = STUDIES[arguments.name]
     if any(flag.startswith("--config.train.seed=") for flag in flags):
       raise ConfigError("--config.train.seed is set by a study: use --seeds")
     chosen = study.SEEDS
@@ -80,9 +90,12 @@ def main(argv: list[str] | None = None) -> None:
       resolve(config)
     workdir = expand(arguments.workdir)
     check_directory(workdir, f"--workdir={arguments.workdir}")
-    summary = study.run(arguments.config, workdir, flags, chosen)
-  write_json(workdir / "study.json", summary)
-  print(study.format_table(summary))
+    own = {k: x for k, x in vars(arguments).items() if k not in COMMON}
+    summary = study.run(arguments.config, workdir, flags, chosen, **own)
+    getattr(study, "save", runs.save)(summary, workdir)
+    print(study.format_table(summary))
+  if summary.get("failed"):
+    sys.exit(1)
 
 
 if __name__ == "__main__":

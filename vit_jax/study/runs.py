@@ -1,57 +1,195 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The runs of a study, each a process of `python -m vit_jax.main`."""
+"""The runs of a study, each a process of `python -m vit_jax.main`.
 
+A study decides which runs there are, by name; here they are trained, one after
+another. A run that is finished is not trained again, and one that was cut short
+is resumed: that is how vit_jax.main takes the same command.
+"""
+
+import codecs
+import contextlib
+import dataclasses
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from vit_jax.config.errors import INTERRUPTED, PREEMPTED, shorten
+from vit_jax.storage.files import write_json
 from vit_jax.storage.untrusted import load_json
 
 TITLES = "accuracy  correct/total  loss    seconds"
 
+MAIN = (sys.executable, "-m", "vit_jax.main")
 
-def train(
-  name: str, recipe: str, workdir: epath.Path, flags: Sequence[str]
-) -> dict[str, Any]:
-  """Trains a recipe, unless it is trained already, and returns result.json.
+Results = dict[str, Mapping[str, Any]]
+Failures = dict[str, Mapping[str, Any]]
 
-  A run that fails ends the study with its exit status.
+KEPT = 4000  # Characters of what a run said last, which tell why it failed.
+LINGER = 5.0  # Seconds for what a run left behind to close its output.
 
-  Args:
-    name: name of the run, for people.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """A run of a study.
+
+  Attributes:
+    name: for people, and in the study's file.
     recipe: FILE[:key=value,...].
     workdir: directory of the run.
     flags: further flags of vit_jax.main.
   """
-  print(f"{name}: {workdir}", file=sys.stderr, flush=True)
-  command = [sys.executable, "-m", "vit_jax.main"]
-  command += [f"--config={recipe}", f"--workdir={workdir}", *flags]
-  status = wait(subprocess.Popen(command))
-  if status:
-    sys.exit(status)
-  return load_json(workdir / "result.json")
+
+  name: str
+  recipe: str
+  workdir: epath.Path
+  flags: Sequence[str] = ()
 
 
-def wait(process: subprocess.Popen) -> int:
-  """Waits until a process ends, and returns its exit status.
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a run ended.
 
-  It is not cut short: Ctrl-C reaches the process too and SIGTERM is passed on
-  to it, upon which it saves and ends.
+  Attributes:
+    status: its exit status; 0 if it is finished.
+    result: content of its result.json, if it is.
+    reason: why it failed, in words, if it did.
   """
-  before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+
+  status: int
+  result: Mapping[str, Any] | None = None
+  reason: str | None = None
+
+
+def train(run: Run) -> Mapping[str, Any]:
+  """Trains a run, unless it is finished, and returns its result.json.
+
+  If it fails, this process ends with its exit status.
+  """
+  outcome = attempt(run)
+  if outcome.result is None:
+    sys.exit(outcome.status if outcome.status > 0 else 1)
+  return outcome.result
+
+
+def attempt(run: Run) -> Outcome:
+  """Trains a run, unless it is finished; a failure is an outcome like another.
+
+  If it is asked to end, this process ends, too.
+  """
+  print(f"{run.name}: {run.workdir}", file=sys.stderr, flush=True)
+  command = [*MAIN, f"--config={run.recipe}", f"--workdir={run.workdir}"]
+  status, asked, said = execute([*command, *run.flags])
+  if asked or status in (PREEMPTED, INTERRUPTED):
+    sys.exit(status if status > 0 else PREEMPTED)
+  if status:
+    return Outcome(status, reason=find_reason(status, said))
+  return Outcome(0, load_json(run.workdir / "result.json"))
+
+
+def train_all(
+  runs: Iterable[Run], note: Callable[[Results, Failures], None]
+) -> tuple[Results, Failures]:
+  """Trains runs one after another; one that fails does not end the others.
+
+  Args:
+    runs: the runs.
+    note: is called after each with what there is so far.
+
+  Returns:
+    Name of a run -> result.json; name of a run -> its `status` and `reason`.
+  """
+  results: Results = {}
+  failed: Failures = {}
+  for run in runs:
+    outcome = attempt(run)
+    if outcome.result is not None:
+      results[run.name] = outcome.result
+    else:
+      failed[run.name] = {"status": outcome.status, "reason": outcome.reason}
+    note(results, failed)
+  return results, failed
+
+
+def find_reason(status: int, said: str) -> str:
+  """Finds why a run failed, in what it said last."""
+  if status < 0:
+    name = signal.Signals(-status).name
+    return f"it was killed by {name}, as is done where memory runs out"
+  lines = [line.rstrip() for line in said.splitlines() if line.strip()]
+  for i, line in enumerate(lines):
+    if line.startswith("error: "):
+      text = " ".join([line.removeprefix("error: "), *lines[i + 1 :]])
+      return shorten(text, 500)
+  return shorten(lines[-1] if lines else f"it ended with {status}", 500)
+
+
+def execute(command: Sequence[str]) -> tuple[int, bool, str]:
+  """Runs a command to its end, and shows what it says on standard error.
+
+  It is not cut short: Ctrl-C reaches it too and SIGTERM is passed on to it,
+  upon which a run saves and ends.
+
+  Returns:
+    Its exit status, whether it was asked to end, and what it said last.
+  """
+  said = [""]
+  # On a terminal it is to rewrite its line of progress as if it were alone.
+  source, sink = os.openpty() if sys.stderr.isatty() else os.pipe()
+
+  def echo() -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    while data := _read(source):
+      text = decoder.decode(data)
+      with contextlib.suppress(OSError):  # Of a terminal that is closed.
+        sys.stderr.write(text.replace("\r\n", "\n"))
+        sys.stderr.flush()
+      said[0] = (said[0] + text)[-KEPT:]
+
+  process = subprocess.Popen(command, stderr=sink)
+  os.close(sink)
+  echoing = threading.Thread(target=echo, daemon=True)
+  echoing.start()
+  asked = False
+
+  def pass_on(*_: Any) -> None:
+    nonlocal asked
+    asked = True
+    process.terminate()
+
+  before = signal.signal(signal.SIGTERM, pass_on)
   try:
     while True:
       try:
-        return process.wait()
+        status = process.wait()
+        break
       except KeyboardInterrupt:
-        continue
+        asked = True
   finally:
     signal.signal(signal.SIGTERM, before)
+  echoing.join(LINGER)
+  if not echoing.is_alive():
+    os.close(source)
+  return status, asked, said[0]
+
+
+def _read(source: int) -> bytes:
+  """Reads what there is; nothing at the end."""
+  try:
+    return os.read(source, 65536)
+  except OSError:  # Of a terminal that nobody writes to any more.
+    return b""
+
+
+def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
+  """Writes a study's file, study.json."""
+  write_json(workdir / "study.json", summary)
 
 
 def format_rows(

@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.study.runs import format_rows, train
+from vit_jax.study.runs import Run, format_rows, train
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -30,10 +30,7 @@ def run(
   """
   runs = {
     seed: train(
-      f"seed {seed}",
-      recipe,
-      workdir / f"seed_{seed}",
-      [*flags, f"--config.train.seed={seed}"],
+      make_run(f"seed {seed}", recipe, workdir / f"seed_{seed}", flags, seed)
     )
     for seed in seeds
   }
@@ -44,6 +41,18 @@ def run(
     "stdev": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
     "worst": min(accuracies),
   }
+
+
+def make_run(
+  name: str,
+  recipe: str,
+  workdir: epath.Path,
+  flags: Sequence[str],
+  seed: int,
+) -> Run:
+  """Makes the run of a seed; arguments as of `Run`."""
+  flags = [*flags, f"--config.train.seed={seed}"]
+  return Run(name=name, recipe=recipe, workdir=workdir, flags=flags)
 
 
 def format_table(summary: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config, load_recipe
 from vit_jax.sections import resolve
 from vit_jax.study import seeds as final
-from vit_jax.study.runs import format_rows, train
+from vit_jax.study.runs import Run, format_rows, train
 
 SEEDS = (0, 1, 2)
 
@@ -150,7 +150,9 @@ def run(
   for point in points:
     name = join(point)
     held_out = add(recipe, point | dev)
-    result = train(name, held_out, workdir / "dev" / name, flags)
+    directory = workdir / "dev" / name
+    run = Run(name=name, recipe=held_out, workdir=directory, flags=flags)
+    result = train(run)
     tried.append({"arguments": point, **result})
   choice = choose(tried)
   summary = final.run(add(recipe, choice), workdir / "final", flags, seeds)
