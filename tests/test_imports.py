@@ -25,7 +25,7 @@ FLOORS = [
   {"train"},
   {
     *("__main__", "main", "predict", "evaluate", "features", "analyze"),
-    *("report", "doctor", "plan", "study", "benchmark"),
+    *("report", "doctor", "plan", "study", "benchmark", "soup"),
   },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

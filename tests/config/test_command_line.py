@@ -19,6 +19,7 @@ from vit_jax.devices import detection
 
 VERBS = [
   *("main", "predict", "evaluate", "features", "analyze", "report", "doctor"),
+  "soup",
   *("prepare.__main__", "models.__main__", "convert.__main__"),
   *("study.__main__", "benchmark.__main__", "plan.__main__"),
   "config.__main__",
