@@ -47,6 +47,8 @@ GCS = "gcsfs>=2026.2,<2027"  # What etils reads and writes gs:// with.
 
 HEIF = "pillow-heif>=1.1,<2"  # Reads photographs of phones.
 
+WANDB = "wandb>=0.19,<1"  # One of train.loggers.
+
 # The compiler of TPUs, which needs none: what plans are made with.
 LIBTPU = (
   "libtpu>=0.0.35,<0.1; platform_system == 'Linux' "
@@ -59,6 +61,7 @@ EXTRAS = {
   "cuda": ["jax[cuda13]"],
   "plan": [LIBTPU],
   "heic": [HEIF],
+  "wandb": [WANDB],
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [
     GCS,
@@ -72,6 +75,7 @@ EXTRAS = {
     "pytest-xdist>=3.6,<4",
     "pyyaml>=6.0.1,<7",
     "ruff==0.17.5",
+    "tensorboard>=2.19,<3",  # Reads back what runs write for it.
   ],
   # What `make fuzz` looks for inputs with; there are no wheels for others.
   "fuzz": [
@@ -81,6 +85,7 @@ EXTRAS = {
   # And timm, which `make judges` installs without what it asks for: that is
   # torchvision, and its models do not use it.
   "judges": [
+    WANDB,
     "huggingface_hub>=2.4,<3",
     "pyyaml>=6.0.1,<7",
     "torch==2.13.0",

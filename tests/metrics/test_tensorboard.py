@@ -24,8 +24,8 @@ def mask(crc):
 def test_events_are_what_tensorboard_reads(tmp_path):
   """Names in order, and both checksums of every event."""
   assert compute_crc32c(b"123456789") == 0xE3069283
-  log = tensorboard.EventLog(epath.Path(tmp_path), 41)
-  log.add_row(42, {"loss": 0.5, "nan": float("nan")})
+  log = tensorboard.TensorBoard(epath.Path(tmp_path), 41)
+  log.scalars(42, {"loss": 0.5, "nan": float("nan")})
   log.flush()
   [path] = tmp_path.iterdir()
   assert path.name.startswith("events.out.tfevents.")

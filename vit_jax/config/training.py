@@ -24,6 +24,12 @@ class Train:
       gradients are summed to that of the batch. "auto" takes as few as fit.
     seed: seeds parameters, order of examples, augmentation and dropout.
     log_every: steps between two log rows.
+    loggers: what gets the rows beside metrics.jsonl, separated by commas, as
+      "tensorboard,csv": tensorboard, csv, wandb, or a class of your own as
+      package.module:Class. None is nothing.
+    layers_every: steps between two looks into the layers, as norms of the
+      gradient and histograms of the weights by layer; None takes none during
+      the run.
     stop_by: a metric of an evaluation, as "test/loss", by which the run ends
       early; None trains all steps.
     patience: evaluations in a row without a better value, after which it ends.
@@ -45,6 +51,8 @@ class Train:
   accumulate: Literal["auto"] | Count = "auto"
   seed: Annotated[int, Interval("[0, 4294967296)")] = 0
   log_every: Count = 50
+  loggers: str | None = "tensorboard"
+  layers_every: Count | None = None
   stop_by: str | None = None
   patience: Count = 5
   nonfinite: Literal["stop", "skip", "rollback"] = "stop"
