@@ -7,7 +7,14 @@ import re
 from typing import Annotated, Literal
 
 from vit_jax.config.errors import ConfigError, quote
-from vit_jax.config.schema import Count, Examples, Interval, Positive
+from vit_jax.config.schema import (
+  Count,
+  Examples,
+  Interval,
+  Positive,
+  check_multiple,
+  raise_all,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,9 +34,9 @@ class Train:
     loggers: what gets the rows beside metrics.jsonl, separated by commas, as
       "tensorboard,csv": tensorboard, csv, wandb, or a class of your own as
       package.module:Class. None is nothing.
-    layers_every: steps between two looks into the layers, as norms of the
-      gradient and histograms of the weights by layer; None takes none during
-      the run.
+    layers_every: steps between two looks into the layers: norms of gradient,
+      update and parameters, learning rates, and histograms of the weights, by
+      layer. A multiple of log_every; None looks at the end alone.
     stop_by: a metric of an evaluation, as "test/loss", by which the run ends
       early; None trains all steps.
     patience: evaluations in a row without a better value, after which it ends.
@@ -64,6 +71,15 @@ class Train:
   def __post_init__(self):
     if self.profile is not None:
       self._find_profiled()
+    if self.layers_every is not None:
+      raise_all(
+        check_multiple(
+          "train.layers_every",
+          self.layers_every,
+          self.log_every,
+          "train.log_every",
+        )
+      )
 
   @property
   def profiled_steps(self) -> range | None:

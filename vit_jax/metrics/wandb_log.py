@@ -60,6 +60,7 @@ class WandB:
       self._run = init(mode="offline" if offline else None)
     except wandb.errors.Error as error:
       why = f"wandb cannot be reached ({shorten(str(error))})"
+      wandb.teardown()  # It keeps hold of the id.
       self._run = init(mode="offline")
     if self._run.offline:
       place = os.path.dirname(self._run.dir)

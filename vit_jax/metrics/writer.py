@@ -43,6 +43,8 @@ class MetricWriter:
     dropped: number of rows of later steps, which are dropped.
     restored: number of rows that were made again of what a checkpoint knows.
     losses: of the kept rows of training.
+    on_row: called with the step of the first row that is added, on the process
+      that writes.
   """
 
   SECONDS_BETWEEN_WRITES = 5.0
@@ -80,6 +82,7 @@ class MetricWriter:
     self.empty, self.dropped = not kept, len(found) - len(kept)
     kept, self.restored = rows.add_known(kept, known or {})
     self.losses = [row["loss"] for row in kept.values() if "loss" in row]
+    self.on_row: Callable[[int], None] | None = None
     self._step = start_step
     self._names = {
       name for row in kept.values() if row["step"] == start_step for name in row
@@ -118,6 +121,9 @@ class MetricWriter:
       return
     self._rows.add(to_json({"step": step, **values}).encode() + b"\n")
     self._log("scalars", step, values)
+    if self.on_row is not None:
+      begin, self.on_row = self.on_row, None
+      begin(step)
     idle = self._writing is None or self._writing.done()
     if idle and time.monotonic() > self._due:
       self._writing = self._thread.submit(self._write)

@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run tells of itself: rows, pictures, and lines for people."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
 
 from vit_jax.metrics.progress import describe_values
+from vit_jax.metrics.tensorboard import Histogram
 from vit_jax.metrics.train_log import TrainLog
 from vit_jax.metrics.writer import MetricWriter
 from vit_jax.optim.nonfinite import list_tensors
 from vit_jax.runtime.flops import compute_peak_images_per_second
+from vit_jax.runtime.layer_log import LayerLog
 from vit_jax.runtime.lost_files import describe_lost_rows, describe_new_start
 from vit_jax.runtime.record import make_record
 from vit_jax.runtime.session import Session
@@ -20,8 +25,10 @@ class LoggedSession(Session):
   Attributes:
     step: number of steps done.
     steps: number of steps after which the run ends.
+    state: TrainState after `step` steps.
   """
 
+  state: Any
   step: int
   steps: int
 
@@ -42,6 +49,7 @@ class LoggedSession(Session):
       self.say(describe_lost_rows(self._writer, self._workdir, start))
     if not start and self._writer.dropped:
       self.say(describe_new_start(self._workdir, self._writer.dropped))
+    self._layers = LayerLog(exp, self._writer)
     # A run that has ended here before wrote a row of these steps.
     written = self._writer.has_row(start, "grad_norm")
     self._log = TrainLog(
@@ -55,9 +63,31 @@ class LoggedSession(Session):
       peak_images_per_second=compute_peak_images_per_second(exp),
       sums=None if written else record.sums,
       losses=self._writer.losses,
+      show_look=self._layers.show,
     )
     if start == self.steps:  # It was killed before the row of its end.
       self._log.flush(start, end=True)
+
+  @property
+  def takes_images(self) -> bool:
+    """Whether any logger shows pictures: they need not be drawn otherwise."""
+    return self._writer.takes_images
+
+  def show_images(self, images: Mapping[str, np.ndarray], step: int) -> None:
+    """Gives pictures of a step to the loggers: name -> uint8 [H W 3]."""
+    self._writer.images(step, images)
+
+  def show_histograms(self, values: Mapping[str, Histogram]) -> None:
+    """Gives histograms of this step to the loggers, as of `np.histogram`."""
+    self._writer.histograms(self.step, values)
+
+  def call_at_first_row(self, begin: Callable[[int], None]) -> None:
+    """Calls it with the step of the first row, on the first process alone."""
+    self._writer.on_row = begin
+
+  def show_layers(self) -> None:
+    """Shows the weights by layer, at the end; every process takes part."""
+    self._layers.show_end(self.step, self.state.params)
 
   def _note_progress(self) -> None:
     """Puts what the log knows into the metadata of the next checkpoint."""

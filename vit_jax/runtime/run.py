@@ -131,7 +131,8 @@ class Run(LoggedSession):
     """
     self.state, self.step = state, self.step + 1
     self._starting.over = True
-    self._log.add(self.step, metrics)
+    metrics, look = self._layers.take(self.step, state.params, metrics)
+    self._log.add(self.step, metrics, look)
     self._checkpointer.check()
     # Their batches are in the device's memory, and a run that is asked to end
     # trains all of them: where steps are slow, one waits while one is trained.
