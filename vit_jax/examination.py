@@ -119,7 +119,8 @@ def draw(run: Any, workdir: epath.Path) -> None:
   run.show_images({f"evaluation/{k}": x for k, x in found.items()}, run.step)
   if len(recalls):
     counts, edges = np.histogram(recalls, BINS, (0, 1))
-    run.show_histograms({"evaluation/recall": (counts, edges)})
+    # A tag is of one kind: the picture is evaluation/recall.
+    run.show_histograms({"evaluation/recalls": (counts, edges)})
 
 
 class TrainingImages:

@@ -120,7 +120,7 @@ def save_report(paths: Sequence[str], out: Any = None) -> Any:
 
 def save_examples(
   path: str, images: Float[np.ndarray, "B H W c"]
-) -> UInt8[np.ndarray, "H W 3"]:
+) -> UInt8[np.ndarray, "height width 3"]:
   """Keeps training images in a workdir, for its page.
 
   Args:
