@@ -34,11 +34,15 @@ def make_params(variant="mu/4", depth=2, **more):
 
 
 def cut(params, start, row):
-  """The arrays of one layer."""
+  """Path -> array of one layer."""
   leaves = jax.tree_util.tree_leaves_with_path(params)
-  found = [x for keys, x in leaves if get_path(keys).startswith(start)]
+  found = {
+    get_path(keys): (x if row is None else x[row]).astype(np.float64)
+    for keys, x in leaves
+    if get_path(keys).startswith(start)
+  }
   assert found
-  return found if row is None else [x[row] for x in found]
+  return found
 
 
 def test_every_layer_has_a_name():
@@ -67,11 +71,13 @@ def test_norms_and_histograms_are_those_of_numpy(devices):
     norms = jax.jit(layers.compute_norms)(*given)
     counts, edges = jax.jit(layers.compute_histograms)(given[0])
   for i, name in enumerate(names):
-    arrays = [x.astype(np.float64) for x in cut(params, *VIT[name])]
-    norm = np.sqrt(sum((x**2).sum() for x in arrays))
+    arrays = cut(params, *VIT[name])
+    norm = np.sqrt(sum((x**2).sum() for x in arrays.values()))
     np.testing.assert_allclose(norms[:, i], [norm, 2 * norm], rtol=1e-5)
-    matrices = [x for x in arrays if x.ndim > 1] or arrays
-    values = np.concatenate([x.ravel() for x in matrices])
+    weights = [
+      x for path, x in arrays.items() if not path.endswith(("bias", "scale"))
+    ]
+    values = np.concatenate([x.ravel() for x in weights or arrays.values()])
     assert counts[i].sum() == len(values)
     np.testing.assert_allclose(
       edges[i],

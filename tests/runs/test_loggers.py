@@ -12,23 +12,38 @@ import PIL.Image
 import pytest
 
 from tests.metrics.samples import load_events
-from tests.support.runs import get_timeless, make_config
+from tests.support.runs import get_timeless, make_config, reuse_experiment
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import Preempted
 from vit_jax.metrics import read_rows
 from vit_jax.train import train
 
 
-@pytest.fixture
-def logged(data_dir):
+def make_logged(data_dir):
   """A run that is looked into in every other step."""
   config = make_config(data_dir)
   config["model"]["depth"] = 2
   config["optim"]["layer_decay"] = 0.5
+  config["data"]["augment"] = {}  # Mixup takes long to compile.
   config["train"] |= dict(log_every=1, layers_every=2, report=True)
   config["train"] |= dict(loggers="tensorboard,csv", steps=4)
   config["evals"]["test"] |= dict(split="test[:24]", every=2)
   return config
+
+
+@pytest.fixture
+def logged(data_dir):
+  """Its config."""
+  return make_logged(data_dir)
+
+
+@pytest.fixture(scope="module")
+def straight(data_dir, tmp_path_factory):
+  """The workdir of that run, and its result."""
+  workdir = tmp_path_factory.mktemp("straight")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("vit_jax.train.Experiment", reuse_experiment)
+    return workdir, train(make_logged(data_dir), str(workdir))
 
 
 def read_table(workdir):
@@ -43,7 +58,7 @@ def sum_squares(row, name):
 
 
 def test_a_run_that_goes_on_tells_its_loggers_all_once(
-  logged, tmp_path, ask_at, monkeypatch, same_programs
+  logged, straight, tmp_path, ask_at, monkeypatch, same_programs
 ):
   ask_at(3)
   with pytest.raises(Preempted, match="saved step"):
@@ -51,6 +66,7 @@ def test_a_run_that_goes_on_tells_its_loggers_all_once(
   monkeypatch.undo()
   train(logged, str(tmp_path))
   rows = read_rows(tmp_path)
+  assert get_timeless(rows) == get_timeless(read_rows(straight[0]))
   assert read_table(tmp_path) == rows
   steps = {row["step"]: row for row in rows if "loss" in row}
   looks = {row["step"]: row for row in rows if "layers/lr/head" in row}
@@ -80,18 +96,16 @@ def test_a_run_that_goes_on_tells_its_loggers_all_once(
   for name in names:
     found = [(x.step, x.value) for x in events.Scalars(name)]
     expected = [(row["step"], row[name]) for row in rows if name in row]
-    assert found == pytest.approx(expected, rel=1e-6), name  # float32.
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # float32.
   found = events.Histograms("weights/encoderblock_00")
   assert [x.step for x in found] == [2, 4]
   width, mlp = 32, 128
   assert found[0].histogram_value.num == 4 * width**2 + 2 * width * mlp
 
 
-def test_what_a_run_has_learned_is_seen_in_tensorboard(
-  logged, tmp_path, same_programs
-):
-  result = train(logged, str(tmp_path))
-  events = load_events(tmp_path / "events")
+def test_what_a_run_has_learned_is_seen_in_tensorboard(straight):
+  workdir, result = straight
+  events = load_events(workdir / "events")
   found = {
     name: events.Images(name)[0] for name in sorted(events.Tags()["images"])
   }
@@ -99,30 +113,28 @@ def test_what_a_run_has_learned_is_seen_in_tensorboard(
   assert [*found] == [*(f"evaluation/{x}" for x in pictures), "examples"]
   assert found["examples"].step == 1, "early"
   assert {found[f"evaluation/{x}"].step for x in pictures} == {4}
-  file = PIL.Image.open(tmp_path / "examples.png").convert("RGBA")
+  file = PIL.Image.open(workdir / "examples.png").convert("RGBA")
   page = PIL.Image.new("RGBA", file.size, "white")
   page.alpha_composite(file)
   shown = PIL.Image.open(io.BytesIO(found["examples"].encoded_image_string))
   np.testing.assert_array_equal(shown, page.convert("RGB"))
   (recalls,) = events.Histograms("evaluation/recalls")
-  content = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
+  content = json.loads((workdir / "evaluation/evaluation.json").read_text())
   there = [row for row in content["classes"] if row["support"]]
   assert recalls.histogram_value.num == len(there)
   assert content["correct"] == result["correct"]
 
 
-def test_a_look_changes_nothing(logged, tmp_path, data_dir):
+def test_a_look_changes_nothing(logged, straight, tmp_path):
   """And a run that asks for none has one at its end."""
-  plain = {**logged, "train": {**logged["train"], "layers_every": None}}
-  looked = train(logged, str(tmp_path / "looked"))
-  blind = train(plain, str(tmp_path / "blind"))
+  logged["train"]["layers_every"] = None
+  blind = train(logged, str(tmp_path))
+  workdir, looked = straight
   assert blind["params_sha256"] == looked["params_sha256"]
-  rows = read_rows(tmp_path / "blind")
-  other = [
-    row for row in read_rows(tmp_path / "looked") if "layers/lr/head" not in row
-  ]
+  rows = read_rows(tmp_path)
+  other = [row for row in read_rows(workdir) if "layers/lr/head" not in row]
   assert get_timeless(rows) == get_timeless(other)
-  events = load_events(tmp_path / "blind" / "events")
+  events = load_events(tmp_path / "events")
   found = events.Histograms("weights/encoderblock_01")
   assert [x.step for x in found] == [4]
 

@@ -18,16 +18,21 @@ from vit_jax.optim.options import Optim
 from vit_jax.sharding import get_path, is_stacked, replicate
 
 BINS = 64
-NORMS = ("grad_norm", "update_norm", "param_norm")
+SMALL = ("/bias", "/scale")  # Ends of the paths of what is no weight.
 
 
-def _gather(tree: Any) -> dict[str, list[Any]]:
-  """Name -> its arrays [L ...]; L is 1 for what is no stack of blocks."""
-  found: dict[str, list[Any]] = {}
+def _find_name(path: str) -> str:
+  """The layer, or the stack of layers, that a parameter is of."""
+  return path.removeprefix("Transformer/").partition("/")[0]
+
+
+def _gather(tree: Any) -> dict[str, dict[str, Any]]:
+  """Name -> path -> array [L ...]; L is 1 for what is no stack of blocks."""
+  found: dict[str, dict[str, Any]] = {}
   for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
     path = get_path(keys)
-    name, _, _ = path.removeprefix("Transformer/").partition("/")
-    found.setdefault(name, []).append(leaf if is_stacked(path) else leaf[None])
+    own = leaf if is_stacked(path) else leaf[None]
+    found.setdefault(_find_name(path), {})[path] = own
   return found
 
 
@@ -35,8 +40,7 @@ def list_layers(params: Any) -> list[str]:
   """Names of the layers, in the order of the figures."""
   names = []
   for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
-    path = get_path(keys)
-    name, _, _ = path.removeprefix("Transformer/").partition("/")
+    name = _find_name(path := get_path(keys))
     # Two digits: tools that sort names have them in the order of blocks.
     blocks = [f"{name}_{i:02d}" for i in range(leaf.shape[0])]
     names += blocks if is_stacked(path) else [name]
@@ -53,7 +57,10 @@ def compute_norms(*trees: Any) -> Float[Array, "trees layers"]:
   norms = []
   for tree in trees:
     squares = [
-      sum(_reduce(jnp.square(x.astype(jnp.float32)), "sum") for x in arrays)
+      sum(
+        _reduce(jnp.square(x.astype(jnp.float32)), "sum")
+        for x in arrays.values()
+      )
       for arrays in _gather(tree).values()
     ]
     norms.append(jnp.sqrt(jnp.concatenate(squares)))
@@ -63,18 +70,18 @@ def compute_norms(*trees: Any) -> Float[Array, "trees layers"]:
 def compute_histograms(
   params: Any,
 ) -> tuple[Int[Array, "layers bins"], Float[Array, "layers edges"]]:
-  """Histograms of the weight matrices of every layer, as of `np.histogram`.
+  """Histograms of the weights of every layer, as of `np.histogram`.
 
-  Biases and the scales of norms are left out, as they are few and lie
-  elsewhere; of a layer that has nothing else they are taken.
+  Biases and scales are left out, as they are few and lie elsewhere; of a layer
+  that has nothing else they are taken.
 
   Returns:
     Counts, and edges from the smallest to the largest value.
   """
   counts, edges = [], []
   for arrays in _gather(params).values():
-    taken = [x for x in arrays if x.ndim > 2] or arrays
-    values = [x.astype(jnp.float32) for x in taken]
+    taken = [x for path, x in arrays.items() if not path.endswith(SMALL)]
+    values = [x.astype(jnp.float32) for x in taken or arrays.values()]
     low = jnp.stack([_reduce(x, "min") for x in values]).min(axis=0)
     high = jnp.stack([_reduce(x, "max") for x in values]).max(axis=0)
     bounds = jnp.linspace(low, high, BINS + 1)
@@ -102,6 +109,6 @@ def compute_rates(optim: Optim, params: Any) -> dict[str, float]:
   if is_plain(optim):
     return {}
   multipliers = _gather(compute_multipliers(optim, params)).values()
-  found = [np.max(arrays, axis=0) for arrays in multipliers]
+  found = [np.max([*arrays.values()], axis=0) for arrays in multipliers]
   rates = np.concatenate(found).tolist()
   return dict(zip(list_layers(params), rates, strict=True))
