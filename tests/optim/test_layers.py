@@ -56,7 +56,7 @@ def test_norms_and_histograms_are_those_of_numpy(devices):
   params = make_params()
   names = layers.list_layers(params)
   double = jax.tree.map(lambda x: 2 * x, params)
-  given = params, double
+  given, histograms = (params, double), layers.Histograms(params)
   if devices > 1:  # Sharded, so that sums go over devices.
     mesh = make_mesh(
       jax.devices(), {"params": params}, fsdp=4, tensor=2, replica=1
@@ -65,11 +65,12 @@ def test_norms_and_histograms_are_those_of_numpy(devices):
     given = jax.device_put(given, (places, places))
     with jax.set_mesh(mesh):
       norms = jax.jit(layers.compute_norms)(*given)
-      counts, edges = jax.jit(layers.compute_histograms)(given[0])
-    assert norms.is_fully_replicated and counts.is_fully_replicated
+      found = histograms.dispatch(given[0])
+    assert all(x.is_fully_replicated for x in jax.tree.leaves((norms, found)))
   else:
     norms = jax.jit(layers.compute_norms)(*given)
-    counts, edges = jax.jit(layers.compute_histograms)(given[0])
+    found = histograms.dispatch(given[0])
+  counts, edges = histograms.finish(jax.device_get(found))
   for i, name in enumerate(names):
     arrays = cut(params, *VIT[name])
     norm = np.sqrt(sum((x**2).sum() for x in arrays.values()))

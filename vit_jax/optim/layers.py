@@ -17,7 +17,7 @@ from vit_jax.optim.multipliers import compute_multipliers, is_plain
 from vit_jax.optim.options import Optim
 from vit_jax.sharding import get_path, is_stacked, replicate
 
-BINS = 64
+BINS = 32
 SMALL = ("/bias", "/scale")  # Ends of the paths of what is no weight.
 
 
@@ -67,41 +67,84 @@ def compute_norms(*trees: Any) -> Float[Array, "trees layers"]:
   return replicate(jnp.stack(norms))
 
 
-def compute_histograms(
-  params: Any,
-) -> tuple[Int[Array, "layers bins"], Float[Array, "layers edges"]]:
+def _list_weights(params: Any) -> list[list[Any]]:
+  """The arrays [L ...] of weights of each name; all, if there are no others."""
+  return [
+    [x for path, x in arrays.items() if not path.endswith(SMALL)]
+    or list(arrays.values())
+    for arrays in _gather(params).values()
+  ]
+
+
+def compute_edges(params: Any) -> Float[Array, "layers edges"]:
+  """Edges of bins between the smallest and the largest weight of each layer."""
+  edges = []
+  for values in _list_weights(params):
+    low = jnp.stack([_reduce(x, "min") for x in values]).min(axis=0)
+    high = jnp.stack([_reduce(x, "max") for x in values]).max(axis=0)
+    edges.append(jnp.linspace(low, high, BINS + 1, axis=-1))
+  return replicate(jnp.concatenate(edges).astype(jnp.float32))
+
+
+def count_below(
+  params: Any, edges: Float[Array, "layers edges"], index: Any
+) -> Int[Array, "layers"]:
+  """Counts the weights of each layer below its edge `index`.
+
+  One edge of all: several in one program, or a loop over them, may take several
+  times the memory of the parameters.
+  """
+  bounds = jax.lax.dynamic_index_in_dim(edges, index, axis=1, keepdims=False)
+  counts, row = [], 0
+  for values in _list_weights(params):
+    own = bounds[row : row + len(values[0])]
+    row += len(own)
+    counts.append(
+      sum(
+        _reduce(
+          x < own.reshape(-1, *(1,) * (x.ndim - 1)), "sum", dtype=jnp.int32
+        )
+        for x in values
+      )
+    )
+  return replicate(jnp.concatenate(counts))
+
+
+class Histograms:
   """Histograms of the weights of every layer, as of `np.histogram`.
 
   Biases and scales are left out, as they are few and lie elsewhere; of a layer
   that has nothing else they are taken.
-
-  Returns:
-    Counts, and edges from the smallest to the largest value.
   """
-  counts, edges = [], []
-  for arrays in _gather(params).values():
-    taken = [x for path, x in arrays.items() if not path.endswith(SMALL)]
-    values = [x.astype(jnp.float32) for x in taken or arrays.values()]
-    low = jnp.stack([_reduce(x, "min") for x in values]).min(axis=0)
-    high = jnp.stack([_reduce(x, "max") for x in values]).max(axis=0)
-    bounds = jnp.linspace(low, high, BINS + 1)
 
-    def count(bound, values=values):  # [L] -> how many are below it.
-      return sum(
-        _reduce(
-          x < bound.reshape(-1, *(1,) * (x.ndim - 1)), "sum", dtype=jnp.int32
-        )
-        for x in values
-      )
+  def __init__(self, params: Any):
+    """Compiles nothing yet.
 
-    # One bound at a time: all at once could be as many copies.
-    below = jax.lax.map(count, bounds[1:-1])
-    total = sum(x.size // len(x) for x in values)
-    below = jnp.pad(below, ((1, 0), (0, 0)))
-    below = jnp.pad(below, ((0, 1), (0, 0)), constant_values=total)
-    counts.append(jnp.diff(below, axis=0).T)
-    edges.append(bounds.T)
-  return replicate(jnp.concatenate(counts)), replicate(jnp.concatenate(edges))
+    Args:
+      params: abstract parameters.
+    """
+    sizes = [
+      [sum(x.size for x in values) // values[0].shape[0]] * values[0].shape[0]
+      for values in jax.eval_shape(_list_weights, params)
+    ]
+    self._totals = np.concatenate(sizes)
+    self._edges, self._count = jax.jit(compute_edges), jax.jit(count_below)
+
+  def dispatch(self, params: Any) -> Any:
+    """Lets the devices of the current mesh compute; waits for nothing."""
+    edges = self._edges(params)
+    inner = map(np.int32, range(1, BINS))
+    return edges, [self._count(params, edges, i) for i in inner]
+
+  def finish(self, found: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Makes counts [layers bins] and edges of what was dispatched.
+
+    Args:
+      found: from `dispatch`, on the host.
+    """
+    edges, below = found
+    below = [np.zeros_like(self._totals), *below, self._totals]
+    return np.diff(np.stack(below, axis=1), axis=1), edges
 
 
 def compute_rates(optim: Optim, params: Any) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vit_jax.metrics.loggers import parse_names
 from vit_jax.metrics.writer import MetricWriter
 from vit_jax.optim import layers
 
@@ -28,10 +29,13 @@ class LayerLog:
     """
     self._every, self._mesh = exp.train.layers_every, exp.mesh
     self._writer = writer
+    # On every process alike: all of them compute.
+    named = parse_names(exp.train.loggers)
+    self._drawn = any(name != "csv" for name in named)
     params = exp.abstract_state.params
     self._names = layers.list_layers(params)
     self._rates = layers.compute_rates(exp.optim, params)
-    self._compute = jax.jit(layers.compute_histograms)
+    self._histograms = layers.Histograms(params)
     self._shown = 0
 
   def take(
@@ -69,22 +73,26 @@ class LayerLog:
       if name in self._rates:
         row[f"layers/lr/{name}"] = rate * self._rates[name]
     self._writer.write(step, dict(sorted(row.items())))
-    self._show_histograms(step, histograms)
+    if histograms is not None:
+      self._show_histograms(step, histograms)
 
   def show_end(self, step: int, params: Any) -> None:
     """Shows the histograms of the last step, if they were not."""
-    if step != self._shown:
+    if self._drawn and step != self._shown:
       self._show_histograms(step, jax.device_get(self._dispatch(params)))
 
   def _dispatch(self, params: Any) -> Any:
+    if not self._drawn:
+      return None
     with jax.set_mesh(self._mesh):
-      return self._compute(params)
+      return self._histograms.dispatch(params)
 
   def _show_histograms(self, step: int, histograms: Any) -> None:
+    made = self._histograms.finish(histograms)
     found = {
       # Of weights that are all the same, as zeros, the edges are one.
       f"weights/{name}": (counts, edges)
-      for name, counts, edges in zip(self._names, *histograms, strict=True)
+      for name, counts, edges in zip(self._names, *made, strict=True)
       if np.isfinite(edges).all() and edges[0] < edges[-1]
     }
     self._writer.histograms(step, found)
