@@ -48,7 +48,8 @@ class Train:
     profile: steps that are traced for TensorBoard, as "100:105", both included;
       below WORKDIR/profile.
     allow_cpu: lets a CPU train this config without --allow_cpu.
-    report: writes WORKDIR/report.html, a page of the run, at its end.
+    report: writes WORKDIR/report.html, a page of the run, at its end, and gives
+      its pictures to the loggers.
   """
 
   batch_size: Count
