@@ -49,6 +49,8 @@ COMPLETION = "argcomplete>=3.5,<4"  # Of verbs and flags, by the Tab key.
 
 HEIF = "pillow-heif>=1.1,<2"  # Reads photographs of phones.
 
+WANDB = "wandb>=0.19,<1"  # One of train.loggers.
+
 # The compiler of TPUs, which needs none: what plans are made with.
 LIBTPU = (
   "libtpu>=0.0.35,<0.1; platform_system == 'Linux' "
@@ -65,6 +67,7 @@ EXTRAS = {
   "plan": [LIBTPU],
   "heic": [HEIF],
   "completion": [COMPLETION],
+  "wandb": [WANDB],
   "tf": ["tensorflow>=2.20,<3"],
   "dev": [
     COMPLETION,
@@ -79,6 +82,7 @@ EXTRAS = {
     "pytest-xdist>=3.6,<4",
     "pyyaml>=6.0.1,<7",
     "ruff==0.17.5",
+    "tensorboard>=2.19,<3",  # Reads back what runs write for it.
   ],
   # What `make docs` builds the pages with.
   "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0,<2"],
@@ -90,6 +94,7 @@ EXTRAS = {
   # And timm, which `make judges` installs without what it asks for: that is
   # torchvision, and its models do not use it.
   "judges": [
+    WANDB,
     "huggingface_hub>=2.4,<3",
     "pyyaml>=6.0.1,<7",
     "torch==2.13.0",

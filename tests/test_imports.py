@@ -43,6 +43,7 @@ CONFINED = {
   "orbax": "checkpoint",
   "grain": "data",
   "tensorboardX": "metrics",
+  "wandb": "metrics",
   "safetensors": "convert",
   "matplotlib": "plots",
   "jinja2": "plots",

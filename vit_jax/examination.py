@@ -1,12 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a finished run writes beside its result, for people to look at.
+"""What a run writes beside its result, for people to look at.
 
-WORKDIR/evaluation holds the figures by class and every prediction, as
+At its beginning examples.png has training images as the model sees them. At its
+end WORKDIR/evaluation holds the figures by class and every prediction, as
 `evaluate --out` writes them, and pictures of the worst mistakes. The page of
 the run shows them.
 """
 
+import dataclasses
+import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,58 +19,80 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
+from vit_jax.analysis.examples import make_examples
 from vit_jax.analysis.explain import count_attention_bytes, has_attention
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.data import pipeline
 from vit_jax.data.label_map import list_names
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.metrics import evaluation
+from vit_jax.objectives.distillation import Distillation
 from vit_jax.objectives.supervised import Supervised
-from vit_jax.plots.examined import FOLDER, Pictures, save_mistakes
-from vit_jax.plots.pictures import restore
-from vit_jax.sharding import count_data_shards
+from vit_jax.plots.examined import (
+  FOLDER,
+  Pictures,
+  draw_figures,
+  save_mistakes,
+)
+from vit_jax.plots.pictures import read_png, restore
+from vit_jax.plots.report import save_examples
+from vit_jax.plots.run_files import EXAMPLES
+from vit_jax.sharding import count_data_shards, replicate
 from vit_jax.storage.files import write_json
+from vit_jax.storage.paths import locate
 from vit_jax.train_state import TrainState
+
+log = logging.getLogger(__name__)
 
 TOP = 5  # Classes of an image in predictions.csv.
 SHOWN = 12  # Mistakes.
+BINS = 20  # Of a histogram of shares.
 # What the attention weights of one image may take.
 MAX_BYTES = 2**30
 
 
 def examine(
   exp: Any, state: TrainState, workdir: epath.Path, mark: Callable[[], None]
-) -> None:
+) -> bool:
   """Writes WORKDIR/evaluation, of the first evaluation that has an accuracy.
 
-  For one process, which holds all of the state. Where the objective is not
-  `Supervised`, or nothing of the config measures an accuracy, there is nothing.
+  Every process takes part, and the first writes. Where nothing of the config
+  measures an accuracy, there is nothing.
 
   Args:
     exp: an `Experiment`.
     state: at its end.
     workdir: directory of the run.
     mark: called after each batch.
+
+  Returns:
+    Whether this process has written it.
   """
   found = [x for x in exp.evaluators.values() if isinstance(x, Classification)]
-  if not found or not isinstance(exp.objective, Supervised):
-    return
-  evaluator, directory = found[0], workdir / FOLDER
-  directory.mkdir(parents=True, exist_ok=True)
-  evaluation.remove_files(directory)  # Of an earlier end.
+  objective = exp.objective
+  if isinstance(objective, Distillation):
+    objective = objective.labels  # Evaluated is the student alone.
+  if not found or not isinstance(objective, Supervised):
+    return False
+  evaluator = dataclasses.replace(found[0], objective=objective)
   values, scores = evaluator.score(state, TOP, mark)
   scores = Scores(*(np.asarray(x) for x in scores))
   names = list(exp.info.class_names)
   names += [str(i) for i in range(len(names), exp.num_classes)]
   paths = list_names(exp.data.open(evaluator.split))
+  mistakes = find_mistakes(evaluator, state, scores, names, paths, mark)
+  # From here on no process waits for another.
+  if jax.process_index() > 0:
+    return False
+  directory = workdir / FOLDER
+  directory.mkdir(parents=True, exist_ok=True)
+  evaluation.remove_files(directory)  # Of an earlier end.
   evaluation.write_predictions(directory, paths, *scores, names)
   if scores.label.ndim == 1:
     evaluation.write_confusion(
       directory, scores.label, scores.classes[:, 0], names
     )
-  save_mistakes(
-    directory, find_mistakes(evaluator, state, scores, names, paths, mark)
-  )
+  save_mistakes(directory, mistakes)
   write_json(  # Last: without it the others are of no run.
     directory / "evaluation.json",
     {
@@ -78,6 +104,78 @@ def examine(
     | values
     | evaluation.describe_scores(*scores, names),
   )
+  return True
+
+
+def draw(run: Any, workdir: epath.Path) -> None:
+  """Gives the figures of WORKDIR/evaluation to the loggers of a run.
+
+  Args:
+    run: a `runtime.run.Run` at its end.
+    workdir: its directory.
+  """
+  figures, recalls = draw_figures(workdir / FOLDER)
+  found = {name: read_png(png) for name, png in figures.items()}
+  run.show_images({f"evaluation/{k}": x for k, x in found.items()}, run.step)
+  if len(recalls):
+    counts, edges = np.histogram(recalls, BINS, (0, 1))
+    # A tag is of one kind: the picture is evaluation/recall.
+    run.show_histograms({"evaluation/recalls": (counts, edges)})
+
+
+class TrainingImages:
+  """examples.png, and the same picture for the loggers; a context manager.
+
+  It is made in the background when the first row is written, since the device
+  has steps to do then and nobody waits. Of a run that goes on it is there.
+  """
+
+  def __init__(self, exp: Any, run: Any, workdir: str):
+    """Makes nothing yet.
+
+    Args:
+      exp: an `Experiment`.
+      run: a `runtime.run.Run` that has begun.
+      workdir: its directory.
+    """
+    self._exp, self._run, self._workdir = exp, run, workdir
+    self._thread: threading.Thread | None = None
+    there = run.step > 0 and (locate(workdir) / EXAMPLES).exists()
+    self._wanted = exp.train.report and jax.process_index() == 0 and not there
+    if self._wanted:
+      run.call_at_first_row(self._begin)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    if self._thread is not None:
+      self._thread.join()
+
+  def finish(self) -> None:
+    """Makes it here, if no row was written so far."""
+    if self._wanted and self._thread is None:
+      self._make(self._run.step)
+
+  def _begin(self, step: int) -> None:
+    self._thread = threading.Thread(
+      target=self._make, args=(step,), name="examples", daemon=True
+    )
+    self._thread.start()
+
+  def _make(self, step: int) -> None:
+    exp = self._exp
+    try:
+      found = make_examples(
+        *(exp.data, exp.info.channels, exp.num_classes, exp.train.seed)
+      )
+      picture = save_examples(self._workdir, found)
+      self._run.show_images({"examples": picture}, step)
+    except Exception as error:  # Any: the run can do without.
+      log.warning(
+        "%s/%s is not written: %s; the run goes on",
+        *(self._workdir, EXAMPLES, str(error) or repr(error)),
+      )
 
 
 def find_mistakes(
@@ -146,13 +244,15 @@ def compute_maps(
   def roll_out(params, image):
     _, found = model.apply({"params": params}, image, intermediates=True)
     rollout = compute_rollout(found["attention"])
-    return read_rollout(rollout, layout, found.get("pooling"))
+    return replicate(read_rollout(rollout, layout, found.get("pooling")))
 
   # One image on each device at a time: attention weights are large.
   count, maps = count_data_shards(mesh), []
+  mine = pipeline.find_rows(mesh, count)
   for start in range(0, len(inputs), count):
     rows = [*inputs[start : start + count], *[inputs[0]] * count][:count]
-    batch = pipeline.place({"image": np.stack(rows)}, mesh, count)
+    local = np.stack([rows[i] for i in mine])
+    batch = pipeline.place({"image": local}, mesh, count)
     with jax.set_mesh(mesh):
       found = roll_out(evaluator.get_params(state), batch["image"])
     maps += [*np.asarray(jax.device_get(found), np.float32)]

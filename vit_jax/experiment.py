@@ -341,6 +341,7 @@ class Experiment:
       accumulate=self.fit.accumulate,
       freeze=functools.partial(optim.stop_frozen, self.optim),
       max_skipped_steps=skips if self.train.nonfinite == "skip" else 0,
+      by_layer=self.train.layers_every is not None,
     )
 
   @property

@@ -34,9 +34,10 @@ from vit_jax.data.pipeline import Data
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
 from vit_jax.hosts.coordination import Timeouts
+from vit_jax.metrics.loggers import find_name_errors
 from vit_jax.objectives import OBJECTIVES
 
-RESERVED = ("spike",)  # Rows of a run that no evaluation writes.
+RESERVED = ("spike", "layers")  # Rows of a run that no evaluation writes.
 
 # Old name of a key -> its name.
 RENAMED = {"train.max_passed": "train.max_skipped_steps"}
@@ -135,6 +136,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
       "the transfer section has no effect without initial weights: set "
       "--config.init=PATH, or remove it"
     )
+  errors += find_name_errors(resolved["train"].get("loggers"))
   raise_all(errors)
   _check_metric(resolved, "checkpoint", "best")
   _check_metric(resolved, "train", "stop_by")

@@ -127,6 +127,14 @@ def constrain(x: jax.Array, letters: str) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, spec)
 
 
+def replicate(x: jax.Array) -> jax.Array:
+  """Gives every device of the current mesh, if any, the whole of an array.
+
+  Each process can then read it.
+  """
+  return constrain(x, " ".join("_" * x.ndim))
+
+
 def apply_locally(function: Callable, x: jax.Array) -> jax.Array:
   """Applies a function on each device to the examples that it holds.
 

@@ -5,6 +5,7 @@
 `runtime.run.Run` is what keeps a run alive meanwhile.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ from vit_jax.sections import resolve
 from vit_jax.storage.paths import locate
 from vit_jax.train_state import TrainState, compute_digest
 from vit_jax.train_step import trace
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -67,13 +70,16 @@ def train(
     state = run.restore()
     if not run.begin(init_state(exp, run) if state is None else state):
       return run.result
+    # Here, and not above: the step is being compiled.
+    from vit_jax.examination import TrainingImages
+
     if run.step < run.steps:
       while (train_step := run.finish_compiling()) is None:  # It did not fit.
         run.start_compiling(
           trace(exp.train_step, exp.mesh, *exp.abstract_inputs)
         )
 
-    with run.stepping():
+    with TrainingImages(exp, run, workdir) as images, run.stepping():
       run.evaluate_due()  # Left over by a run that stopped after a checkpoint.
       while run.step < run.steps:
         batch = run.next_batch()
@@ -86,35 +92,42 @@ def train(
         run.evaluate_due()
       values = run.evaluate(exp.evaluators)
     result = run.finish(values)
-    if config["train"]["report"] and jax.process_index() == 0:
-      write_report(run, exp, workdir)
+    if config["train"]["report"]:
+      show(run, exp, workdir)
+      images.finish()
+      write_report(run, workdir)
     return result
 
 
-def write_report(run: Run, exp: Experiment, workdir: str) -> None:
-  """Writes the page of a run; a failure is a line, and costs nothing else."""
-  # Not before: what draws takes a while to import.
-  if jax.process_count() == 1:
-    try:
-      from vit_jax.examination import examine
+def show(run: Run, exp: Experiment, workdir: str) -> None:
+  """Shows what a run has learned; a failure is a line, and costs nothing else.
 
-      mark = run.make_mark("examining what the run has learned")
-      examine(exp, run.state, locate(workdir), mark)
-    except Preempted:
-      return  # The run is done.
-    except Exception as error:  # Any: the page can do without.
-      run.say(
-        f"{workdir}/evaluation is not written: {str(error) or repr(error)}; "
-        f"python -m vit_jax.evaluate {workdir} --out=DIR has the same figures"
-      )
+  Every process takes part.
+  """
+  from vit_jax.examination import draw, examine
+
   try:
-    from vit_jax.analysis.examples import make_examples
-    from vit_jax.plots.report import save_examples, save_report
-
-    seen = make_examples(
-      *(exp.data, exp.info.channels, exp.num_classes, exp.train.seed)
+    run.show_layers()
+    mark = run.make_mark("examining what the run has learned")
+    if examine(exp, run.state, locate(workdir), mark) and run.takes_images:
+      draw(run, locate(workdir))
+  except Preempted:
+    return  # The run is done.
+  except Exception as error:  # Any: the page can do without.
+    log.warning(
+      "%s/evaluation is not written: %s; python -m vit_jax.evaluate %s "
+      "--out=DIR has the same figures",
+      *(workdir, str(error) or repr(error), workdir),
     )
-    save_examples(workdir, seen)
+
+
+def write_report(run: Run, workdir: str) -> None:
+  """Writes the page of a run; a failure is a line, and costs nothing else."""
+  if jax.process_index() > 0:
+    return
+  try:
+    from vit_jax.plots.report import save_report
+
     run.say(f"report: {save_report([workdir])}")
   except Exception as error:  # Any: the run is done and saved.
     run.say(

@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from vit_jax.optim import Schedule, nonfinite, update_ema
+from vit_jax.optim.layers import compute_norms
 from vit_jax.sharding import constrain, get_letters, get_path
 from vit_jax.train_state import Batch, TrainState
 
@@ -138,6 +139,7 @@ def make_train_step(
   accumulate: int = 1,
   freeze: Callable[[Any], Any] = lambda params: params,
   max_skipped_steps: int = 0,
+  by_layer: bool = False,
 ) -> Callable[..., tuple[TrainState, dict]]:
   """Makes the pure step (state, batch, *frozen) -> (state, metrics).
 
@@ -155,10 +157,12 @@ def make_train_step(
     freeze: stops the gradient of parameters that are not trained.
     max_skipped_steps: non-finite steps that are skipped before one stops the
       run (`optim.nonfinite.guard`).
+    by_layer: whether the metrics have "layers", the norms of gradient, update
+      and parameters by layer (`optim.layers.compute_norms`).
 
   Returns:
-    The step. Its metrics are (sum, count) pairs of float32 scalars; `frozen`
-    are inputs of the objective that no step changes, as a teacher.
+    The step. Its other metrics are (sum, count) pairs of float32 scalars;
+    `frozen` are inputs of the objective that no step changes, as a teacher.
   """
 
   def train_step(
@@ -188,6 +192,9 @@ def make_train_step(
     if ema is not None:
       average = update_ema(average, params, state.step, ema)
     learning_rate = jnp.asarray(schedule(state.step), jnp.float32)
+    more: dict[str, Any] = {"lr": (learning_rate, jnp.ones(()))}
+    if by_layer:
+      more["layers"] = compute_norms(grads, updates, state.params)
     # A step with a non-finite value leaves the old state, to the bit.
     with jax.named_scope("checks"):
       state, checks = nonfinite.guard(
@@ -198,7 +205,7 @@ def make_train_step(
         updates=updates,
         max_skipped_steps=max_skipped_steps,
       )
-    return state, metrics | checks | {"lr": (learning_rate, jnp.ones(()))}
+    return state, metrics | checks | more
 
   return train_step
 

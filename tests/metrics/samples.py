@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading back the event files that a run writes for TensorBoard."""
 
+from tensorboard.backend.event_processing import event_accumulator
 from tensorboardX.proto import event_pb2
 
 from vit_jax.metrics import read_rows
@@ -21,6 +22,15 @@ def read_events(directory):
         for value in event.summary.value
       )
       data = data[12 + size + 4 :]
+
+
+def load_events(directory):
+  """TensorBoard's own reader of a directory, which has read it."""
+  kinds = event_accumulator.DEFAULT_SIZE_GUIDANCE
+  found = event_accumulator.EventAccumulator(
+    str(directory), dict.fromkeys(kinds, 0)
+  )
+  return found.Reload()
 
 
 def list_steps(workdir):

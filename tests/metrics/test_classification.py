@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn import calibration
 from sklearn import metrics as judge
 
@@ -119,3 +120,19 @@ def test_the_interval_equals_resampling(correct, total):
     assert (low, high) == (1, 1)
   assert (low, high) == ours.compute_interval(correct, total)
   assert low <= correct / total <= high
+
+
+@pytest.mark.parametrize(
+  ("correct", "total"), [(30, 40), (0, 7), (5, 5), (1, 1), (49_999, 50_000)]
+)
+def test_wilsons_interval_is_that_of_scipy(correct, total):
+  found = ours.compute_wilson(correct, total)
+  expected = scipy.stats.binomtest(correct, total).proportion_ci(
+    method="wilson"
+  )
+  np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+  assert found[0] <= correct / total <= found[1] and found[0] < found[1]
+
+
+def test_wilsons_interval_of_nothing_is_all():
+  assert ours.compute_wilson(0, 0) == (0, 1)

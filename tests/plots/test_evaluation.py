@@ -5,8 +5,14 @@ import io
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.stats
 
-from vit_jax.plots.evaluation import draw_confusion, draw_reliability
+from vit_jax.plots.evaluation import (
+  SHOWN,
+  draw_confusion,
+  draw_recalls,
+  draw_reliability,
+)
 
 
 def read(png):
@@ -42,6 +48,28 @@ def test_calibration_is_drawn_where_there_are_examples(drawn):
   dots = top.lines[1].get_xydata()
   np.testing.assert_allclose(dots, [[30, 25], [70, 50], [90, 100]])
   assert read(png).shape[2] == 3
+
+
+@pytest.mark.parametrize("count", [3, SHOWN + 5])
+def test_recalls_are_drawn_the_worst_first(count, drawn):
+  """With the interval of SciPy."""
+  right = np.roll(np.arange(count), 1)  # Of `count` each; of one all or none.
+  names = [f"class {i}" for i in range(count)]
+  png = draw_recalls(names, right / count, np.full(count, count))
+  (axes,) = drawn()
+  shown = min(count, SHOWN)
+  widths = [bar.get_width() for bar in axes.patches]
+  np.testing.assert_allclose(widths, 100 * np.arange(shown) / count)
+  labels = [x.get_text() for x in axes.get_yticklabels()]
+  assert labels == [names[i] for i in np.argsort(right)[:shown]]
+  (bars,) = (x for x in axes.collections)
+  for i, segment in enumerate(bars.get_segments()):
+    interval = scipy.stats.binomtest(i, count).proportion_ci(method="wilson")
+    np.testing.assert_allclose(
+      segment[:, 0], 100 * np.array(interval), atol=1e-9
+    )
+  assert ("worst of" in axes.get_ylabel()) == (count > SHOWN)
+  assert read(png).size
 
 
 @pytest.mark.filterwarnings("error")

@@ -124,6 +124,18 @@ def test_runs_are_compared_by_what_differs(tmp_path, drawn):
   assert ["steps", "40", "10"] in sections["Result"].tables[0].rows
 
 
+def test_every_run_is_in_the_legend(drawn):
+  """A name that begins with an underscore is one that matplotlib leaves out."""
+  names = ["_x", "y", "__z$1$"]
+  draw_curves({name: ([1, 2], [3.0, 4.0]) for name in names}, "loss (nats)")
+  (axes,) = drawn()
+  legend = axes.get_legend()
+  shown = [text.get_text() for text in legend.get_texts()]
+  assert shown == ["_x", "y", r"__z\$1\$"]
+  lines = [line.get_color() for line in axes.lines]
+  assert [line.get_color() for line in legend.get_lines()] == lines
+
+
 def test_further_sections_follow_the_curves(tmp_path):
   run = read_run(write_run(tmp_path / "a", rows=ROWS))
   page = make_report([run], [Section(title="Mistakes", notes=["one"])])

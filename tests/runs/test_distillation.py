@@ -175,9 +175,17 @@ def test_a_run_goes_on_with_its_teacher_and_no_other(
   with pytest.raises(ConfigError, match="another config:\n.*teacher_sha256="):
     train(distilled, str(resumed))
   distilled["objective"]["teacher"] = str(tmp_path / "kept")
+  distilled["train"]["report"] = True
   again = train(distilled, str(resumed))
   for name in set(result) - {"seconds", "compile_seconds"}:
     assert again[name] == result[name], name
+
+  # Its page has the student's figures by class.
+  found = json.loads((resumed / "evaluation" / "evaluation.json").read_text())
+  assert [found[x] for x in ("correct", "total")] == [result["correct"], 40]
+  assert found["loss"] == pytest.approx(result["loss"], rel=1e-6)
+  assert sum(row["support"] for row in found["classes"]) == 40
+  assert ">Classes<" in (resumed / "report.html").read_text()
 
   # What is saved and exported is the student, evaluated on the labels.
   exp = build(distilled)

@@ -369,6 +369,27 @@ def test_rows_stand_once_wherever_a_run_is_killed(store, monkeypatch):
   assert store.find("gs://bucket/run/metrics") == [".jsonl"]
 
 
+def test_a_table_is_an_object_that_is_written_whole(store):
+  """At saves and evaluations, which flush; and at the end."""
+  workdir = epath.Path("gs://bucket/run")
+  writer = MetricWriter(workdir, 0, named="csv")
+  writer.write(1, {"loss": 0.5})
+  writer.write(2, {"loss": 0.25})
+  writer._writing.result()
+  assert not store.get_uploads("run/metrics.csv")
+  writer.flush()
+  writer.write(2, {"test/loss": 4.0})
+  writer.close()
+  assert len(store.get_uploads("run/metrics.csv")) == 2
+  text = bytes(store.read("gs://bucket/run/metrics.csv")).decode()
+  assert text == "step,loss,test/loss\n1,0.5,\n2,0.25,\n2,,4.0\n"
+  writer = MetricWriter(workdir, 1, named="csv")
+  writer.write(2, {"loss": 3.0})
+  writer.close()
+  text = bytes(store.read("gs://bucket/run/metrics.csv")).decode()
+  assert text == "step,loss\n1,0.5\n2,3.0\n"
+
+
 def test_a_store_that_is_down_for_a_while(store, impatient, caplog):
   """One warning, and every row in the end."""
   workdir = epath.Path("gs://bucket/run")

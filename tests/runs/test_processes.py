@@ -4,6 +4,7 @@
 watches what is imported."""
 
 import contextlib
+import csv
 import os
 import pathlib
 import shutil
@@ -11,7 +12,9 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from etils import epath
 
 from tests.support.processes import (
   ENDLESS,
@@ -22,6 +25,18 @@ from tests.support.processes import (
   start_together,
   wait_for,
 )
+from vit_jax.plots.examined import load_mistakes
+
+
+def read_examined(workdir):
+  """Path, label and class of every image; probabilities; images, rollouts."""
+  directory = workdir / "evaluation"
+  with (directory / "predictions.csv").open(newline="") as file:
+    rows = list(csv.DictReader(file))
+  found = load_mistakes(epath.Path(directory))
+  table = [(x["path"], x["label"], x["prediction"]) for x in rows]
+  chances = [float(x["probability"]) for x in rows]
+  return table, np.array(chances), np.stack(found.images), np.stack(found.maps)
 
 
 def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
@@ -43,6 +58,13 @@ def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
     assert f"fsdp {count}" in texts[0]
     assert ("resuming after step 2" in texts[0]) == (count == 4)
     assert not any("step" in text for text in texts[1:])
+    examined = read_examined(tmp_path / name)
+    alone = read_examined(tmp_path / "one")
+    assert examined[0] == alone[0] and len(alone[0]) == 360
+    for a, b in zip(alone[1:], examined[1:], strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
+    text = (tmp_path / name / "report.html").read_text()
+    assert ">Classes<" in text and ">Worst mistakes<" in text
     result, rows = read_run(tmp_path / name)
     assert result["total"] == 360 and result["correct"] == one["correct"]
     assert result["loss"] == pytest.approx(one["loss"], rel=1e-6)

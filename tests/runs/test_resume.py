@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that is killed again and again is the run that never was."""
 
+import csv
 import random
 import time
 
@@ -21,6 +22,7 @@ FLAGS = [
   "--config.checkpoint.every=3",
   "--config.evals.test.every=4",
   "--config.optim.ema=0.9",
+  "--config.train.loggers=tensorboard,csv",
 ]
 # What a killed run is last heard of: before its first checkpoint, between two,
 # in an evaluation and just before its end.
@@ -51,4 +53,9 @@ def test_kill_9_again_and_again(tmp_path, data_dir):
     assert result[name] == expected[name], name
   # Every step and every evaluation stands once, with the same numbers.
   assert get_timeless(rows) == get_timeless(expected_rows)
+  with (tmp_path / "killed" / "metrics.csv").open(newline="") as file:
+    table = [
+      {k: x for k, x in row.items() if x} for row in csv.DictReader(file)
+    ]
+  assert table == [{k: str(x) for k, x in row.items()} for row in rows]
   assert starts == sorted(starts) and all(step % 3 == 0 for step in starts)

@@ -7,7 +7,14 @@ import re
 from typing import Annotated, Literal
 
 from vit_jax.config.errors import ConfigError, quote
-from vit_jax.config.schema import Count, Examples, Interval, Positive
+from vit_jax.config.schema import (
+  Count,
+  Examples,
+  Interval,
+  Positive,
+  check_multiple,
+  raise_all,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +31,12 @@ class Train:
       gradients are summed to that of the batch. "auto" takes as few as fit.
     seed: seeds parameters, order of examples, augmentation and dropout.
     log_every: steps between two log rows.
+    loggers: what gets the rows beside metrics.jsonl, separated by commas, as
+      "tensorboard,csv": tensorboard, csv, wandb, or a class of your own as
+      package.module:Class. None is nothing.
+    layers_every: steps between two looks into the layers: norms of gradient,
+      update and parameters, learning rates, and histograms of the weights, by
+      layer. A multiple of log_every; None looks at the end alone.
     stop_by: a metric of an evaluation, as "test/loss", by which the run ends
       early; None trains all steps.
     patience: evaluations in a row without a better value, after which it ends.
@@ -35,7 +48,8 @@ class Train:
     profile: steps that are traced for TensorBoard, as "100:105", both included;
       below WORKDIR/profile.
     allow_cpu: lets a CPU train this config without --allow_cpu.
-    report: writes WORKDIR/report.html, a page of the run, at its end.
+    report: writes WORKDIR/report.html, a page of the run, at its end, and gives
+      its pictures to the loggers.
   """
 
   batch_size: Count
@@ -45,6 +59,8 @@ class Train:
   accumulate: Literal["auto"] | Count = "auto"
   seed: Annotated[int, Interval("[0, 4294967296)")] = 0
   log_every: Count = 50
+  loggers: str | None = "tensorboard"
+  layers_every: Count | None = None
   stop_by: str | None = None
   patience: Count = 5
   nonfinite: Literal["stop", "skip", "rollback"] = "stop"
@@ -56,6 +72,15 @@ class Train:
   def __post_init__(self):
     if self.profile is not None:
       self._find_profiled()
+    if self.layers_every is not None:
+      raise_all(
+        check_multiple(
+          "train.layers_every",
+          self.layers_every,
+          self.log_every,
+          "train.log_every",
+        )
+      )
 
   @property
   def profiled_steps(self) -> range | None:

@@ -15,6 +15,7 @@ from vit_jax.config import Count
 from vit_jax.data.pipeline import Data
 from vit_jax.evaluators.split import check_count, map_split
 from vit_jax.metrics.folding import merge
+from vit_jax.sharding import replicate
 from vit_jax.train_state import Batch, TrainState, get_evaluated_params
 
 # What makes probabilities of logits, by the cross-entropy of training.
@@ -95,7 +96,7 @@ class Classification:
   ) -> tuple[dict[str, float], Scores]:
     """Computes what `run` yields, and the scores of every example.
 
-    For one process; the objective is a `Supervised`.
+    On every process; the objective is a `Supervised`.
 
     Args:
       state: as of `run`.
@@ -113,7 +114,9 @@ class Classification:
       probability, classes = jax.lax.top_k(
         turn(logits), min(top, logits.shape[-1])
       )
-      return metrics, (mask, Scores(label, classes, probability))
+      # Whole on every process.
+      scores = jax.tree.map(replicate, Scores(label, classes, probability))
+      return metrics, (replicate(mask), scores)
 
     results, size = self._map(jax.jit(step), state, mark)
     masks = [mask for _, (mask, _) in results]

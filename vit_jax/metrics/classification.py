@@ -4,9 +4,12 @@
 
 n is the number of examples. The reliability diagram and the calibration error
 are those of Guo et al., 2017, "On Calibration of Modern Neural Networks", arXiv
-1706.04599, equation 3; the interval is Efron's percentile bootstrap (1979).
+1706.04599, equation 3; intervals are Efron's percentile bootstrap (1979) and
+Wilson's of a share (1927).
 """
 
+import math
+import statistics
 from typing import NamedTuple
 
 import numpy as np
@@ -128,6 +131,32 @@ def compute_interval(
   found = rng.binomial(total, correct / total, RESAMPLES) / total
   low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
   return float(low), float(high)
+
+
+def compute_wilson(
+  correct: int, total: int, *, level: float = 0.95
+) -> tuple[float, float]:
+  """Computes Wilson's score interval of a share.
+
+  It holds for few examples, too, and where all of them or none are right: the
+  bootstrap then has one resample, and an interval of no width. Where there are
+  no examples it is all of [0, 1].
+
+  Args:
+    correct: number of examples that are right.
+    total: number of examples.
+    level: probability that it stands for.
+  """
+  if not total:
+    return 0.0, 1.0
+  z = statistics.NormalDist().inv_cdf((1 + level) / 2)
+  share, more = correct / total, z**2 / total
+  middle = (share + more / 2) / (1 + more)
+  variance = share * (1 - share) / total + more / (4 * total)
+  half = z * math.sqrt(variance) / (1 + more)
+  # What is 0 or 1 is so to the bit.
+  low = middle - half if correct else 0.0
+  return low, middle + half if correct < total else 1.0
 
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> Float[np.ndarray, "..."]:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result of an evaluation: a dictionary, a table for people, and files."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,8 +17,10 @@ from vit_jax.metrics.classification import (
   compute_confusion,
   compute_interval,
   compute_reliability,
+  compute_wilson,
   list_confusions,
 )
+from vit_jax.metrics.progress import escape
 from vit_jax.storage.files import replacing, to_csv
 
 FILES = ("evaluation.json", "predictions.csv", "confusion.csv")
@@ -45,17 +48,17 @@ def describe_scores(
     names: names of the classes (Y).
 
   Returns:
-    accuracy_interval, calibration_error, reliability, and by class: classes and
-    confusions.
+    accuracy_interval, accuracy_wilson, calibration_error, reliability, and by
+    class: classes and confusions.
   """
   first = classes[:, 0]
   several = label if label.ndim == 2 else label[:, None]
   correct = (several == first[:, None]).any(axis=1)
   reliability = compute_reliability(probability[:, 0], correct)
+  counted = int(correct.sum()), len(correct)
   found: dict[str, Any] = {
-    "accuracy_interval": list(
-      compute_interval(int(correct.sum()), len(correct))
-    ),
+    "accuracy_interval": list(compute_interval(*counted)),
+    "accuracy_wilson": list(compute_wilson(*counted)),
     "calibration_error": compute_calibration_error(reliability),
     "reliability": {
       name: x.tolist() for name, x in reliability._asdict().items()
@@ -66,7 +69,14 @@ def describe_scores(
   by_class = compute_by_class(label, first, len(names))
   rows = zip(*(x.tolist() for x in by_class), strict=True)
   found["classes"] = [
-    {"index": i, "class": names[i], "precision": p, "recall": r, "support": n}
+    {
+      "index": i,
+      "class": names[i],
+      "precision": p,
+      "recall": r,
+      "recall_wilson": list(compute_wilson(round(r * n), n)) if n else None,
+      "support": n,
+    }
     for i, (p, r, n) in enumerate(rows)
   ]
   found["confusions"] = [
@@ -84,10 +94,10 @@ def describe_scores(
 def format_table(found: Mapping[str, Any]) -> str:
   """Formats a result for people."""
   lines = [
-    f"{found['weights']} on {found['data']}, split {found['split']}: "
-    f"{found['images']:,} images"
+    f"{escape(found['weights'])} on {escape(found['data'])}, split "
+    f"{found['split']}: {found['images']:,} images"
   ]
-  lines += [f"  {note}" for note in found["notes"]]
+  lines += [f"  {escape(note)}" for note in found["notes"]]
   lines.append("")
   if "accuracy" in found:
     lines += _format_figures(found)
@@ -105,7 +115,7 @@ def format_table(found: Mapping[str, Any]) -> str:
 
 
 def _format_figures(found: Mapping[str, Any]) -> Iterator[str]:
-  low, high = found["accuracy_interval"]
+  low, high = compute_wilson(found["correct"], found["total"])
   yield (
     f"{'top-1':18} {found['accuracy']:8.2%}   {found['correct']:,} of "
     f"{found['total']:,}; 95 % interval {low:.2%} to {high:.2%}"
@@ -148,6 +158,7 @@ def _format_confusions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _cut(name: str) -> str:
   """A name as the table has it."""
+  name = escape(name)
   return name if len(name) <= WIDTH else f"{name[: WIDTH - 3]}..."
 
 
@@ -168,7 +179,8 @@ def write_predictions(
 ) -> None:
   """Writes predictions.csv: a row an example, with its most likely classes.
 
-  Several labels are in one field, separated by spaces; their names by |.
+  Where images have several labels, these are in one field, separated by spaces,
+  and their names are a list of JSON: names may have any character.
   """
 
   def make_rows() -> Iterator[Sequence[Any]]:
@@ -186,7 +198,11 @@ def write_predictions(
     ):
       known = [int(i) for i in np.atleast_1d(truth) if i >= 0]
       row: list[Any] = [path, " ".join(map(str, known))]
-      row.append("|".join(names[i] for i in known))
+      there = [names[i] for i in known]
+      several = label.ndim == 2
+      row.append(
+        json.dumps(there, ensure_ascii=False) if several else "".join(there)
+      )
       for i, p in zip(likely, values, strict=True):
         row += [int(i), names[i], f"{p:.6f}"]
       yield row

@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from vit_jax.config import ConfigError
+from vit_jax.metrics.progress import escape
 from vit_jax.storage.files import replacing, to_csv
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -45,10 +46,10 @@ class Prediction:
 
 def format_table(found: Prediction) -> str:
   """Formats the path of a photograph and, below it, its classes."""
-  lines = [found.path]
-  lines += [f"  {p:6.1%}  {name}" for _, name, p in found.classes]
+  lines = [escape(found.path)]
+  lines += [f"  {p:6.1%}  {escape(name)}" for _, name, p in found.classes]
   if found.error:
-    lines.append(f"  {found.error}")
+    lines.append(f"  {escape(found.error)}")
   return "\n".join(lines) + "\n"
 
 

@@ -5,10 +5,21 @@
 import contextlib
 import io
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 
 from vit_jax.config import INTERRUPTED
+
+# What a terminal acts on, or shows as another line or in another order.
+CONTROLS = re.compile(
+  "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def escape(text: str) -> str:
+  """A name for a terminal: what would act on it is written out, as \\x1b."""
+  return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def format_duration(seconds: float) -> str:

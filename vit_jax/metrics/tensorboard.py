@@ -8,6 +8,7 @@ with the first row, long after the first step: it brings a client of Google's
 storage along, and PyTorch where that is installed.
 """
 
+import io
 import math
 import socket
 import struct
@@ -15,9 +16,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import PIL.Image
 from etils import epath
+from jaxtyping import UInt8
 
 from vit_jax.storage.append_log import AppendLog
+
+# Counts [n], and edges [n + 1].
+Histogram = tuple[np.ndarray, np.ndarray]
 
 VERSION = "brain.Event:2"  # In the first event of a file.
 
@@ -32,19 +39,66 @@ def frame(event: Any) -> bytes:
   return length + next(checksums) + data + next(checksums)
 
 
-def make_scalars(step: int, values: Mapping[str, float]) -> bytes:
-  """Makes the event of a row; values that are not finite are left out."""
+def make_event(step: int, values: Mapping[str, Any]) -> bytes:
+  """Makes an event of one step.
+
+  Args:
+    step: its number.
+    values: tag -> the fields of its value.
+  """
   from tensorboardX.proto.event_pb2 import Event
   from tensorboardX.proto.summary_pb2 import Summary
 
   summary = Summary(
-    value=[
-      Summary.Value(tag=name, simple_value=value)
-      for name, value in values.items()
-      if math.isfinite(value)
-    ]
+    value=[Summary.Value(tag=tag, **x) for tag, x in values.items()]
   )
   return frame(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+def make_scalars(step: int, values: Mapping[str, float]) -> bytes:
+  """Makes the event of a row; values that are not finite are left out."""
+  finite = {name: x for name, x in values.items() if math.isfinite(x)}
+  return make_event(step, {k: {"simple_value": x} for k, x in finite.items()})
+
+
+def make_images(
+  step: int, images: Mapping[str, UInt8[np.ndarray, "H W 3"]]
+) -> bytes:
+  """Makes the event of pictures, which are PNGs there."""
+  from tensorboardX.proto.summary_pb2 import Summary
+
+  def encode(image: np.ndarray) -> Any:
+    file = io.BytesIO()
+    PIL.Image.fromarray(image).save(file, "PNG")
+    height, width, channels = image.shape
+    return Summary.Image(
+      height=height,
+      width=width,
+      colorspace=channels,
+      encoded_image_string=file.getvalue(),
+    )
+
+  return make_event(step, {k: {"image": encode(x)} for k, x in images.items()})
+
+
+def make_histograms(step: int, values: Mapping[str, Histogram]) -> bytes:
+  """Makes the event of histograms; sums are those of the bins' middles."""
+  from tensorboardX.proto.summary_pb2 import HistogramProto
+
+  def encode(counts: np.ndarray, edges: np.ndarray) -> Any:
+    middles = (edges[1:] + edges[:-1]) / 2
+    return HistogramProto(
+      min=edges[0],
+      max=edges[-1],
+      num=counts.sum(),
+      sum=(counts * middles).sum(),
+      sum_squares=(counts * middles**2).sum(),
+      bucket_limit=edges[1:].tolist(),
+      bucket=counts.tolist(),
+    )
+
+  found = {name: {"histo": encode(*x)} for name, x in values.items()}
+  return make_event(step, found)
 
 
 def make_header(now: float, step: int) -> bytes:
@@ -63,7 +117,7 @@ def make_header(now: float, step: int) -> bytes:
   )
 
 
-class EventLog(AppendLog):
+class TensorBoard(AppendLog):
   """The event file of one start of a run.
 
   TensorBoard reads files and their parts in the order of their names. It drops
@@ -85,9 +139,26 @@ class EventLog(AppendLog):
       lambda part: directory / (f"{name}.{part:06d}" if part else name)
     )
 
-  def add_row(self, step: int, values: Mapping[str, float]) -> None:
-    """Takes a row; the first brings the header of the file."""
+  def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    """Takes a row."""
+    self._add(make_scalars(step, values))
+
+  def images(
+    self, step: int, images: Mapping[str, UInt8[np.ndarray, "H W 3"]]
+  ) -> None:
+    """Takes pictures by name."""
+    self._add(make_images(step, images))
+
+  def histograms(self, step: int, values: Mapping[str, Histogram]) -> None:
+    """Takes histograms by name."""
+    self._add(make_histograms(step, values))
+
+  def close(self) -> None:
+    """Nothing is open."""
+
+  def _add(self, event: bytes) -> None:
+    """Takes an event; the first brings the header of the file."""
     if not self._has_header:
       self.add(make_header(self._began, self._first))
       self._has_header = True
-    self.add(make_scalars(step, values))
+    self.add(event)

@@ -5,7 +5,7 @@
 import concurrent.futures
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,7 @@ class TrainLog:
     peak_images_per_second: float | None = None,
     sums: Mapping[str, tuple[float, float]] | None = None,
     losses: Sequence[float] = (),
+    show_look: Callable[[int, Any, float], None] | None = None,
   ):
     """Starts the clock.
 
@@ -64,7 +65,10 @@ class TrainLog:
         is 1; None where the devices' peak is unknown.
       sums: those of the checkpoint that the run goes on from.
       losses: of the rows before.
+      show_look: takes the step, what the device has computed of a look into the
+        layers, and the mean learning rate of the row.
     """
+    self._show_look = show_look
     self._peak = peak_images_per_second
     self._writer = writer
     self._progress = progress
@@ -95,11 +99,19 @@ class TrainLog:
     yield
     self._waited += time.monotonic() - began
 
-  def add(self, step: int, step_metrics: Mapping[str, Any]) -> None:
-    """Takes the metrics of a step, which the device may still compute."""
+  def add(
+    self, step: int, step_metrics: Mapping[str, Any], look: Any = None
+  ) -> None:
+    """Takes the metrics of a step, which the device may still compute.
+
+    Args:
+      step: its number.
+      step_metrics: (sum, count) pairs.
+      look: arrays of the layers, of a step that ends an interval.
+    """
     self._interval.append(step_metrics)
     if step % self._log_every == 0:
-      self._close_interval(step)
+      self._close_interval(step, look)
 
   def flush(self, step: int, end: bool = False) -> None:
     """Waits for every step so far; `bad` and `sums` are then up to date.
@@ -131,22 +143,23 @@ class TrainLog:
     self.sums = {}
     self._timed, self._seconds, self._idle = 0, 0.0, 0.0
 
-  def _close_interval(self, step: int) -> None:
+  def _close_interval(self, step: int, look: Any = None) -> None:
     self._report()
     if self.bad:
       return
     interval, self._interval = self._interval, []
     waited, self._waited = self._waited, 0.0
-    self._late = self._thread.submit(self._fetch, step, interval, waited)
+    self._late = self._thread.submit(self._fetch, step, interval, waited, look)
 
   @staticmethod
-  def _fetch(step, interval, waited):
-    return step, jax.device_get(interval), waited, time.monotonic()
+  def _fetch(step, interval, waited, look):
+    interval, look = jax.device_get((interval, look))
+    return step, interval, waited, look, time.monotonic()
 
   def _report(self) -> None:
     if self._late is None:
       return
-    step, results, waited, now = self._late.result()
+    step, results, waited, look, now = self._late.result()
     self._late = None
     good, skipped, self.bad = read_results(step, results, self._names)
     for bad in skipped:
@@ -158,8 +171,11 @@ class TrainLog:
     self._seconds += now - self._clock
     self._idle += waited
     self._step, self._clock = step, now
+    rate, steps = self.sums.get("lr", (0.0, 0.0))
     if self.bad or step % self._log_every == 0:
       self._write_row()
+    if look is not None and not self.bad and self._show_look is not None:
+      self._show_look(step, look, rate / max(steps, 1))
 
   def _write_row(self) -> None:
     """Reports the steps since the last row, if any of them changed anything."""

@@ -43,12 +43,12 @@ def draw_curves(
 
   with drawing(4.6, 2.8) as drawn:
     axes = drawn.axes[0, 0]
-    for i, (name, curve) in enumerate(curves.items()):
+    for i, curve in enumerate(curves.values()):
       steps, values = thin(curve)
       # A point alone has no line.
       marker = "o" if len(steps) < 20 else None
       style = get_line(i)
-      style |= {"marker": marker, "ms": 3, "label": shorten(name)}
+      style |= {"marker": marker, "ms": 3}
       axes.plot(steps, values, **style)
     if log and all(min(values) > 0 for _, values in curves.values()):
       axes.set_yscale("log")
@@ -64,5 +64,9 @@ def draw_curves(
     )
     axes.xaxis.set_major_formatter("{x:,.0f}")
     if len(curves) > 1:
-      axes.legend(loc="best")
+      # As labels it leaves out names that begin with an underscore.
+      numbers = [str(i) for i in range(len(curves))]
+      legend = axes.legend(axes.lines, numbers, loc="best")
+      for text, name in zip(legend.get_texts(), curves, strict=True):
+        text.set_text(shorten(name))
   return drawn.png

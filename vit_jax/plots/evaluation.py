@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from vit_jax.metrics.classification import compute_wilson
 from vit_jax.plots.style import COLOURS, MAP, drawing, shorten
 
 NAMED = 50  # Up to so many classes have their names beside the axes.
+SHOWN = 30  # Classes of a bar chart.
 COUNTED = 15  # Up to so many have their numbers in the cells.
 
 
@@ -57,6 +59,44 @@ def draw_confusion(
     drawn.figure.colorbar(
       image, ax=axes, label="share of the true class (%)", shrink=0.8
     )
+  return drawn.png
+
+
+def draw_recalls(
+  names: Sequence[str],
+  recall: Float[np.ndarray, "n"],
+  counts: Int[np.ndarray, "n"],
+) -> bytes:
+  """Draws the recall of the worst classes, with its 95 % interval (Wilson).
+
+  Args:
+    names: of classes that have examples.
+    recall: share of a class's examples that are taken for it.
+    counts: examples of a class.
+
+  Returns:
+    A PNG.
+  """
+  order = np.argsort(recall, kind="stable")[:SHOWN]
+  pairs = zip(np.rint(recall * counts)[order], counts[order], strict=True)
+  bounds = [compute_wilson(int(right), int(n)) for right, n in pairs]
+  shares, places = 100 * recall[order], np.arange(len(order))
+  low, high = 100 * np.array(bounds).T
+  with drawing(4.6, 1.0 + 0.19 * len(order)) as drawn:
+    axes = drawn.axes[0, 0]
+    axes.barh(places, shares, color=COLOURS[0], height=0.75)
+    axes.errorbar(
+      *(shares, places),
+      xerr=np.maximum([shares - low, high - shares], 0),
+      **dict(fmt="none", ecolor="#444444", elinewidth=1, capsize=2),
+    )
+    axes.set_yticks(places, [shorten(names[i]) for i in order])
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("recall (%), with its 95 % interval")
+    more = "" if len(order) == len(names) else f", the worst of {len(names):,}"
+    axes.set_ylabel(f"class{more}")
   return drawn.png
 
 

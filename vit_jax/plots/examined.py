@@ -13,9 +13,19 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from vit_jax.config import ConfigError
-from vit_jax.plots.evaluation import draw_confusion, draw_reliability
+from vit_jax.metrics.classification import compute_wilson
+from vit_jax.plots.evaluation import (
+  draw_confusion,
+  draw_recalls,
+  draw_reliability,
+)
 from vit_jax.plots.page import Figure, Section, Table
-from vit_jax.plots.pictures import draw_overlay, draw_picture
+from vit_jax.plots.pictures import (
+  draw_grid,
+  draw_overlay,
+  draw_picture,
+  read_png,
+)
 from vit_jax.storage.files import replacing
 from vit_jax.storage.untrusted import load_json, read_file
 
@@ -102,7 +112,7 @@ def _show_classes(
   directory: epath.Path, found: Mapping[str, Any]
 ) -> list[Section]:
   """Figures by class, confusions and calibration."""
-  low, high = found["accuracy_interval"]
+  low, high = compute_wilson(found["correct"], found["total"])
   text = (
     f"{found['images']:,} images of {found['split']} of {found['data']}: "
     f"accuracy {_percent(found['accuracy'])} (95 % interval {_percent(low)} to "
@@ -111,33 +121,19 @@ def _show_classes(
     f"{FOLDER}/predictions.csv."
   )
   rows = found.get("classes", [])
-  figures, tables = [], []
-  if rows and len(rows) <= MATRIX:
-    names = [row["class"] for row in rows]
-    matrix = _read_confusion(directory)
-    if matrix is not None and len(matrix) == len(names):
-      figures.append(
-        Figure(
-          [(draw_confusion(matrix, names), "confusion matrix")],
-          "Confusions.",
-          "Rows are the true classes, columns what the model takes them for.",
-          kind="map",
-        )
+  tables, figures = [], []
+  if (png := _draw_confusion(directory, rows)) is not None:
+    figures.append(
+      Figure(
+        [(png, "confusion matrix")],
+        "Confusions.",
+        "Rows are the true classes, columns what the model takes them for.",
+        kind="map",
       )
-  accuracy, confidence, counts = (
-    # Empty bins have no mean, and are null in JSON.
-    np.nan_to_num(np.asarray(found["reliability"][name], np.float32))
-    for name in ("accuracy", "confidence", "total")
-  )
-  edges = np.linspace(0, 1, len(counts) + 1, dtype=np.float32)
+    )
   figures.append(
     Figure(
-      [
-        (
-          draw_reliability(edges, accuracy, confidence, counts),
-          "reliability diagram",
-        )
-      ],
+      [(_draw_reliability(found["reliability"]), "reliability diagram")],
       "Calibration.",
       "How often the model is right, by how sure it is. Bars above the "
       "diagonal: it is right more often than it says.",
@@ -177,6 +173,69 @@ def _show_classes(
       )
     )
   return [Section(title="Classes", text=text, figures=figures, tables=tables)]
+
+
+def _draw_confusion(
+  directory: epath.Path, rows: Sequence[Mapping[str, Any]]
+) -> bytes | None:
+  """The confusion matrix; None if there are too many classes, or no matrix."""
+  matrix = _read_confusion(directory) if 0 < len(rows) <= MATRIX else None
+  if matrix is None or len(matrix) != len(rows):
+    return None
+  return draw_confusion(matrix, [row["class"] for row in rows])
+
+
+def _draw_reliability(bins: Mapping[str, Any]) -> bytes:
+  """The reliability diagram."""
+  accuracy, confidence, counts = (
+    # Empty bins have no mean, and are null in JSON.
+    np.nan_to_num(np.asarray(bins[name], np.float32))
+    for name in ("accuracy", "confidence", "total")
+  )
+  edges = np.linspace(0, 1, len(counts) + 1, dtype=np.float32)
+  return draw_reliability(edges, accuracy, confidence, counts)
+
+
+def draw_figures(
+  directory: epath.Path,
+) -> tuple[dict[str, bytes], Float[np.ndarray, " n"]]:
+  """Draws what a run wrote at its end, for other tools.
+
+  Args:
+    directory: WORKDIR/evaluation.
+
+  Returns:
+    Name -> PNG; and the recall of every class that has images.
+  """
+  found = load_json(directory / "evaluation.json")
+  rows = found.get("classes", [])
+  there = [row for row in rows if row["support"]]
+  pngs = {"reliability": _draw_reliability(found["reliability"])}
+  if (png := _draw_confusion(directory, rows)) is not None:
+    pngs["confusion"] = png
+  if there:
+    pngs["recall"] = draw_recalls(
+      [row["class"] for row in there],
+      *(np.array([row[x] for row in there]) for x in ("recall", "support")),
+    )
+  if (mistakes := load_mistakes(directory)) is not None:
+    pngs["mistakes"] = draw_grid(_alternate(mistakes))
+  return pngs, np.array([row["recall"] for row in there], np.float32)
+
+
+def _alternate(found: Pictures, columns: int = 6) -> list[np.ndarray]:
+  """A row of images, a row of their maps, and so on."""
+  if not found.maps:
+    return list(found.images)
+  pairs = zip(found.images, found.maps, strict=True)
+  maps = [read_png(draw_overlay(image, weights)) for image, weights in pairs]
+  images = [read_png(draw_picture(image)) for image in found.images]
+  blank = [np.full_like(images[0], 255)] * (-len(images) % columns)
+  rows = []
+  for start in range(0, len(images), columns):
+    for part in (images, maps):
+      rows += [*part, *blank][start : start + columns]
+  return rows
 
 
 def _percent(value: float | None) -> str:

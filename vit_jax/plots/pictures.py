@@ -106,6 +106,14 @@ def draw_grid(
   return _save(grid)
 
 
+def read_png(png: bytes) -> UInt8[np.ndarray, "H W 3"]:
+  """The pixels of a PNG; what is transparent is white."""
+  image = PIL.Image.open(io.BytesIO(png)).convert("RGBA")
+  page = PIL.Image.new("RGBA", image.size, "white")
+  page.alpha_composite(image)
+  return np.asarray(page.convert("RGB"))
+
+
 def _save(image: PIL.Image.Image) -> bytes:
   """An image as a PNG."""
   file = io.BytesIO()

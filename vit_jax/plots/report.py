@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 import vit_jax
 from vit_jax.metrics.progress import format_duration
 from vit_jax.plots.curves import draw_curves
 from vit_jax.plots.examined import make_sections
 from vit_jax.plots.page import Figure, Page, Section, Table
-from vit_jax.plots.pictures import draw_grid, restore
+from vit_jax.plots.pictures import draw_grid, read_png, restore
 from vit_jax.plots.run_files import EXAMPLES, RunFiles, read_run
-from vit_jax.storage.files import write_text
+from vit_jax.storage.files import replacing, write_text
 from vit_jax.storage.paths import locate
 
 
@@ -118,16 +118,23 @@ def save_report(paths: Sequence[str], out: Any = None) -> Any:
   return target
 
 
-def save_examples(path: str, images: Float[np.ndarray, "B H W c"]) -> None:
+def save_examples(
+  path: str, images: Float[np.ndarray, "B H W c"]
+) -> UInt8[np.ndarray, "height width 3"]:
   """Keeps training images in a workdir, for its page.
 
   Args:
     path: of the workdir.
     images: of values in [-1, 1], from `analysis.examples.make_examples`.
+
+  Returns:
+    The picture that shows them.
   """
   half = (0.5,) * images.shape[-1]
   png = draw_grid([restore(image, half, half) for image in images])
-  (locate(path) / EXAMPLES).write_bytes(png)
+  with replacing(locate(path) / EXAMPLES) as target:
+    target.write_bytes(png)
+  return read_png(png)
 
 
 def _describe(run: RunFiles) -> str:

@@ -66,7 +66,8 @@ class RunFiles:
   def evaluations(self) -> list[str]:
     """Names of the metrics of evaluations that have a row, as "test/loss"."""
     names = dict.fromkeys(name for row in self.rows for name in row)
-    return [x for x in names if "/" in x and not x.startswith("spike/")]
+    other = ("spike/", "layers/")
+    return [x for x in names if "/" in x and not x.startswith(other)]
 
   def get_curve(self, name: str) -> Curve:
     """Steps and values of a metric, without those that are not finite."""

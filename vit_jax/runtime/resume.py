@@ -20,8 +20,8 @@ from vit_jax.storage.untrusted import load_json
 # recorded train.max_passed.
 FREE = re.compile(
   r"(evals|checkpoint|mesh|hosts|versions)\..*"
-  r"|train\.(accumulate|log_every|profile|allow_cpu|nonfinite|report)"
-  r"|train\.(max_skipped_steps|max_passed|stop_by|patience)"
+  r"|train\.(accumulate|log_every|loggers|layers_every|profile|allow_cpu)"
+  r"|train\.(nonfinite|report|max_skipped_steps|max_passed|stop_by|patience)"
   r"|data\.(dir|workers|threads|max_unreadable)"
   r"|model\.(remat|unroll|attention)"
   r"|objective\.teacher"

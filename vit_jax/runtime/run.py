@@ -19,23 +19,13 @@ from vit_jax.config import ConfigError
 from vit_jax.config.errors import NonFiniteError, Preempted
 from vit_jax.data.held_out import write_held_out
 from vit_jax.hosts.watchdog import STARTING
-from vit_jax.metrics.progress import describe_values, format_duration
-from vit_jax.metrics.train_log import TrainLog
-from vit_jax.metrics.writer import MetricWriter
-from vit_jax.optim.nonfinite import list_tensors
+from vit_jax.metrics.progress import format_duration
 from vit_jax.runtime.early_stopping import describe_end
-from vit_jax.runtime.flops import compute_peak_images_per_second
-from vit_jax.runtime.lost_files import (
-  describe_edits,
-  describe_lost_rows,
-  describe_new_start,
-  restore_files,
-)
+from vit_jax.runtime.logged import LoggedSession
+from vit_jax.runtime.lost_files import describe_edits, restore_files
 from vit_jax.runtime.nonfinite import recover
 from vit_jax.runtime.profile import StepProfile
-from vit_jax.runtime.record import make_record
 from vit_jax.runtime.resume import load_result
-from vit_jax.runtime.session import Session
 from vit_jax.runtime.workdir import write_config, writing
 from vit_jax.storage.files import write_json
 from vit_jax.train_state import TrainState, compute_digest
@@ -43,7 +33,7 @@ from vit_jax.train_state import TrainState, compute_digest
 SLOW = 0.25  # Seconds between two steps from which the device is well ahead.
 
 
-class Run(Session):
+class Run(LoggedSession):
   """A run on one of its hosts; all hosts call the same, in the same order.
 
   Attributes:
@@ -103,35 +93,6 @@ class Run(Session):
         self._batches = exp.make_batches(start)
     return True
 
-  def _open_log(self, start: int) -> None:
-    """Opens the log, which goes on where the restored checkpoint was saved."""
-    exp, record = self.exp, self._record
-    self._writer = MetricWriter(
-      self._workdir, start, self._first, record.list_rows()
-    )
-    self._stack.callback(self._writer.close)
-    log_every = exp.train.log_every
-    if self._writer.empty and (start >= log_every or self._writer.restored):
-      self.say(describe_lost_rows(self._writer, self._workdir, start))
-    if not start and self._writer.dropped:
-      self.say(describe_new_start(self._workdir, self._writer.dropped))
-    # A run that has ended here before wrote a row of these steps.
-    written = self._writer.has_row(start, "grad_norm")
-    self._log = TrainLog(
-      self._writer,
-      self._progress,
-      start_step=start,
-      steps=exp.steps,
-      batch_size=exp.train.batch_size,
-      log_every=log_every,
-      names=list_tensors(exp.abstract_state.params, exp.abstract_state.aux),
-      peak_images_per_second=compute_peak_images_per_second(exp),
-      sums=None if written else record.sums,
-      losses=self._writer.losses,
-    )
-    if start == self.steps:  # It was killed before the row of its end.
-      self._log.flush(start, end=True)
-
   @contextlib.contextmanager
   def stepping(self) -> Iterator[None]:
     """Wraps the loop: a run that is asked to end there saves its progress.
@@ -170,7 +131,8 @@ class Run(Session):
     """
     self.state, self.step = state, self.step + 1
     self._starting.over = True
-    self._log.add(self.step, metrics)
+    metrics, look = self._layers.take(self.step, state.params, metrics)
+    self._log.add(self.step, metrics, look)
     self._checkpointer.check()
     # Their batches are in the device's memory, and a run that is asked to end
     # trains all of them: where steps are slow, one waits while one is trained.
@@ -272,7 +234,7 @@ class Run(Session):
     """
     self._watchdog.mark(f"saving step {self.step}")
     self._checkpointer.finish()
-    self._writer.close()  # metrics.jsonl is complete before result.json is.
+    self._writer.complete()  # metrics.jsonl is before result.json is.
     self.result = dict(values[self._find_main()]) if values else {}
     self.result |= {
       "steps": self.step,
@@ -290,19 +252,6 @@ class Run(Session):
     self.say(f"checkpoint: {self._workdir / 'checkpoints' / str(self.step)}")
     return self.result
 
-  def _find_main(self) -> str:
-    """Finds the evaluation of result.json: the first that has an accuracy."""
-    evaluators = self.exp.evaluators
-    names = [x for x in evaluators if "accuracy" in evaluators[x].METRICS]
-    return next(iter([*names, *evaluators]))
-
-  def _say_values(
-    self, when: str, values: Mapping[str, Mapping[str, float]]
-  ) -> None:
-    """Reports the results of evaluations in one line."""
-    lines = [describe_values(name, found) for name, found in values.items()]
-    self.say(": ".join(filter(None, (when, "; ".join(lines)))))
-
   def _close_batches(self) -> None:
     """Ends the threads and processes that read ahead."""
     if self._batches is not None:
@@ -314,12 +263,6 @@ class Run(Session):
     self._log.flush(self.step, end=self.step == self.steps)
     self._handle_nonfinite()
     self._note_progress()
-
-  def _note_progress(self) -> None:
-    """Puts what the log knows into the metadata of the next checkpoint."""
-    self._metadata |= make_record(
-      self.step, self._log.sums, self._list_watched()
-    )
 
   def _handle_nonfinite(self) -> None:
     """Recovers from a non-finite step that the log has read of."""

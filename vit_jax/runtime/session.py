@@ -12,12 +12,13 @@ from typing import Any
 import jax
 
 from vit_jax.checkpoint import Checkpointer
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, raise_all
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.devices.detection import start_backend
 from vit_jax.hosts.coordination import Hosts, Timeouts
 from vit_jax.hosts.preemption import Preemption
 from vit_jax.hosts.watchdog import STARTING, Watchdog
+from vit_jax.metrics.loggers import find_errors as find_logger_errors
 from vit_jax.metrics.progress import Progress
 from vit_jax.metrics.rows import read_scores
 from vit_jax.runtime import preflight
@@ -82,6 +83,8 @@ class Session:
       self._first = jax.process_index() == 0
       self._progress = Progress(enabled=self._first)
       self.say = self._progress.say
+      named = config["train"]["loggers"] if self._first else None
+      raise_all(self._hosts.gather(find_logger_errors(named))[0])
       self._watchdog.mark("reading the data set", STARTING)
       self._data = preflight.prepare_data(config, self._hosts, self.say)
       self._stack = stack.pop_all()
