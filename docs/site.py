@@ -26,6 +26,7 @@ REFERENCE = {
     "vit_jax.convert.load.Model",
     "vit_jax.config.recipe.get_config",
     "vit_jax.train.train",
+    "vit_jax.runtime.callbacks.Callback",
     "vit_jax.evaluate.evaluate",
     "vit_jax.predict.predict",
     "vit_jax.features.features",

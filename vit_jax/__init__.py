@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 LAZY = {
   "load": "vit_jax.convert.load",
   "get_config": "vit_jax.config.recipe",
+  "Callback": "vit_jax.runtime.callbacks",
 }
 VERBS = ("analyze", "evaluate", "features", "predict", "train")
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
   from vit_jax.evaluate import evaluate as evaluate
   from vit_jax.features import features as features
   from vit_jax.predict import predict as predict
+  from vit_jax.runtime.callbacks import Callback as Callback
   from vit_jax.train import train as train
 
 

@@ -6,7 +6,7 @@
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from vit_jax.convert.inherit import check_source, inherit
 from vit_jax.data.workers import check_worker
 from vit_jax.experiment import Experiment
 from vit_jax.hosts.preemption import Preemption
+from vit_jax.runtime.callbacks import Callback
 from vit_jax.runtime.preflight import check_platform
 from vit_jax.runtime.run import Run
 from vit_jax.sections import resolve
@@ -34,6 +35,7 @@ def train(
   allow_cpu: bool = False,
   extend: bool = False,
   preemption: Preemption | None = None,
+  callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
   """Trains a config from its last checkpoint, or from the start, to its end.
 
@@ -44,6 +46,7 @@ def train(
     extend: continue a run whose length was another.
     preemption: watches the signals of a process that only trains; None
       leaves signals to the caller until there is something to save.
+    callbacks: told of rows, evaluations and saves; they may end the run.
 
   Returns:
     Content of result.json: accuracy, correct, total and loss of the first
@@ -61,7 +64,13 @@ def train(
   check_worker()
   config = resolve(inherit(config, workdir))
   check_source(config, workdir)
-  with Run(config, workdir, extend=extend, preemption=preemption) as run:
+  with Run(
+    config,
+    workdir,
+    extend=extend,
+    preemption=preemption,
+    callbacks=callbacks,
+  ) as run:
     # Bad configs and missing data end here, in seconds; nothing is compiled.
     check_platform(allow_cpu or config["train"]["allow_cpu"])
     exp = Experiment(config)

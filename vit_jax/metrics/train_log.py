@@ -50,6 +50,7 @@ class TrainLog:
     sums: Mapping[str, tuple[float, float]] | None = None,
     losses: Sequence[float] = (),
     show_look: Callable[[int, Any, float], None] | None = None,
+    on_row: Callable[[int, Mapping[str, float]], None] | None = None,
   ):
     """Starts the clock.
 
@@ -67,7 +68,9 @@ class TrainLog:
       losses: of the rows before.
       show_look: takes the step, what the device has computed of a look into the
         layers, and the mean learning rate of the row.
+      on_row: takes the step and the values of a row that was written.
     """
+    self._on_row = on_row
     self._show_look = show_look
     self._peak = peak_images_per_second
     self._writer = writer
@@ -184,6 +187,8 @@ class TrainLog:
     step, values, speed = self._step, compute([self.sums]), self._measure()
     self._clear()
     self._writer.write(step, values | speed)
+    if self._on_row is not None:
+      self._on_row(step, values | speed)
     self._report_spike(step, values)
     if not speed:
       return

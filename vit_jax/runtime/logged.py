@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run tells of itself: rows, pictures, and lines for people."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,6 +65,7 @@ class LoggedSession(Session):
       sums=None if written else record.sums,
       losses=self._writer.losses,
       show_look=self._layers.show,
+      on_row=functools.partial(self._callbacks.call, "on_log"),
     )
     if start == self.steps:  # It was killed before the row of its end.
       self._log.flush(start, end=True)

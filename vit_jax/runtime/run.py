@@ -155,6 +155,11 @@ class Run(LoggedSession):
       self._log.restart_clock()
     self._preemption.poll()
     self._handle_nonfinite()
+    answer = self._callbacks.take_answer()
+    if answer is not None and any(self._hosts.gather(answer)):
+      if self.step < self.steps:
+        self.say(f"a callback ends the run after step {self.step}")
+      self.steps = self.step
 
   def is_save_due(self) -> bool:
     """Returns whether a checkpoint is due after this step."""
@@ -171,6 +176,8 @@ class Run(LoggedSession):
     self._check_workdir()
     self._watchdog.mark(f"saving step {self.step}")
     self._checkpointer.save(self.step, self.state, wait=wait)
+    path = self._workdir / "checkpoints" / str(self.step)
+    self._callbacks.call("on_save", self.step, str(path))
     self._log.restart_clock()
     return f"step {self.step} in {self._workdir}"
 
@@ -221,6 +228,7 @@ class Run(LoggedSession):
       if not self._writer.has_row(self.step, f"{name}/"):
         self._writer.write(self.step, row)
         self._writer.flush()
+      self._callbacks.call("on_evaluation", self.step, name, values)
     return found
 
   def finish(self, values: Mapping[str, dict[str, float]]) -> dict[str, Any]:

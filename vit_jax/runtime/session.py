@@ -5,7 +5,7 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -22,6 +22,7 @@ from vit_jax.metrics.loggers import find_errors as find_logger_errors
 from vit_jax.metrics.progress import Progress
 from vit_jax.metrics.rows import read_scores
 from vit_jax.runtime import preflight
+from vit_jax.runtime.callbacks import Callback, Callbacks
 from vit_jax.runtime.compilation_cache import (
   Compilation,
   timed_compilation,
@@ -55,8 +56,10 @@ class Session:
     *,
     extend: bool = False,
     preemption: Preemption | None = None,
+    callbacks: Sequence[Callback] = (),
   ):
     """Starts nothing yet; arguments are those of `train`."""
+    self._callbacks = Callbacks(callbacks)
     self._config, self._name, self._extend = config, workdir, extend
     self._preemption = preemption or Preemption()
     self._compiling: futures.Future | None = None

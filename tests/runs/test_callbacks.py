@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller of `train` is told, and how it ends a run."""
+
+import pytest
+
+import vit_jax
+from vit_jax.metrics.rows import read_rows
+from vit_jax.train import train
+
+pytestmark = pytest.mark.usefixtures("same_programs")
+
+
+class Heard(vit_jax.Callback):
+  """Keeps what it is told; answers as told."""
+
+  def __init__(self, answers=()):
+    self.calls, self.answers = [], answers
+
+  def hear(self, *call):
+    self.calls.append(call)
+    return call[:2] in self.answers
+
+  def on_log(self, step, values):
+    return self.hear("log", step, values["loss"])
+
+  def on_evaluation(self, step, name, values):
+    return self.hear("evaluation", step, name, values["total"])
+
+  def on_save(self, step, path):
+    return self.hear("save", step, path)
+
+
+@pytest.fixture
+def long(config):
+  config["train"] |= dict(steps=12, log_every=2)
+  config["evals"]["test"]["every"] = 5
+  config["checkpoint"] = config.get("checkpoint", {}) | dict(every=4)
+  return config
+
+
+def test_every_row_evaluation_and_save_is_told_once(long, tmp_path):
+  heard = Heard()
+  train(long, str(tmp_path), callbacks=[heard])
+  rows = [row for row in read_rows(tmp_path) if "loss" in row]
+  assert [x[1:] for x in heard.calls if x[0] == "log"] == [
+    (row["step"], row["loss"]) for row in rows
+  ]
+  told = [x[1:3] for x in heard.calls if x[0] == "evaluation"]
+  assert told == [(5, "test"), (10, "test"), (12, "test")]
+  saved = [x[1:] for x in heard.calls if x[0] == "save"]
+  path = tmp_path / "checkpoints"
+  assert saved == [(step, str(path / str(step))) for step in (4, 8, 12)]
+
+
+@pytest.mark.parametrize(
+  ("answer", "steps"),
+  [(("log", 4), 5), (("evaluation", 5), 6), (("save", 8), 9)],
+)
+def test_a_callback_ends_a_run_which_can_go_on(
+  answer, steps, long, tmp_path, capsys
+):
+  """The save of step 4 tells of its row; others come one interval late."""
+  result = train(long, str(tmp_path), callbacks=[Heard([answer]), Heard()])
+  assert result["steps"] == steps and result["total"] > 0
+  said = f"a callback ends the run after step {steps}"
+  assert said in capsys.readouterr().err
+  assert (tmp_path / "checkpoints" / str(steps)).is_dir()
+  whole = train(long, str(tmp_path))
+  assert whole["steps"] == 12
+  rows = [row["step"] for row in read_rows(tmp_path) if "loss" in row]
+  assert rows[-1] == 12 and len(rows) == len({*rows})
+
+
+def test_what_a_callback_raises_ends_the_run(long, tmp_path):
+  class Broken(vit_jax.Callback):
+    def on_log(self, step, values):
+      raise ValueError("mine")
+
+  with pytest.raises(ValueError, match="mine"):
+    train(long, str(tmp_path), callbacks=[Broken()])
+  assert train(long, str(tmp_path))["steps"] == 12

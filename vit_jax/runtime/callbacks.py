@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller of `train` is told while it trains."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Callback:
+  """Told of rows, evaluations and saves of a run; a subclass has what it wants.
+
+  Each method may return True: the run ends after the next step at the latest,
+  as if that were its last, with its checkpoint, evaluations and result. The
+  same call of `train` goes on from there. On several hosts each calls its own,
+  with the same values but for speeds, and one that returns True is enough. What
+  a method raises ends the run where it is; its last checkpoint is kept.
+  """
+
+  def on_log(self, step: int, values: Mapping[str, float]) -> bool | None:
+    """Takes a row of training, after train.log_every steps: loss and others."""
+
+  def on_evaluation(
+    self, step: int, name: str, values: Mapping[str, float]
+  ) -> bool | None:
+    """Takes the values of an evaluation, a section of evals."""
+
+  def on_save(self, step: int, path: str) -> bool | None:
+    """Takes the directory of a checkpoint, which is still being written."""
+
+
+class Callbacks:
+  """The callbacks of a run, and whether one of them has asked it to end."""
+
+  def __init__(self, callbacks: Sequence[Callback]):
+    """Calls nothing yet.
+
+    Args:
+      callbacks: called in this order.
+    """
+    self._callbacks = tuple(callbacks)
+    self._called = self._stop = False
+
+  def __bool__(self) -> bool:
+    return bool(self._callbacks)
+
+  def call(self, method: str, *arguments: Any) -> None:
+    """Calls a method of every callback."""
+    for callback in self._callbacks:
+      self._called = True
+      if getattr(callback, method)(*arguments) is True:
+        self._stop = True
+
+  def take_answer(self) -> bool | None:
+    """Whether one has asked to end; None if none was called since the last."""
+    called, self._called = self._called, False
+    return self._stop if called else None
