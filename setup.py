@@ -103,8 +103,11 @@ EXTRAS = {
 }
 
 if os.environ.get("VIT_JAX_LOWEST"):
+  # Of [dev] what users have, too; its tools are of any version.
+  own = (COMPLETION, GCS, HEIF, LIBTPU)
   REQUIREMENTS = [
-    re.sub(r">=([^,]+),.*", r"==\1", line) for line in REQUIREMENTS
+    re.sub(r">=([^,;]+),[^;]*", r"==\1", line)
+    for line in [*REQUIREMENTS, *own]
   ]
 
 setuptools.setup(
