@@ -220,6 +220,21 @@ def check_size(exp: Experiment, topology: Topology) -> None:
     )
 
 
+def read_text(compiled: Any) -> str:
+  """Reads the compiled program.
+
+  Raises:
+    ConfigError: if libtpu is too new for jaxlib.
+  """
+  try:
+    return compiled.as_text() or ""
+  except jax.errors.JaxRuntimeError as error:
+    raise ConfigError(
+      f"jax {jax.__version__} cannot read what this libtpu compiles ({error}): "
+      f"pip install 'jax[tpu]=={jax.__version__}' installs the one that it fits"
+    ) from error
+
+
 def make_plan(exp: Experiment, topology: Topology) -> Plan:
   """Compiles the training step of an experiment and reads its costs.
 
@@ -249,7 +264,7 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
   chips, generation = len(topology.devices), topology.generation
   program_flops = count_jaxpr(traced.jaxpr.jaxpr)
   if compiled is not None:
-    program = read_program(compiled.as_text() or "", chips)
+    program = read_program(read_text(compiled), chips)
     bounds = Bounds(
       products=program_flops / chips / topology.peak_flops,
       fusions=program.cycles / generation.clock,
