@@ -47,7 +47,7 @@ GCS = "gcsfs>=2026.2,<2027"  # What etils reads and writes gs:// with.
 
 HEIF = "pillow-heif>=1.1,<2"  # Reads photographs of phones.
 
-WANDB = "wandb>=0.19,<1"  # One of train.loggers.
+WANDB = "wandb>=0.31,<1"  # One of train.loggers.
 
 # The compiler of TPUs, which needs none: what plans are made with.
 LIBTPU = (
@@ -75,7 +75,7 @@ EXTRAS = {
     "pytest-xdist>=3.6,<4",
     "pyyaml>=6.0.1,<7",
     "ruff==0.17.5",
-    "tensorboard>=2.19,<3",  # Reads back what runs write for it.
+    "tensorboard>=2.21,<3",  # Reads back what runs write for it.
   ],
   # What `make fuzz` looks for inputs with; there are no wheels for others.
   "fuzz": [

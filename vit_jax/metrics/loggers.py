@@ -85,7 +85,7 @@ def find_errors(loggers: str | None) -> list[str]:
       continue
     try:
       found = load_class(name)
-    except Exception as error:  # Any: it is the user's code.
+    except (Exception, SystemExit) as error:  # Any: it is the user's code.
       errors.append(
         f"train.loggers: {name} cannot be imported: "
         f"{type(error).__name__}: {error}"
