@@ -49,7 +49,7 @@ COMPLETION = "argcomplete>=3.5,<4"  # Of verbs and flags, by the Tab key.
 
 HEIF = "pillow-heif>=1.1,<2"  # Reads photographs of phones.
 
-WANDB = "wandb>=0.19,<1"  # One of train.loggers.
+WANDB = "wandb>=0.31,<1"  # One of train.loggers.
 
 # The compiler of TPUs, which needs none: what plans are made with.
 LIBTPU = (
@@ -82,7 +82,7 @@ EXTRAS = {
     "pytest-xdist>=3.6,<4",
     "pyyaml>=6.0.1,<7",
     "ruff==0.17.5",
-    "tensorboard>=2.19,<3",  # Reads back what runs write for it.
+    "tensorboard>=2.21,<3",  # Reads back what runs write for it.
   ],
   # What `make docs` builds the pages with.
   "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0,<2"],

@@ -101,33 +101,43 @@ def train(
         run.evaluate_due()
       values = run.evaluate(exp.evaluators)
     result = run.finish(values)
-    if config["train"]["report"]:
-      show(run, exp, workdir)
+    if config["train"]["report"] and show(run, exp, workdir):
       images.finish()
       write_report(run, workdir)
     return result
 
 
-def show(run: Run, exp: Experiment, workdir: str) -> None:
+def show(run: Run, exp: Experiment, workdir: str) -> bool:
   """Shows what a run has learned; a failure is a line, and costs nothing else.
 
   Every process takes part.
+
+  Returns:
+    False if the run, which is done, was asked to end.
   """
   from vit_jax.examination import draw, examine
 
+  examined = False
   try:
-    run.show_layers()
     mark = run.make_mark("examining what the run has learned")
-    if examine(exp, run.state, locate(workdir), mark) and run.takes_images:
-      draw(run, locate(workdir))
+    examined = examine(exp, run.state, locate(workdir), mark)
   except Preempted:
-    return  # The run is done.
+    return False
   except Exception as error:  # Any: the page can do without.
     log.warning(
       "%s/evaluation is not written: %s; python -m vit_jax.evaluate %s "
       "--out=DIR has the same figures",
       *(workdir, str(error) or repr(error), workdir),
     )
+  try:
+    run.show_layers()
+    if examined and run.takes_images:
+      draw(run, locate(workdir))
+  except Exception as error:  # Any, likewise.
+    log.warning(
+      "the loggers lack figures of the end: %s", str(error) or repr(error)
+    )
+  return True
 
 
 def write_report(run: Run, workdir: str) -> None:

@@ -78,7 +78,8 @@ def test_a_run_goes_on_under_one_id(tmp_path, monkeypatch, caplog):
     for step in steps:
       writer.write(step, {"loss": step / 2})
       writer.write(step, {"test/accuracy": step / 8})
-    writer.images(step, {"examples": np.zeros((4, 5, 3), np.uint8)})
+    # They are made while the run goes on: at an earlier step.
+    writer.images(step - 1, {"examples": np.zeros((4, 5, 3), np.uint8)})
     writer.histograms(step, {"weights/head": np.histogram([1.0, 2.0, 4.0])})
     writer.close()
 

@@ -13,6 +13,7 @@ import pytest
 from etils import epath
 
 from tests.support import ROOT
+from vit_jax.config.frozen import FrozenDict
 from vit_jax.metrics import loggers, read_rows
 from vit_jax.metrics.writer import MetricWriter
 
@@ -150,7 +151,9 @@ def test_a_table_that_cannot_be_written(tmp_path, caplog):
 
 @pytest.mark.parametrize("name", ["mine_own:Kept", "mine_own.Kept"])
 def test_a_class_of_the_users_own(tmp_path, mine, name):
-  writer = make_writer(tmp_path / "run", name, 4, config={"init": None})
+  writer = make_writer(
+    tmp_path / "run", name, 4, config=FrozenDict({"train": {"x": (1, 2)}})
+  )
   writer.write(5, {"loss": 1.0})
   writer.write(5, {"test/loss": 2.0})
   writer.images(5, {"examples": np.zeros((2, 3, 3), np.uint8)})
@@ -159,7 +162,7 @@ def test_a_class_of_the_users_own(tmp_path, mine, name):
   writer.close()
   writer.close()
   assert mine.Kept.calls == [
-    ("init", str(tmp_path / "run"), {"init": None}, 4),
+    ("init", str(tmp_path / "run"), {"train": {"x": [1, 2]}}, 4),
     ("scalars", 5, {"loss": 1.0}),
     ("scalars", 5, {"test/loss": 2.0}),
     ("images", 5, {"examples": (2, 3, 3)}),

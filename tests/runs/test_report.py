@@ -165,6 +165,7 @@ def test_a_stop_ends_the_examination_of_a_run_that_is_done(
   assert marks and result["total"] == 16
   assert (tmp_path / "result.json").exists()
   assert not (tmp_path / "evaluation" / "evaluation.json").exists()
+  assert not (tmp_path / "report.html").exists()
   assert train(reported, str(tmp_path)) == result
 
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import json
 import queue
 import re
 import threading
@@ -24,6 +25,7 @@ from vit_jax.config.errors import quote, shorten
 from vit_jax.config.schema import nearest
 from vit_jax.metrics.tensorboard import Histogram
 from vit_jax.metrics.wandb_log import WandB
+from vit_jax.storage.files import to_json
 
 BUILT_IN = ("tensorboard", "csv", "wandb")
 PATH = re.compile(r"[^\W\d]\w*([.][^\W\d]\w*)*[.:][^\W\d]\w*")
@@ -85,7 +87,7 @@ def find_errors(loggers: str | None) -> list[str]:
       continue
     try:
       found = load_class(name)
-    except Exception as error:  # Any: it is the user's code.
+    except (Exception, SystemExit) as error:  # Any: it is the user's code.
       errors.append(
         f"train.loggers: {name} cannot be imported: "
         f"{type(error).__name__}: {error}"
@@ -116,9 +118,8 @@ def make_foreign(
 
   def make() -> Any:
     found = WandB if name == "wandb" else load_class(name)
-    return found(
-      workdir=str(workdir), config=dict(config), start_step=start_step
-    )
+    plain = json.loads(to_json(config))  # And its own: it may change it.
+    return found(workdir=str(workdir), config=plain, start_step=start_step)
 
   return Background(name, make, warn)
 

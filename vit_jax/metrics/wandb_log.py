@@ -69,17 +69,22 @@ class WandB:
       self.note = f"wandb: {self._run.url}"
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
-    self._run.log(dict(values), step=step)
+    if step >= self._run.step:  # Else it has them, and would only warn.
+      self._run.log(dict(values), step=step)
 
   def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
     found = {name: self._wandb.Image(x) for name, x in images.items()}
-    self._run.log(found, step=step)
+    self._log_late(step, found)
 
   def histograms(self, step: int, values: Mapping[str, Any]) -> None:
     found = {
       name: self._wandb.Histogram(np_histogram=x) for name, x in values.items()
     }
-    self._run.log(found, step=step)
+    self._log_late(step, found)
+
+  def _log_late(self, step: int, values: Mapping[str, Any]) -> None:
+    """Logs what may come after rows of later steps: wandb goes no step back."""
+    self._run.log(dict(values), step=max(step, self._run.step))
 
   def close(self) -> None:
     self._run.finish()
