@@ -205,6 +205,36 @@ def open_trained(
   )
 
 
+def open_beside(
+  path: str, trained: Trained, options: Mapping[str, Any]
+) -> Trained:
+  """Opens weights on the same images as others.
+
+  Args:
+    path: a run or weights.
+    trained: the others.
+    options: those of `open_trained` that the others have and these share.
+
+  Raises:
+    ConfigError: also if they would be tested on other images.
+  """
+  mapped = trained.label_map
+  opened = open_trained(
+    path,
+    data=trained.data.source,
+    data_dir=trained.data.dir,
+    split=trained.split,
+    label_map=mapped and mapped.path,
+    **options,
+  )
+  if opened.list_names(trained.split) != trained.list_names(trained.split):
+    raise ConfigError(
+      f"--baseline={path} held out other images of {trained.data.source} than "
+      f"{trained.weights.source}: give --data=SOURCE that neither trained on"
+    )
+  return opened
+
+
 def apply_label_map(
   mapped: LabelMap,
   weights: Weights,

@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is common to evaluations of images that were changed."""
+
+import abc
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vit_jax.config import Count
+from vit_jax.data.pipeline import Data
+from vit_jax.evaluators.split import check_count, map_split
+from vit_jax.sharding import get_batch_sharding
+from vit_jax.train_state import Batch, TrainState, get_evaluated_params
+
+EXAMPLES = 1000
+
+
+class Curve(NamedTuple):
+  """Accuracy against how much images were changed.
+
+  Attributes:
+    name: of what was done to them.
+    axis: what `x` is, with its unit.
+    x: how much; the first is an image as it is.
+    correct: number of examples that are right, at each.
+    total: number of examples.
+  """
+
+  name: str
+  axis: str
+  x: tuple[float, ...]
+  correct: tuple[int, ...]
+  total: int
+
+
+# (name of a curve, x, images) of a batch.
+Changed = Iterator[tuple[str, float, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Robustness(abc.ABC):
+  """Accuracy on images that were changed, more and more.
+
+  Random numbers of an example are a function of the seed and its place among
+  the examples, so the same images are made on any devices, in batches of any
+  size, and for any model.
+
+  Attributes:
+    objective: its model is evaluated.
+    data: the data section.
+    mesh: devices to run on.
+    channels: c.
+    default_batch_size: training's batch size (B).
+    split: split to evaluate on.
+    examples: number of them, evenly from all of the split; None is all.
+    seed: of what is drawn at random.
+    batch_size: global batch size (B); None is training's.
+    params: "average" evaluates the moving average of the parameters where there
+      is one (optim.ema), "raw" the parameters themselves.
+  """
+
+  METRICS = ("clean_accuracy", "robust_accuracy")
+  AXIS = ""  # Of the curves, with its unit.
+  CLEAN = 0.0  # Where on it an image is as it is.
+
+  objective: Any
+  data: Data
+  mesh: Mesh
+  channels: int
+  default_batch_size: int
+  _: dataclasses.KW_ONLY
+  split: str
+  examples: Count | None = EXAMPLES
+  seed: int = 0
+  batch_size: Count | None = None
+  params: Literal["average", "raw"] = "average"
+
+  @abc.abstractmethod
+  def change(self, params: Any, batch: Batch, keys: jax.Array) -> Changed:
+    """Yields the images of every point of every curve, in order.
+
+    Args:
+      params: of the model.
+      batch: `image` float32 [B H W c] from 0 to 255, `label`, `mask`.
+      keys: random keys [B].
+    """
+
+  @functools.cached_property
+  def score(self) -> Any:
+    """The jitted function (params, batch) -> (correct, count)."""
+
+    def score(params: Any, batch: Batch) -> Any:
+      batch = self.data.prepare(batch)
+      return self.objective.evaluate(params, batch)["accuracy"]
+
+    return jax.jit(score)
+
+  def compute_gradient(
+    self, params: Any, batch: Batch, images: jax.Array
+  ) -> jax.Array:
+    """The gradient of the loss by the pixels [B H W c], from 0 to 255."""
+
+    def compute_loss(images: jax.Array) -> jax.Array:
+      prepared = self.data.prepare(batch | {"image": images})
+      return self.objective.evaluate(params, prepared)["loss"][0]
+
+    return jax.grad(compute_loss)(images)
+
+  @functools.cached_property
+  def draw_keys(self) -> Any:
+    """The jitted function (first example, batch size) -> keys [B]."""
+
+    def draw(start: Any, size: int) -> jax.Array:
+      fold = jax.vmap(jax.random.fold_in, (None, 0))
+      return fold(jax.random.key(self.seed), start + jnp.arange(size))
+
+    return jax.jit(
+      draw, static_argnums=1, out_shardings=get_batch_sharding(self.mesh)
+    )
+
+  def run(
+    self, state: TrainState, mark: Callable[[], None] = lambda: None
+  ) -> Iterator[tuple[str, float]]:
+    """Yields the accuracy of every point, and means.
+
+    Names are CURVE_X; `robust_accuracy` is the mean of all of them,
+    `clean_accuracy` that of the images as they are.
+
+    Args:
+      state: its parameters are evaluated.
+      mark: called after each batch.
+
+    Raises:
+      RuntimeError: unless every example was counted exactly once.
+    """
+    curves = self.measure(state, mark)
+    found = {
+      f"{curve.name}_{x:g}": right / curve.total
+      for curve in curves
+      for x, right in zip(curve.x[1:], curve.correct[1:], strict=True)
+    }
+    yield "clean_accuracy", curves[0].correct[0] / curves[0].total
+    yield "robust_accuracy", sum(found.values()) / len(found)
+    yield from found.items()
+
+  def measure(
+    self, state: TrainState, mark: Callable[[], None] = lambda: None
+  ) -> list[Curve]:
+    """Computes the curves; arguments as of `run`."""
+    params = state.params
+    if self.params == "average":
+      params = get_evaluated_params(state)
+    size = self.batch_size or self.default_batch_size
+    numbers = itertools.count()
+    points: dict[tuple[str, float], None] = {}  # In their order.
+
+    def step(params: Any, batch: Batch) -> list[Any]:
+      keys = self.draw_keys(np.int32(next(numbers) * size), size)
+      found = [self.score(params, batch)]
+      pixels = batch | {"image": batch["image"].astype(jnp.float32)}
+      for name, x, images in self.change(params, pixels, keys):
+        points[name, x] = None
+        found.append(self.score(params, pixels | {"image": images}))
+      return found
+
+    results, count = map_split(
+      step,
+      params,
+      self.data,
+      self.mesh,
+      self.channels,
+      split=self.split,
+      batch_size=size,
+      limit=self.examples,
+      mark=mark,
+    )
+    sums = np.sum(results, axis=0, dtype=np.float64)  # [points 2]
+    for total in sums[:, 1]:
+      check_count(int(total), count, self.split)
+    right = [int(x) for x in sums[:, 0]]
+    curves: dict[str, list[tuple[float, int]]] = {}
+    for (name, x), number in zip(points, right[1:], strict=True):
+      curves.setdefault(name, [(self.CLEAN, right[0])]).append((x, number))
+    return [
+      Curve(
+        name,
+        self.AXIS,
+        tuple(float(x) for x, _ in found),
+        tuple(number for _, number in found),
+        count,
+      )
+      for name, found in curves.items()
+    ]
+
+
+def choose_grid(
+  model: Any, size: tuple[int, int], given: Any
+) -> tuple[int, int]:
+  """Chooses the cells that images are cut into: rows and columns.
+
+  Args:
+    model: one with tokens has a cell for each of its patches; others have 14
+      rows, or so many that a cell has four pixels along a side.
+    size: (H, W).
+    given: a number or a pair instead, or None.
+  """
+  if given is not None:
+    return (given, given) if isinstance(given, int) else tuple(given)
+  if hasattr(model, "make_layout"):
+    return model.make_layout(*size).grid
+  return tuple(max(1, min(14, length // 4)) for length in size)
