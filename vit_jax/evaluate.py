@@ -220,9 +220,15 @@ def measure_robustness(
   first = models[0]
   of = first.count(first.split)
   images = min(examples, of)
-  curves = []
+  found: dict[str, Any] = {"images": images, "of": of}
+  curves = found["curves"] = []
   for name in names:
     keys: dict[str, Any] = {"examples": examples}
+    if name == "occlusion":
+      # Alike for all: what one ranks by gradients, another must, too.
+      attend = all(hasattr(x.objective.model, "attention") for x in models)
+      keys["saliency"] = "attention" if attend else "gradient"
+      found["saliency"] = keys["saliency"]
     for i, trained in enumerate(models):
       evaluator = trained.make_evaluator(name, **keys)
       if hasattr(evaluator, "grid"):
@@ -233,7 +239,7 @@ def measure_robustness(
         robustness.describe_curve(name, source, curve, images)
         for curve in evaluator.measure(trained.state, make_mark(what, images))
       ]
-  return {"images": images, "of": of, "curves": curves}
+  return found
 
 
 def write_robustness(directory: Any, found: Mapping[str, Any]) -> None:

@@ -224,9 +224,11 @@ def open_beside(
     data=trained.data.source,
     data_dir=trained.data.dir,
     split=trained.split,
-    label_map=mapped and mapped.path,
+    label_map=None if mapped is None else mapped.path,
     **options,
   )
+  if opened.weights.source == trained.weights.source:
+    raise ConfigError(f"--baseline={path} is what it would be compared with")
   if opened.list_names(trained.split) != trained.list_names(trained.split):
     raise ConfigError(
       f"--baseline={path} held out other images of {trained.data.source} than "

@@ -50,7 +50,7 @@ class Pgd(Robustness):
     """Yields attacked images."""
     for epsilon in self.epsilons:
       images = self.attack(params, batch, keys, np.float32(epsilon))
-      yield "pgd", epsilon, images
+      yield "linf", epsilon, images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class PatchAttack(Robustness):
       params: Any, batch: Batch, keys: jax.Array, side: int, shifted: bool
     ) -> jax.Array:
       places, starts = jax.vmap(jax.random.split, out_axes=1)(keys)
-      size = batch["image"].shape[1:3]
+      size = (batch["image"].shape[1], batch["image"].shape[2])
       square = place_squares(places, size, self.cells, side, shifted)
       gradient = functools.partial(self.compute_gradient, params, batch)
       return attack_square(gradient, batch["image"], starts, square, self.steps)

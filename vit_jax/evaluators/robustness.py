@@ -182,7 +182,7 @@ class Robustness(abc.ABC):
       limit=self.examples,
       mark=mark,
     )
-    sums = np.sum(results, axis=0, dtype=np.float64)  # [points 2]
+    sums = np.asarray(results, np.float64).sum(axis=0)  # [points 2]
     for total in sums[:, 1]:
       check_count(int(total), count, self.split)
     right = [int(x) for x in sums[:, 0]]
@@ -208,12 +208,14 @@ def choose_grid(
 
   Args:
     model: one with tokens has a cell for each of its patches; others have 14
-      rows, or so many that a cell has four pixels along a side.
+      rows, or as many as give cells of four pixels along a side.
     size: (H, W).
     given: a number or a pair instead, or None.
   """
   if given is not None:
     return (given, given) if isinstance(given, int) else tuple(given)
-  if hasattr(model, "make_layout"):
-    return model.make_layout(*size).grid
-  return tuple(max(1, min(14, length // 4)) for length in size)
+  grid = model.make_layout(*size).grid if hasattr(model, "make_layout") else ()
+  if grid and min(grid) > 1:
+    return grid
+  rows, columns = (max(1, min(14, length // 4)) for length in size)
+  return rows, columns

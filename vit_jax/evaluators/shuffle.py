@@ -23,11 +23,12 @@ class Shuffle(Robustness):
   """Accuracy on images whose tiles are shuffled.
 
   Attributes:
-    grids: numbers of tiles along a side, which divide both sides of an image;
-      None is those of 2, 4, 7, 8, 14 and 16 that do.
+    grids: numbers of tiles along a side; None is those of 2, 4, 7, 8, 14 and 16
+      that divide both sides of an image. Where one does not, a border of it
+      stays in its place.
 
   Raises:
-    ConfigError: if one does not, or none is left.
+    ConfigError: for more tiles than pixels.
   """
 
   AXIS = "tiles along a side"
@@ -36,23 +37,13 @@ class Shuffle(Robustness):
   grids: tuple[Count, ...] | None = None
 
   def __post_init__(self):
-    height, width = self.data.make_preprocess(self.channels).size
-    for grid in self.grids or ():
-      if height % grid or width % grid:
-        raise ConfigError(
-          f"grids={self.grids} of an evaluation: {grid} tiles do not divide "
-          f"{height} x {width} pixels"
-        )
-    if not self.find_grids():
-      raise ConfigError(
-        f"{height} x {width} pixels have no grids of equal tiles: set grids of "
-        f"the evaluation, or leave it out"
-      )
-
-  def find_grids(self) -> tuple[int, ...]:
-    """The numbers of tiles along a side."""
     size = self.data.make_preprocess(self.channels).size
-    return list_grids(size) if self.grids is None else self.grids
+    for grid in self.grids or ():
+      if grid > min(size):
+        raise ConfigError(
+          f"grids={self.grids} of an evaluation: images of {size[0]} x "
+          f"{size[1]} pixels do not have {grid} tiles along a side"
+        )
 
   @functools.cached_property
   def shuffle(self) -> Any:
@@ -62,5 +53,6 @@ class Shuffle(Robustness):
   def change(self, params: Any, batch: Batch, keys: jax.Array) -> Changed:
     """Yields images of shuffled tiles."""
     del params
-    for grid in self.find_grids():
+    size = (batch["image"].shape[1], batch["image"].shape[2])
+    for grid in list_grids(size) if self.grids is None else self.grids:
       yield "tiles", float(grid), self.shuffle(batch["image"], keys, grid)

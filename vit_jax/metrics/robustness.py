@@ -78,6 +78,8 @@ def format_curves(found: Mapping[str, Any]) -> Iterator[str]:
   of = found["of"]
   some = "" if found["images"] == of else f" of {of:,}, evenly from all"
   yield f"robustness           {found['images']:,} images{some}"
+  if "saliency" in found:
+    yield f"  saliency of patches is by the {found['saliency']}"
   groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
   for curve in found["curves"]:
     groups.setdefault((curve["evaluation"], curve["curve"]), []).append(curve)

@@ -57,7 +57,7 @@ def make_disks(scale: float) -> Float[np.ndarray, "5 k k"]:
   """Kernels of the lens, one a severity: disks with softened borders."""
   radii = [scale * r for r in (3, 4, 6, 8, 10)]
   softness = 0.1, 0.5, 0.5, 0.5, 0.5
-  reach = math.ceil(max(radii)) + 2
+  reach = math.ceil(max(radii)) + 3
   place = np.arange(-reach, reach + 1)
   squares = place[:, None] ** 2 + place[None] ** 2
   kernels = []
@@ -111,7 +111,7 @@ def blur_glass(
   for length in image.shape[:2]:
     sigmas = (scale * x for x in (0.7, 0.9, 1, 1.1, 1.5))
     sides.append(
-      pick([make_gaussian(length, x, truncate=4) for x in sigmas], severity)
+      pick([make_gaussian(length, x, truncate=4.0) for x in sigmas], severity)
     )
   reaches = [max(1, round(scale * x)) for x in (1, 2, 2, 3, 4)]
   reach = jnp.asarray(reaches)[severity - 1]
@@ -191,9 +191,8 @@ def blur_zoom(
 ) -> Float[Array, "H W c"]:
   """Zoom blur: the mean of the image, twice, and of larger ones."""
   del key
-  last = pick((1.1, 1.15, 1.2, 1.24, 1.3), severity)
   step = pick((0.01, 0.01, 0.02, 0.02, 0.03), severity)
-  count = jnp.round((last - 1) / step)  # From 1 on, so one more.
+  count = pick((11, 15, 10, 12, 10), severity)  # Of them, and that of 1.
 
   def add(total, i):
     larger = magnify(image, 1 + i * step)

@@ -38,7 +38,7 @@ def distort(
   corners = side * pick((0.1, 0.2, 0.02, 0.02, 0.02), severity)
   corner_key, field_key = jax.random.split(key)
   matrices = [
-    pick([make_gaussian(n, side * x, truncate=3) for x in sigmas], severity)
+    pick([make_gaussian(n, side * x, truncate=3.0) for x in sigmas], severity)
     for n in (height, width)
     for sigmas in [(0.7, 0.08, 0.01, 0.01, 0.01)]
   ]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vit_jax.sharding import constrain
 
-# Sides of the grids that images are shuffled by, where they divide its sides.
+# Sides of the grids that images are shuffled by.
 GRIDS = (2, 4, 7, 8, 14, 16)
 
 
@@ -76,8 +76,10 @@ def drop(
 
 
 def list_grids(size: tuple[int, int]) -> tuple[int, ...]:
-  """Lists those of GRIDS that divide both sides of an image."""
-  return tuple(x for x in GRIDS if size[0] % x == 0 and size[1] % x == 0)
+  """Lists those of GRIDS that divide both sides of an image; else all."""
+  fitting = tuple(x for x in GRIDS if x <= min(size))
+  exact = tuple(x for x in fitting if size[0] % x == size[1] % x == 0)
+  return exact or fitting
 
 
 def shuffle(
@@ -85,21 +87,25 @@ def shuffle(
 ) -> Float[Array, "B H W c"]:
   """Moves the tiles of each image to places that are drawn at random.
 
+  Tiles are equal: pixels right of them and below stay where they are.
+
   Args:
-    images: their sides are multiples of `grid`.
+    images: to be changed.
     keys: one an example.
     grid: tiles along a side; 1 changes nothing.
   """
   batch, height, width, channels = images.shape
   tall, wide = height // grid, width // grid
-  x = images.reshape(batch, grid, tall, grid, wide, channels)
+  down, right = grid * tall, grid * wide
+  x = images[:, :down, :right]
+  x = x.reshape(batch, grid, tall, grid, wide, channels)
   x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, grid**2, tall, wide, -1)
   x = jax.vmap(lambda tiles, order: tiles[order])(
     x, order_randomly(keys, grid**2)
   )
   x = x.reshape(batch, grid, grid, tall, wide, channels)
-  x = x.transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
-  return constrain(x, "B H W c")
+  x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, down, right, channels)
+  return constrain(images.at[:, :down, :right].set(x), "B H W c")
 
 
 def place_squares(

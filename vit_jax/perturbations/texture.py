@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-LARGEST = 0.25  # Step at which four neighbours are stable.
+LARGEST = 0.125  # Step; at 0.25, still stable, neighbours would take turns.
 
 
 def flatten(

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Curves of accuracy against how much images were changed."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,9 @@ def draw_robustness(
   Returns:
     A PNG.
   """
+  last = [os.path.basename(name.rstrip("/")) or name for name in names]
+  if len(set(last)) == len(names):
+    names = last
   columns = min(COLUMNS, len(panels))
   rows = -(-len(panels) // columns)
   with drawing(4.4 * columns, 3.2 * rows, rows, columns) as drawn:
@@ -61,7 +65,11 @@ def draw_robustness(
       draw_panel(axes, curves, names)
     for axes in places[len(panels) :]:
       axes.set_visible(False)
-    places[0].set_title(f"{places[0].get_title()} ({images:,} images)")
+    count = f"{images:,} images"
+    if len(panels) > 1:
+      drawn.figure.suptitle(f"{count}; bands are 95 % intervals", fontsize=10)
+    else:
+      places[0].set_title(f"{places[0].get_title()} ({count})")
   return drawn.png
 
 
@@ -90,7 +98,7 @@ def draw_panel(
   axes.set_xlabel(first["axis"], fontsize=8)
   axes.set_ylabel("top-1 accuracy (%)")
   axes.set_ylim(0, 102)
-  axes.legend(loc="best", title="band: 95 % interval", title_fontsize=7)
+  axes.legend(loc="best")
 
 
 def _is_doubling(xs: Sequence[float]) -> bool:
