@@ -20,7 +20,7 @@ from vit_jax.perturbations.patches import place_squares
 from vit_jax.train_state import Batch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pgd(Robustness):
   """Accuracy under L-inf PGD (Madry et al., 2018).
 
@@ -53,7 +53,7 @@ class Pgd(Robustness):
       yield "linf", epsilon, images
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PatchAttack(Robustness):
   """Accuracy under a patch that is made for each image.
 

@@ -28,7 +28,7 @@ from vit_jax.train_state import Batch, TrainState
 MEAN = "mean"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Corruptions(Robustness):
   """Accuracy under common corruptions.
 

@@ -26,8 +26,10 @@ from vit_jax.perturbations.patches import (
 )
 from vit_jax.train_state import Batch
 
+CURVES = ("random", "salient", "non_salient")
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Occlusion(Robustness):
   """Accuracy on images of which a share of the patches is missing.
 
@@ -87,17 +89,14 @@ class Occlusion(Robustness):
 
   @functools.cached_property
   def rank(self) -> Any:
-    """The jitted function (params, batch, keys) -> orders of the patches."""
+    """The jitted function (params, batch, keys) -> an order for each curve."""
 
-    def rank(params: Any, batch: Batch, keys: jax.Array) -> dict[str, Any]:
+    def rank(params: Any, batch: Batch, keys: jax.Array) -> list[jax.Array]:
       order = order_by_saliency(
         self.compute_saliency(params, batch), self.cells
       )
-      return {
-        "random": order_randomly(keys, int(np.prod(self.cells))),
-        "salient": order,
-        "non_salient": order[:, ::-1],
-      }
+      drawn = order_randomly(keys, int(np.prod(self.cells)))
+      return [drawn, order, order[:, ::-1]]
 
     return jax.jit(rank)
 
@@ -112,7 +111,8 @@ class Occlusion(Robustness):
 
   def change(self, params: Any, batch: Batch, keys: jax.Array) -> Changed:
     """Yields images without some of their patches."""
-    for name, order in self.rank(params, batch, keys).items():
+    orders = self.rank(params, batch, keys)
+    for name, order in zip(CURVES, orders, strict=True):
       for share, count in self.count_missing():
         images = self.drop(batch["image"], order, np.int32(count))
         yield name, share, images

@@ -168,7 +168,10 @@ class Robustness(abc.ABC):
       pixels = batch | {"image": batch["image"].astype(jnp.float32)}
       for name, x, images in self.change(params, pixels, keys):
         points[name, x] = None
-        found.append(self.score(params, pixels | {"image": images}))
+        changed = pixels | {"image": images}
+        # Programs of several devices, if many wait, can stop one another on
+        # CPUs; and their images take memory.
+        found.append(jax.block_until_ready(self.score(params, changed)))
       return found
 
     results, count = map_split(

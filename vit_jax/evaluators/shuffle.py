@@ -18,7 +18,7 @@ from vit_jax.perturbations.patches import list_grids, shuffle
 from vit_jax.train_state import Batch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Shuffle(Robustness):
   """Accuracy on images whose tiles are shuffled.
 

@@ -16,7 +16,7 @@ from vit_jax.sharding import constrain
 from vit_jax.train_state import Batch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Texture(Robustness):
   """Accuracy on images whose texture is smoothed away between edges.
 
