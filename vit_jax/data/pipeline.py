@@ -376,13 +376,7 @@ def make_eval_batches(
 ) -> tuple[Iterator[Batch], int]:
   """Makes batches on the mesh that hold each example of a split once.
 
-  Args:
-    data: the data section.
-    mesh: devices.
-    channels: channels of the images (c).
-    split: split to read.
-    batch_size: global batch size (B).
-    limit: largest number of examples, evenly from all; None is all.
+  Or, with a limit, so many of them, evenly from all.
 
   Returns:
     The batches, and the number of examples.
