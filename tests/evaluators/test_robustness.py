@@ -10,7 +10,6 @@ import pytest
 from tests.support import build
 from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources, transforms
-from vit_jax.evaluators import corruptions
 
 NUMBER = 30
 KINDS = {
@@ -70,7 +69,7 @@ def test_devices_and_batches_change_nothing(config, examples):
       assert one.x == eight.x and one.name == eight.name
       gaps = np.subtract(one.correct, eight.correct)
       assert np.abs(gaps).max() <= slack, name
-      parts = 2 if one.name == corruptions.MEAN else 1
+      parts = 2 if one.name == "mean" else 1
       assert one.total == parts * NUMBER
       assert one.correct[0] == parts * clean
   names = {x: [c.name for c in curves] for x, curves in found[1].items()}
@@ -91,13 +90,28 @@ def test_devices_and_batches_change_nothing(config, examples):
   assert mean.correct == tuple(np.sum([x.correct for x in rest], axis=0))
 
 
-def test_a_run_has_their_names_in_its_rows(config):
-  exp, state = make(config, 1, 30, occlusion=dict(shares=(0.5,)))
-  rows = dict(exp.evaluators["occlusion"].run(state))
-  points = [rows[f"{x}_50"] for x in ("random", "salient", "non_salient")]
-  assert list(rows)[:2] == ["clean_accuracy", "robust_accuracy"]
-  assert rows["robust_accuracy"] == pytest.approx(np.mean(points))
-  assert len(rows) == 5
+def test_rows_of_a_run_have_means(config):
+  exp, state = make(
+    config,
+    1,
+    30,
+    occlusion=dict(shares=(0.25, 0.5)),
+    corruptions=dict(names=("contrast", "brightness"), severities=(2, 5)),
+    shuffle=dict(grids=(2,)),
+  )
+  for name, evaluator in exp.evaluators.items():
+    rows = dict(evaluator.run(state))
+    curves = [x for x in evaluator.measure(state) if x.name != "mean"]
+    points = np.array([x.correct for x in curves]) / NUMBER
+    means = dict(
+      zip([x.name for x in curves], points[:, 1:].mean(1), strict=True)
+    )
+    expected = {
+      "clean_accuracy": points[0, 0],
+      "robust_accuracy": points[:, 1:].mean(),
+    }
+    assert rows == pytest.approx(expected | (means if len(means) > 1 else {}))
+    assert len(rows) == {"occlusion": 5, "corruptions": 4, "shuffle": 2}[name]
 
 
 @pytest.mark.parametrize("pool", ["token", "gap", "map"])

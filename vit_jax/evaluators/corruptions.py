@@ -15,7 +15,12 @@ import jax
 import numpy as np
 
 from vit_jax.config import ConfigError, Interval, nearest
-from vit_jax.evaluators.robustness import Changed, Curve, Robustness
+from vit_jax.evaluators.robustness import (
+  MEAN,
+  Changed,
+  Curve,
+  Robustness,
+)
 from vit_jax.perturbations.corruptions import (
   JPEG,
   NAMES,
@@ -24,8 +29,6 @@ from vit_jax.perturbations.corruptions import (
   corrupt,
 )
 from vit_jax.train_state import Batch, TrainState
-
-MEAN = "mean"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import Batch, TrainState, get_evaluated_params
 
 EXAMPLES = 1000
+MEAN = "mean"  # Name of a curve that is the mean of others.
 
 
 class Curve(NamedTuple):
@@ -129,10 +130,11 @@ class Robustness(abc.ABC):
   def run(
     self, state: TrainState, mark: Callable[[], None] = lambda: None
   ) -> Iterator[tuple[str, float]]:
-    """Yields the accuracy of every point, and means.
+    """Yields accuracies: of the images as they are, and means.
 
-    Names are CURVE_X; `robust_accuracy` is the mean of all of them,
-    `clean_accuracy` that of the images as they are.
+    `clean_accuracy` is the first, `robust_accuracy` the mean of all points of
+    all curves but their first, and of several curves each has its own mean, by
+    its name. `measure` has every point.
 
     Args:
       state: its parameters are evaluated.
@@ -141,15 +143,12 @@ class Robustness(abc.ABC):
     Raises:
       RuntimeError: unless every example was counted exactly once.
     """
-    curves = self.measure(state, mark)
-    found = {
-      f"{curve.name}_{x:g}": right / curve.total
-      for curve in curves
-      for x, right in zip(curve.x[1:], curve.correct[1:], strict=True)
-    }
+    curves = [x for x in self.measure(state, mark) if x.name != MEAN]
+    found = {x.name: float(np.mean(x.correct[1:])) / x.total for x in curves}
     yield "clean_accuracy", curves[0].correct[0] / curves[0].total
-    yield "robust_accuracy", sum(found.values()) / len(found)
-    yield from found.items()
+    yield "robust_accuracy", float(np.mean(list(found.values())))
+    if len(found) > 1:
+      yield from found.items()
 
   def measure(
     self, state: TrainState, mark: Callable[[], None] = lambda: None
