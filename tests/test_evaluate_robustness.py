@@ -3,7 +3,6 @@
 """Curves of robustness by the command: table, files, and a ResNet beside."""
 
 import csv
-import io
 import json
 
 import numpy as np
@@ -14,7 +13,6 @@ from tests.support.weights import RESNET, make_tiny_weights, make_weights
 from vit_jax import evaluate
 from vit_jax.convert import save_weights
 from vit_jax.metrics.classification import compute_interval
-from vit_jax.plots.robustness import draw_robustness
 
 NAMES = tuple("0123456789")
 SIZE = (8, 8)
@@ -142,29 +140,3 @@ def test_mistakes_are_named(vit, resnet, data_dir, capsys):
       evaluate.main([str(vit), *where, *more])
     assert caught.value.code == 2
     assert word in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-  ("xs", "log"),
-  [
-    ((0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0), True),
-    ((1.0, 2.0, 4.0, 8.0, 16.0), True),
-    ((0.0, 1.0, 2.0, 3.0, 4.0, 5.0), False),
-    ((0.0, 12.5, 50.0), False),
-  ],
-)
-def test_axes_double_where_places_do(xs, log, monkeypatch):
-  from matplotlib.axes import Axes
-
-  scales = []
-  monkeypatch.setattr(
-    Axes, "set_xscale", lambda axes, name, **_: scales.append(name)
-  )
-  points = [
-    dict(x=x, accuracy=0.5, interval=[0.4, 0.6], correct=5, total=10)
-    for x in xs
-  ]
-  curve = dict(evaluation="pgd", curve="linf", model="a/b", axis="x (%)")
-  png = draw_robustness([[curve | {"points": points}]], ["a/b"], 10)
-  assert PIL.Image.open(io.BytesIO(png)).format == "PNG"
-  assert bool(scales) == log

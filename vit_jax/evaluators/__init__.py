@@ -11,7 +11,6 @@ state, and METRICS are those of its metrics that checkpoint.best may name.
 import dataclasses
 
 from vit_jax.config import Count
-from vit_jax.evaluators.adversarial import PatchAttack, Pgd
 from vit_jax.evaluators.attention_logits import AttentionLogits
 from vit_jax.evaluators.classification import Classification
 from vit_jax.evaluators.corruptions import Corruptions
@@ -19,6 +18,8 @@ from vit_jax.evaluators.fewshot import FewShot
 from vit_jax.evaluators.knn import Knn
 from vit_jax.evaluators.linear import LinearProbe
 from vit_jax.evaluators.occlusion import Occlusion
+from vit_jax.evaluators.patch_attack import PatchAttack
+from vit_jax.evaluators.pgd import Pgd
 from vit_jax.evaluators.shuffle import Shuffle
 from vit_jax.evaluators.texture import Texture
 
