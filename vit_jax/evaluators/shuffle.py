@@ -3,7 +3,7 @@
 """Accuracy on images whose tiles are shuffled.
 
 Naseer et al., 2021, "Intriguing Properties of Vision Transformers", arXiv
-2105.10497, section 3.4.
+2105.10497, section 3.3.
 """
 
 import dataclasses

@@ -4,8 +4,8 @@
 
 Madry et al., 2018, "Towards Deep Learning Models Resistant to Adversarial
 Attacks", arXiv 1706.06083, section 2.1; the size of a step is 2.5 times the
-radius over the number of steps, as of its section on MNIST. Restricted to a
-square it is a patch for each image: Gu et al., 2022, "Are Vision Transformers
+radius over the number of steps, as in its section 5. Restricted to a square
+it is a patch for each image: Gu et al., 2022, "Are Vision Transformers
 Robust to Patch Perturbations?", arXiv 2111.10659, section 3; Fu et al., 2022,
 "Patch-Fool", arXiv 2203.08392. (The patch of Brown et al., 2017, arXiv
 1712.09665, is one for all images.)

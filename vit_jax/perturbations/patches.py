@@ -3,7 +3,7 @@
 """Cells of an image: dropping them, shuffling them, and where patches lie.
 
 Naseer et al., 2021, "Intriguing Properties of Vision Transformers", arXiv
-2105.10497, sections 3.1 (occlusion) and 3.4 (shuffling).
+2105.10497, sections 3.1 (occlusion) and 3.3 (shuffling).
 """
 
 import jax
