@@ -10,6 +10,7 @@ import pytest
 from tests.support import build
 from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources, transforms
+from vit_jax.evaluators import occlusion
 
 NUMBER = 30
 KINDS = {
@@ -115,7 +116,9 @@ def test_rows_of_a_run_have_means(config):
 
 
 @pytest.mark.parametrize("pool", ["token", "gap", "map"])
-def test_attention_is_that_of_the_last_layer(config, examples, pool):
+def test_attention_is_that_of_the_last_layer(
+  config, examples, pool, monkeypatch
+):
   config["model"]["pool"] = pool
   exp, state = make(config, 1, 30, occlusion=dict(shares=(0.25,)))
   evaluator = exp.evaluators["occlusion"]
@@ -133,6 +136,10 @@ def test_attention_is_that_of_the_last_layer(config, examples, pool):
     "label": jnp.asarray(label),
     "mask": jnp.ones(NUMBER, bool),
   }
+  if pool == "gap":  # In parts of 5 examples.
+    each = 4 * exp.model.depth * exp.model.num_heads * 4**2
+    monkeypatch.setattr(occlusion, "MOST", 5 * each)
+    assert evaluator.count_parts(NUMBER) == 6
   saliency = jax.jit(evaluator.compute_saliency)(state.ema, batch)
   np.testing.assert_allclose(
     np.asarray(saliency).reshape(NUMBER, -1), expected, rtol=1e-5
@@ -197,6 +204,20 @@ def test_attacks_find_what_noise_does_not(config):
   noisy = jnp.clip(batch["image"] + noise.astype(np.float32), 0, 255)
   losses = [float(compute_loss(x)) for x in (batch["image"], noisy, images)]
   assert losses[2] > 1.05 * max(losses[:2])
+
+
+def test_a_lost_example_is_an_error(config, monkeypatch):
+  exp, state = make(config, 1, 10, shuffle=dict(grids=(2,)))
+  make_batches = pipeline.make_eval_batches
+
+  def lose_some(*args, **keys):
+    batches, total = make_batches(*args, **keys)
+    next(batches)
+    return batches, total
+
+  monkeypatch.setattr(pipeline, "make_eval_batches", lose_some)
+  with pytest.raises(RuntimeError, match="20 examples of 30"):
+    exp.evaluators["shuffle"].measure(state)
 
 
 def test_mistakes_in_keys(config):

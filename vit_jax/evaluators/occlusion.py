@@ -24,7 +24,11 @@ from vit_jax.perturbations.patches import (
   order_by_saliency,
   order_randomly,
 )
+from vit_jax.sharding import count_data_shards
 from vit_jax.train_state import Batch
+from vit_jax.train_step import split_batch
+
+MOST = 2**28  # Bytes of attention weights on a device.
 
 CURVES = ("random", "salient", "non_salient")
 
@@ -77,6 +81,15 @@ class Occlusion(Robustness):
     if how == "gradient":
       gradient = self.compute_gradient(params, batch, batch["image"])
       return jnp.abs(gradient).sum(axis=3)
+    parts = self.count_parts(len(batch["mask"]))
+    found = jax.lax.map(
+      functools.partial(self.attend, params), split_batch(batch, parts)
+    )
+    found = jnp.moveaxis(found, 0, 1)
+    return found.reshape(-1, *found.shape[2:])
+
+  def attend(self, params: Any, batch: Batch) -> jax.Array:
+    """How much the last layer attends to each patch [B h w]."""
     model = self.objective.model
     image = self.data.prepare(batch)["image"]
     _, found = model.apply({"params": params}, image, intermediates=True)
@@ -86,6 +99,22 @@ class Occlusion(Robustness):
     rows = found["attention"][-1].mean(axis=1)[:, :, layout.prefix :]
     read = rows[:, :1] if layout.class_tokens else rows[:, layout.prefix :]
     return read.mean(axis=1).reshape(-1, *layout.grid)
+
+  def count_parts(self, size: int) -> int:
+    """Parts of a batch whose attention weights, of all layers, fit one by one.
+
+    Args:
+      size: B.
+    """
+    model = self.objective.model
+    image = self.data.make_preprocess(self.channels).size
+    tokens = model.make_layout(*image).tokens
+    each = 4 * model.depth * model.num_heads * tokens**2
+    rows = size // count_data_shards(self.mesh)
+    fitting = (
+      x for x in range(1, rows) if rows % x == 0 and each * rows <= x * MOST
+    )
+    return next(fitting, rows)
 
   @functools.cached_property
   def rank(self) -> Any:
