@@ -85,6 +85,8 @@ def test_devices_and_batches_change_nothing(config, examples):
   assert found[1]["occlusion"][0].x == (0.0, 25.0, 50.0)
   assert found[1]["shuffle"][0].x == (1.0, 2.0, 4.0)
   assert found[1]["patch_attack"][0].x == (0.0, 25.0)
+  counts = {x for part in found[1].values() for c in part for x in c.correct}
+  assert len(counts) > 5  # Not always the same.
   attacked = found[1]["pgd"][0].correct
   assert attacked[0] > attacked[2]
   mean, *rest = found[1]["corruptions"]
