@@ -106,8 +106,7 @@ if os.environ.get("VIT_JAX_LOWEST"):
   # Of [dev] what users have, too; its tools are of any version.
   own = (COMPLETION, GCS, HEIF, LIBTPU)
   REQUIREMENTS = [
-    re.sub(r">=([^,;]+),[^;]*", r"==\1", line)
-    for line in [*REQUIREMENTS, *own]
+    re.sub(r">=([^,;]+),[^;]*", r"==\1", line) for line in [*REQUIREMENTS, *own]
   ]
 
 setuptools.setup(

@@ -18,7 +18,10 @@ PACKAGE = ROOT / "vit_jax"
 # floors below its own and from itself, nothing else.
 FLOORS = [
   {"config", "sharding"},
-  {"storage", "hosts", "devices", "optim", "objectives", "train_state"},
+  {
+    *("storage", "hosts", "devices", "optim", "objectives", "train_state"),
+    "perturbations",
+  },
   {"models", "data", "metrics", "train_step", "checkpoint"},
   {"convert", "evaluators", "prepare", "runtime", "analysis", "plots"},
   {"sections", "experiment", "trained", "examination"},

@@ -5,6 +5,7 @@
   python -m vit_jax.evaluate runs/pets                    what the run held out
   python -m vit_jax.evaluate ViT-B_16.npz --data=folder:photos --out=result
   python -m vit_jax.evaluate runs/pets --evals=fewshot,knn,linear
+  python -m vit_jax.evaluate runs/pets --evals=robustness --baseline=runs/bit
 
 RUN is the directory of a run, or any weights that vit_jax.load reads. All
 devices of this machine are used, and every image counts once. With --out=DIR
@@ -14,7 +15,7 @@ the classes taken for one another.
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vit_jax.config import ConfigError, nearest
@@ -33,7 +34,14 @@ from vit_jax.storage.files import to_json, write_json
 from vit_jax.storage.paths import is_local, locate
 
 PROBES = ("fewshot", "knn", "linear")
-EVALS = ("classification", *PROBES)
+ROBUSTNESS = (
+  *("occlusion", "shuffle", "texture", "corruptions", "pgd", "patch_attack"),
+)
+ALL = "robustness"  # All of them.
+EVALS = ("classification", *PROBES, ALL, *ROBUSTNESS)
+
+# Options that are a baseline's, too; its size and crop are its own.
+SHARED = ("batch_size", "max_unreadable", "classes", "dtype")
 
 
 def evaluate(
@@ -46,6 +54,8 @@ def evaluate(
   out: str | None = None,
   top: int = 5,
   label_map: str | None = None,
+  baseline: str | None = None,
+  examples: int = 1000,
   progress: Progress | None = None,
   **options: Any,
 ) -> dict[str, Any]:
@@ -58,11 +68,13 @@ def evaluate(
     split: split to evaluate on; None is that of a run's evaluation, or "test".
     train_split: split whose labels the probes are fitted with.
     evals: names of EVALS.
-    out: directory for evaluation.json, predictions.csv and confusion.csv; None
-      writes nothing.
+    out: directory for evaluation.json, predictions.csv, confusion.csv and what
+      robustness writes; None writes nothing.
     top: number of classes per image in predictions.csv.
     label_map: labels instead of the data's: a set of `data.relatives`, or a
       file, see `data.label_map`.
+    baseline: a run or weights whose curves of robustness are drawn beside.
+    examples: largest number of images for these, evenly from all of the split.
     progress: where it is shown; None is nowhere.
     **options: `data_dir`, `batch_size`, `max_unreadable` and
       `label_map_sha256`, see `trained.open_trained`; others see
@@ -75,6 +87,9 @@ def evaluate(
     ConfigError: for bad arguments, missing data, and classes that differ.
   """
   check_evals(evals)
+  robust = [x for x in ROBUSTNESS if x in evals or ALL in evals]
+  if baseline is not None and not robust:
+    raise ConfigError(f"--baseline is for --evals={ALL} or one of its parts")
   directory = None if out is None else make_directory(out)
 
   # Late: jax must not start before a message about bad arguments.
@@ -82,10 +97,11 @@ def evaluate(
 
   import vit_jax
   from vit_jax.metrics import evaluation
-  from vit_jax.trained import open_trained
+  from vit_jax.trained import open_beside, open_trained
 
   progress = progress or Progress(enabled=False)
   classify = "classification" in evals
+  by_class = classify or bool(robust)  # What needs classes.
   probes = [name for name in evals if name in PROBES]
   if label_map is not None and probes:
     raise ConfigError(
@@ -95,10 +111,14 @@ def evaluate(
     path,
     data=data,
     split=split,
-    classify=classify,
+    classify=by_class,
     label_map=label_map,
     **options,
   )
+  models = [trained]
+  if baseline is not None:
+    shared = {k: x for k, x in options.items() if k in SHARED}
+    models.append(open_beside(baseline, trained, shared))
   if probes:
     trained.info.count(train_split)
   found: dict[str, Any] = {
@@ -106,7 +126,10 @@ def evaluate(
     "data": trained.data.source,
     "split": trained.split,
     "images": trained.count(trained.split),
-    "notes": list(trained.notes),
+    "notes": [
+      *trained.notes,
+      *(f"{baseline}: {note}" for x in models[1:] for note in x.notes),
+    ],
     "preprocess": trained.weights.preprocess.to_json(),
     "devices": [x.device_kind for x in trained.mesh.devices.flat],
     "batch_size": trained.batch_size,
@@ -116,9 +139,9 @@ def evaluate(
   if trained.label_map is not None:
     found["label_map"] = trained.label_map.to_json(trained.weights.num_classes)
 
-  def make_mark(split: str) -> Callable[[], None]:
-    total = trained.count(split)
-    meter = Meter(progress, total, f"images of {split}")
+  def make_mark(what: str, total: int | None = None) -> Callable[[], None]:
+    total = total or trained.count(what)
+    meter = Meter(progress, total, f"images of {what}")
     left = [total]
 
     def mark() -> None:
@@ -163,10 +186,71 @@ def evaluate(
     found["train_split"] = train_split
     for evaluator in made.values():
       found |= dict(evaluator.measure(*features))
+  if robust:
+    found["robustness"] = measure_robustness(
+      models, robust, examples, make_mark
+    )
   if directory is not None:
     with written(out):
+      if robust:
+        write_robustness(directory, found["robustness"])
       write_json(directory / "evaluation.json", found)
   return found
+
+
+def measure_robustness(
+  models: Sequence[Any],
+  names: Sequence[str],
+  examples: int,
+  make_mark: Callable[[str, int], Callable[[], None]],
+) -> dict[str, Any]:
+  """Computes the curves of robustness of models on the same images.
+
+  Args:
+    models: as `trained.Trained`; the patches of the first are those of all.
+    names: of ROBUSTNESS.
+    examples: largest number of images.
+    make_mark: (what, number of images) -> what is called after each batch.
+
+  Returns:
+    What evaluation.json has of it.
+  """
+  from vit_jax.metrics import robustness
+
+  first = models[0]
+  of = first.count(first.split)
+  images = min(examples, of)
+  found: dict[str, Any] = {"images": images, "of": of}
+  curves = found["curves"] = []
+  for name in names:
+    keys: dict[str, Any] = {"examples": examples}
+    if name == "occlusion":
+      # Alike for all: what one ranks by gradients, another must, too.
+      attend = all(hasattr(x.objective.model, "attention") for x in models)
+      keys["saliency"] = "attention" if attend else "gradient"
+      found["saliency"] = keys["saliency"]
+    for i, trained in enumerate(models):
+      evaluator = trained.make_evaluator(name, **keys)
+      if hasattr(evaluator, "grid"):
+        keys["grid"] = evaluator.cells
+      what = f"{first.split}, {name}" + " of the baseline" * bool(i)
+      source = trained.weights.source
+      curves += [
+        robustness.describe_curve(name, source, curve, images)
+        for curve in evaluator.measure(trained.state, make_mark(what, images))
+      ]
+  return found
+
+
+def write_robustness(directory: Any, found: Mapping[str, Any]) -> None:
+  """Writes robustness.csv, a PNG a curve, and one of all."""
+  from vit_jax.metrics import robustness
+  from vit_jax.plots.robustness import draw_all
+
+  robustness.write_curves(directory, found["curves"])
+  (directory / robustness.FOLDER).mkdir(exist_ok=True)
+  for name, png in draw_all(found).items():
+    (directory / name).write_bytes(png)
 
 
 def check_evals(evals: Sequence[str]) -> None:
@@ -229,6 +313,19 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--label_map_sha256", metavar="HEX", help="digest that it must have"
   )
+  parser.add_argument(
+    "--baseline",
+    metavar="RUN",
+    help="a run or weights, as of a ResNet, whose curves of robustness are "
+    "drawn beside",
+  )
+  parser.add_argument(
+    "--examples",
+    type=positive,
+    default=1000,
+    metavar="N",
+    help="images for robustness, evenly from all of the split (default: 1000)",
+  )
   parser.add_argument("--out", metavar="DIR", help="write files to DIR")
   parser.add_argument(
     "--top",
@@ -259,6 +356,8 @@ def main(argv: list[str] | None = None) -> None:
         top=arguments.top,
         label_map=arguments.label_map,
         label_map_sha256=arguments.label_map_sha256,
+        baseline=arguments.baseline,
+        examples=arguments.examples,
         progress=progress,
         **options,
       )

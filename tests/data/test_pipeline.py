@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import itertools
+import pickle
 import typing
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 
 from vit_jax import sharding
 from vit_jax.data import pipeline, sources, transforms
+from vit_jax.data.examples import thin
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.resize import Resize, resize
 from vit_jax.devices.mesh import make_mesh
@@ -182,6 +184,27 @@ def test_evaluation_pads_the_last_batch(data, source, batch_size):
     label[mask], [source[i]["label"] for i in range(300)]
   )
   assert (label[~mask] == -1).all()
+
+
+@pytest.mark.parametrize(
+  ("limit", "expected"), [(7, 7), (300, 300), (999, 300)]
+)
+def test_a_limit_takes_examples_evenly(data, source, limit, expected):
+  batches, count = pipeline.make_eval_batches(
+    data,
+    make_mesh(jax.devices()[:1]),
+    1,
+    split="train[:300]",
+    batch_size=50,
+    limit=limit,
+  )
+  found = list(batches)
+  assert count == expected == sum(int(x["mask"].sum()) for x in found)
+  labels = np.concatenate([x["label"][np.asarray(x["mask"])] for x in found])
+  places = [i * 300 // expected for i in range(expected)]
+  assert labels.tolist() == [source[i]["label"] for i in places]
+  thinned = pickle.loads(pickle.dumps(thin(source, limit)))  # For workers.
+  assert thinned[expected - 1]["label"] == labels[-1]
 
 
 def test_evaluation_is_shared_by_processes(data, source):

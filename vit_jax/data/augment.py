@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num, UInt8
+from jaxtyping import Array, Bool, Float, Num
 
 from vit_jax.config import ConfigError, Count, Interval, NotNegative, Share
 from vit_jax.data.randaugment import Like, make_randaugment
@@ -70,8 +70,8 @@ class Augment:
       )
 
 
-def scale_values(image: UInt8[Array, "B H W c"]) -> Float[Array, "B H W c"]:
-  """Scales uint8 to float32 in [-1, 1]."""
+def scale_values(image: Num[Array, "B H W c"]) -> Float[Array, "B H W c"]:
+  """Scales values from 0 to 255 to float32 in [-1, 1]."""
   return image.astype(jnp.float32) / 127.5 - 1.0
 
 

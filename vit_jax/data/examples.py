@@ -32,6 +32,14 @@ class Examples(Sequence):  # Untyped: run-time type checks would read items.
     return self.read(self.items[index])
 
 
+def thin(source: Sequence[Any], limit: int | None) -> Sequence[Any]:
+  """Takes a number of examples, evenly from all; all if there are no more."""
+  size = len(source)
+  if limit is None or size <= limit:
+    return source
+  return Examples([i * size // limit for i in range(limit)], source.__getitem__)
+
+
 def pad_labels(label: Any, slots: int | None) -> np.ndarray:
   """Converts a label, or several, to int32 [], or [s] if there are slots.
 

@@ -24,6 +24,7 @@ from vit_jax.config import Choice, Count, Interval, Parallel, Share
 from vit_jax.data import sources
 from vit_jax.data.augment import Augment, normalize
 from vit_jax.data.crops import Crop
+from vit_jax.data.examples import thin
 from vit_jax.data.framing import Rounding
 from vit_jax.data.mixture import Mixture
 from vit_jax.data.order import ENDLESS, Order
@@ -365,9 +366,17 @@ def make_train_batches(
 
 
 def make_eval_batches(
-  data: Data, mesh: Mesh, channels: int, *, split: str, batch_size: int
+  data: Data,
+  mesh: Mesh,
+  channels: int,
+  *,
+  split: str,
+  batch_size: int,
+  limit: int | None = None,
 ) -> tuple[Iterator[Batch], int]:
   """Makes batches on the mesh that hold each example of a split once.
+
+  Or, with a limit, so many of them, evenly from all.
 
   Returns:
     The batches, and the number of examples.
@@ -375,7 +384,7 @@ def make_eval_batches(
   Raises:
     DataError: as `make_train_batches`.
   """
-  source = data.open(split)
+  source = thin(data.open(split), limit)
   rows = find_rows(mesh, batch_size)
   images = len(source) * len(rows) // batch_size
   data, _ = choose_parallelism(

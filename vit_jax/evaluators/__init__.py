@@ -13,9 +13,15 @@ import dataclasses
 from vit_jax.config import Count
 from vit_jax.evaluators.attention_logits import AttentionLogits
 from vit_jax.evaluators.classification import Classification
+from vit_jax.evaluators.corruptions import Corruptions
 from vit_jax.evaluators.fewshot import FewShot
 from vit_jax.evaluators.knn import Knn
 from vit_jax.evaluators.linear import LinearProbe
+from vit_jax.evaluators.occlusion import Occlusion
+from vit_jax.evaluators.patch_attack import PatchAttack
+from vit_jax.evaluators.pgd import Pgd
+from vit_jax.evaluators.shuffle import Shuffle
+from vit_jax.evaluators.texture import Texture
 
 EVALUATORS = {
   "classification": Classification,
@@ -23,6 +29,12 @@ EVALUATORS = {
   "knn": Knn,
   "linear": LinearProbe,
   "attention_logits": AttentionLogits,
+  "occlusion": Occlusion,
+  "shuffle": Shuffle,
+  "texture": Texture,
+  "corruptions": Corruptions,
+  "pgd": Pgd,
+  "patch_attack": PatchAttack,
 }
 
 

@@ -22,6 +22,7 @@ def iterate_split(
   *,
   split: str,
   batch_size: int,
+  limit: int | None = None,
   mark: Callable[[], None],
 ) -> tuple[Iterator[Any], int]:
   """Applies a jitted step to every batch of a split, as its results are taken.
@@ -35,14 +36,15 @@ def iterate_split(
     split: each of its examples is in one batch, where `mask` is true; the last
       batch is padded with examples whose mask is false.
     batch_size: global batch size (B).
+    limit: largest number of examples, evenly from all; None is all.
     mark: called after each batch, to show that the evaluation proceeds.
 
   Returns:
     The results of all batches, on the devices, and the number of examples that
-    the split has.
+    are in them.
   """
   batches, size = pipeline.make_eval_batches(
-    data, mesh, channels, split=split, batch_size=batch_size
+    data, mesh, channels, split=split, batch_size=batch_size, limit=limit
   )
 
   def iterate() -> Iterator[Any]:
@@ -71,7 +73,7 @@ def map_split(
 
   Returns:
     The results of all batches, on the host, and the number of examples that
-    the split has.
+    are in them.
   """
   results, size = iterate_split(step, *arguments, **keys)
   return jax.device_get(list(results)), size

@@ -4,7 +4,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,13 @@ from vit_jax.metrics.classification import (
   list_confusions,
 )
 from vit_jax.metrics.progress import escape
-from vit_jax.storage.files import replacing, to_csv
+from vit_jax.metrics.robustness import FOLDER, format_curves
+from vit_jax.storage.files import write_csv
 
-FILES = ("evaluation.json", "predictions.csv", "confusion.csv")
+FILES = (
+  *("evaluation.json", "predictions.csv", "confusion.csv"),
+  *("robustness.csv", "robustness.png"),
+)
 
 ALL = 12  # So many classes are all shown; of more,
 SHOWN = 5  # so many of the worst, of the best and of the confusions.
@@ -111,6 +115,8 @@ def format_table(found: Mapping[str, Any]) -> str:
   if "classes" in found:
     lines += ["", *_format_classes(found["classes"])]
     lines += _format_confusions(found["confusions"])
+  if "robustness" in found:
+    lines += format_curves(found["robustness"])
   return "\n".join(lines) + "\n"
 
 
@@ -160,13 +166,6 @@ def _cut(name: str) -> str:
   """A name as the table has it."""
   name = escape(name)
   return name if len(name) <= WIDTH else f"{name[: WIDTH - 3]}..."
-
-
-def write_csv(path: epath.Path, rows: Iterable[Sequence[Any]]) -> None:
-  """Writes rows as CSV in UTF-8; bytes of no encoding stay as they are."""
-  with replacing(path) as target, target.open("wb") as out:
-    for row in rows:
-      out.write(to_csv(row).encode("utf-8", "surrogateescape"))
 
 
 def write_predictions(
@@ -240,3 +239,5 @@ def remove_files(directory: epath.Path) -> None:
   """Removes what another evaluation has written."""
   for name in FILES:
     (directory / name).unlink(missing_ok=True)
+  for path in (directory / FOLDER).glob("*.png"):
+    path.unlink()

@@ -8,7 +8,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -73,6 +73,13 @@ def to_csv(row: Sequence[Any]) -> str:
   # Python before 3.13 quotes, of \r and \n, only what ends a line.
   csv.writer(text, lineterminator="\r\n").writerow(row)
   return text.getvalue()[:-2] + "\n"
+
+
+def write_csv(path: epath.Path, rows: Iterable[Sequence[Any]]) -> None:
+  """Writes rows as CSV in UTF-8; bytes of no encoding stay as they are."""
+  with replacing(path) as target, target.open("wb") as out:
+    for row in rows:
+      out.write(to_csv(row).encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: epath.Path, value: Any) -> None:
