@@ -10,50 +10,37 @@ section 2); model.qk_norm bounds them.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vit_jax.config import ConfigError, Count
-from vit_jax.data.pipeline import Data
-from vit_jax.evaluators.split import check_count, map_split
+from vit_jax.evaluators.split import Evaluator, check_count
 from vit_jax.models.attention import LOGITS
 from vit_jax.sharding import count_data_shards, get_path
 from vit_jax.train_state import Batch, TrainState
 from vit_jax.train_step import split_batch
 
 
-@dataclasses.dataclass(frozen=True)
-class AttentionLogits:
-  """The largest attention logit of every layer, of the trained parameters.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionLogits(Evaluator):
+  """The largest attention logit of every layer.
 
   Attributes:
-    objective: its model is evaluated.
-    data: the data section.
-    mesh: devices to run on.
-    channels: c.
-    default_batch_size: training's batch size (B).
-    split: split to evaluate on.
     batch_size: number of examples read at a time (B); None is training's. The
       model runs on one example per device at a time, whatever it is.
+    params: "raw" evaluates the parameters themselves, "average" their moving
+      average where there is one (optim.ema).
 
   Raises:
     ConfigError: for a model without attention.
   """
 
-  METRICS = ()  # None that the best checkpoint could be chosen by.
-
-  objective: Any
-  data: Data
-  mesh: Mesh
-  channels: int
-  default_batch_size: int
-  _: dataclasses.KW_ONLY
-  split: str
   batch_size: Count | None = None
+  params: Literal["average", "raw"] = "raw"
 
   def __post_init__(self):
     if not hasattr(self.objective.model, "attention"):
@@ -96,23 +83,9 @@ class AttentionLogits:
   ) -> Iterator[tuple[str, float]]:
     """Yields (layer, its largest logit), with layers as "encoderblock_0".
 
-    Args:
-      state: its parameters are evaluated, not their average.
-      mark: called after each batch.
-
-    Raises:
-      RuntimeError: unless every example was seen exactly once.
+    Arguments are those of `Evaluator.run`.
     """
-    results, size = map_split(
-      self.step,
-      state.params,
-      self.data,
-      self.mesh,
-      self.channels,
-      split=self.split,
-      batch_size=self.batch_size or self.default_batch_size,
-      mark=mark,
-    )
+    results, size = self.map(self.step, state, mark)
     check_count(sum(int(count) for _, count in results), size, self.split)
     maxima = jax.tree.map(
       lambda *values: functools.reduce(np.maximum, values),

@@ -5,18 +5,15 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from vit_jax.config import Count
-from vit_jax.data.pipeline import Data
-from vit_jax.evaluators.split import check_count, map_split
+from vit_jax.evaluators.split import Evaluator, check_count
 from vit_jax.metrics.folding import merge
 from vit_jax.sharding import replicate
-from vit_jax.train_state import Batch, TrainState, get_evaluated_params
+from vit_jax.train_state import Batch, TrainState
 
 # What makes probabilities of logits, by the cross-entropy of training.
 SCORES = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}
@@ -36,34 +33,11 @@ class Scores(NamedTuple):
   probability: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Classification:
-  """Top-1 and top-5 accuracy, and loss.
-
-  Attributes:
-    objective: computes the metrics of a batch.
-    data: the data section.
-    mesh: devices to run on.
-    channels: c.
-    default_batch_size: training's batch size (B).
-    split: split to evaluate on.
-    batch_size: global batch size (B); None is training's. It need not divide
-      the split.
-    params: "average" evaluates the moving average of the parameters where there
-      is one (optim.ema), as exports hold it; "raw" the parameters themselves.
-  """
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classification(Evaluator):
+  """Top-1 and top-5 accuracy, and loss, as the objective computes them."""
 
   METRICS = ("accuracy", "correct", "total", "loss")
-
-  objective: Any
-  data: Data
-  mesh: Mesh
-  channels: int
-  default_batch_size: int
-  _: dataclasses.KW_ONLY
-  split: str
-  batch_size: Count | None = None
-  params: Literal["average", "raw"] = "average"
 
   @functools.cached_property
   def step(self) -> Any:
@@ -85,7 +59,7 @@ class Classification:
     Raises:
       RuntimeError: unless every example was counted exactly once.
     """
-    results, size = self._map(self.step, state, mark)
+    results, size = self.map(self.step, state, mark)
     yield from self._fold(results, size)
 
   def score(
@@ -118,7 +92,7 @@ class Classification:
       scores = jax.tree.map(replicate, Scores(label, classes, probability))
       return metrics, (replicate(mask), scores)
 
-    results, size = self._map(jax.jit(step), state, mark)
+    results, size = self.map(jax.jit(step), state, mark)
     masks = [mask for _, (mask, _) in results]
     rows = zip(*(scores for _, (_, scores) in results), strict=True)
     # Padding is at the end, so the examples keep their order.
@@ -127,27 +101,6 @@ class Classification:
     metrics = dict(self._fold([metrics for metrics, _ in results], size))
     check_count(len(scores.label), size, self.split)
     return metrics, scores
-
-  def get_params(self, state: TrainState) -> Any:
-    """Returns the parameters of a state that are evaluated."""
-    if self.params == "average":
-      return get_evaluated_params(state)
-    return state.params
-
-  def _map(
-    self, step: Any, state: TrainState, mark: Callable[[], None]
-  ) -> tuple[list[Any], int]:
-    """Applies a step to the split, see `map_split`."""
-    return map_split(
-      step,
-      self.get_params(state),
-      self.data,
-      self.mesh,
-      self.channels,
-      split=self.split,
-      batch_size=self.batch_size or self.default_batch_size,
-      mark=mark,
-    )
 
   def _fold(self, results: list[Any], size: int) -> Iterator[tuple[str, float]]:
     """Yields the metrics of all batches."""

@@ -5,47 +5,29 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from vit_jax.config import ConfigError, Count
-from vit_jax.data.pipeline import Data
+from vit_jax.config import ConfigError
 from vit_jax.evaluators.representation import Features, embed
-from vit_jax.train_state import TrainState, get_evaluated_params
+from vit_jax.evaluators.split import Evaluator
+from vit_jax.train_state import TrainState
 
 
-@dataclasses.dataclass(frozen=True)
-class Probe(abc.ABC):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Probe(Evaluator):
   """An evaluation of the features of frozen parameters.
 
   Attributes:
-    objective: its model is evaluated.
-    data: the data section.
-    mesh: devices to run on.
-    channels: c.
-    default_batch_size: training's batch size (B).
-    split: split to evaluate on.
     train_split: split with whose labels the probe is fitted.
-    batch_size: global batch size (B) of the model; None is training's.
-    params: "average" evaluates the moving average of the parameters where there
-      is one (optim.ema), "raw" the parameters themselves.
 
   Raises:
     ConfigError: if images have several labels.
   """
 
-  objective: Any
-  data: Data
-  mesh: Mesh
-  channels: int
-  default_batch_size: int
-  _: dataclasses.KW_ONLY
-  split: str
   train_split: str = "train"
-  batch_size: Count | None = None
-  params: Literal["average", "raw"] = "average"
 
   def __post_init__(self):
     if self.data.label_slots:
@@ -59,12 +41,7 @@ class Probe(abc.ABC):
   ) -> Iterator[tuple[str, float]]:
     """Computes the features of both splits and yields the accuracies.
 
-    Args:
-      state: its parameters are evaluated.
-      mark: called after each batch.
-
-    Raises:
-      RuntimeError: unless every example was seen exactly once.
+    Arguments are those of `Evaluator.run`.
     """
     train = self.embed(state, self.train_split, mark)
     yield from self.measure(train, self.embed(state, self.split, mark), mark)
@@ -73,12 +50,9 @@ class Probe(abc.ABC):
     self, state: TrainState, split: str, mark: Callable[[], None]
   ) -> Features:
     """Computes the features of a split."""
-    params = state.params
-    if self.params == "average":
-      params = get_evaluated_params(state)
     return embed(
       self.objective.model,
-      params,
+      self.get_params(state),
       self.data,
       self.mesh,
       self.channels,

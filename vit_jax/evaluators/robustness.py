@@ -7,18 +7,16 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from vit_jax.config import Count
-from vit_jax.data.pipeline import Data
-from vit_jax.evaluators.split import check_count, map_split
+from vit_jax.evaluators.split import Evaluator, check_count
 from vit_jax.sharding import get_batch_sharding
-from vit_jax.train_state import Batch, TrainState, get_evaluated_params
+from vit_jax.train_state import Batch, TrainState
 
 EXAMPLES = 1000
 MEAN = "mean"  # Name of a curve that is the mean of others.
@@ -46,8 +44,8 @@ class Curve(NamedTuple):
 Changed = Iterator[tuple[str, float, jax.Array]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Robustness(abc.ABC):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Robustness(Evaluator):
   """Accuracy on images that were changed, more and more.
 
   Random numbers of an example are a function of the seed and its place among
@@ -55,34 +53,16 @@ class Robustness(abc.ABC):
   size, and for any model.
 
   Attributes:
-    objective: its model is evaluated.
-    data: the data section.
-    mesh: devices to run on.
-    channels: c.
-    default_batch_size: training's batch size (B).
-    split: split to evaluate on.
     examples: number of them, evenly from all of the split; None is all.
     seed: of what is drawn at random.
-    batch_size: global batch size (B); None is training's.
-    params: "average" evaluates the moving average of the parameters where there
-      is one (optim.ema), "raw" the parameters themselves.
   """
 
   METRICS = ("clean_accuracy", "robust_accuracy")
   AXIS = ""  # Of the curves, with its unit.
   CLEAN = 0.0  # Where on it an image is as it is.
 
-  objective: Any
-  data: Data
-  mesh: Mesh
-  channels: int
-  default_batch_size: int
-  _: dataclasses.KW_ONLY
-  split: str
   examples: Count | None = EXAMPLES
   seed: int = 0
-  batch_size: Count | None = None
-  params: Literal["average", "raw"] = "average"
 
   @abc.abstractmethod
   def change(self, params: Any, batch: Batch, keys: jax.Array) -> Changed:
@@ -154,9 +134,6 @@ class Robustness(abc.ABC):
     self, state: TrainState, mark: Callable[[], None] = lambda: None
   ) -> list[Curve]:
     """Computes the curves; arguments as of `run`."""
-    params = state.params
-    if self.params == "average":
-      params = get_evaluated_params(state)
     size = self.batch_size or self.default_batch_size
     numbers = itertools.count()
     points: dict[tuple[str, float], None] = {}  # In their order.
@@ -173,17 +150,7 @@ class Robustness(abc.ABC):
         found.append(jax.block_until_ready(self.score(params, changed)))
       return found
 
-    results, count = map_split(
-      step,
-      params,
-      self.data,
-      self.mesh,
-      self.channels,
-      split=self.split,
-      batch_size=size,
-      limit=self.examples,
-      mark=mark,
-    )
+    results, count = self.map(step, state, mark, limit=self.examples)
     sums = np.asarray(results, np.float64).sum(axis=0)  # [points 2]
     for total in sums[:, 1]:
       check_count(int(total), count, self.split)

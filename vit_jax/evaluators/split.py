@@ -1,16 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""A step applied to every batch of a split, as all evaluators need it."""
+"""A step applied to every batch of a split, and what all evaluators share."""
 
+import abc
 import collections
+import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 from jax.sharding import Mesh
 
+from vit_jax.config import Count
 from vit_jax.data import pipeline
-from vit_jax.train_state import Batch
+from vit_jax.train_state import Batch, TrainState, get_evaluated_params
 
 
 def iterate_split(
@@ -84,4 +87,75 @@ def check_count(count: int, size: int, split: str) -> None:
   if count != size:
     raise RuntimeError(
       f"evaluation of {split!r}: counted {count} examples of {size}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator(abc.ABC):
+  """An evaluation of a state on a split.
+
+  Attributes:
+    objective: its model is evaluated.
+    data: the data section.
+    mesh: devices to run on.
+    channels: c.
+    default_batch_size: training's batch size (B).
+    split: split to evaluate on.
+    batch_size: global batch size (B); None is training's. It need not divide
+      the split.
+    params: "average" evaluates the moving average of the parameters where there
+      is one (optim.ema), as exports hold it; "raw" the parameters themselves.
+  """
+
+  # Those of its metrics that checkpoint.best may name.
+  METRICS: ClassVar[tuple[str, ...]] = ()
+
+  objective: Any
+  data: pipeline.Data
+  mesh: Mesh
+  channels: int
+  default_batch_size: int
+  _: dataclasses.KW_ONLY
+  split: str
+  batch_size: Count | None = None
+  params: Literal["average", "raw"] = "average"
+
+  @abc.abstractmethod
+  def run(
+    self, state: TrainState, mark: Callable[[], None] = lambda: None
+  ) -> Iterator[tuple[str, float]]:
+    """Yields (metric, value).
+
+    Args:
+      state: its parameters are evaluated.
+      mark: called after each batch.
+
+    Raises:
+      RuntimeError: unless every example was counted exactly once.
+    """
+
+  def get_params(self, state: TrainState) -> Any:
+    """Returns the parameters of a state that are evaluated."""
+    if self.params == "average":
+      return get_evaluated_params(state)
+    return state.params
+
+  def map(
+    self,
+    step: Callable[[Any, Batch], Any],
+    state: TrainState,
+    mark: Callable[[], None],
+    **keys: Any,
+  ) -> tuple[list[Any], int]:
+    """Applies a jitted step to every batch of the split, as `map_split`."""
+    return map_split(
+      step,
+      self.get_params(state),
+      self.data,
+      self.mesh,
+      self.channels,
+      split=self.split,
+      batch_size=self.batch_size or self.default_batch_size,
+      mark=mark,
+      **keys,
     )
