@@ -28,6 +28,8 @@ from vit_jax.storage.files import write_json
 from vit_jax.storage.paths import check_directory, expand, locate
 
 SUFFIXES = (".npz", ".safetensors")
+# Kind of a model -> the format of its .npz files.
+NPZ = dict(vit="authors", mixer="mixer", resnet="bit")
 
 
 def save_weights(

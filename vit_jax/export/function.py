@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -30,7 +31,7 @@ class Function:
     preprocess: makes the model's input.
     with_preprocess: whether it takes uint8 images of the model's size, else
       float32 as `preprocess` makes them.
-    dtype: "float32" or "bfloat16", of the parameters and what it computes in.
+    dtype: "float32" or "bfloat16", of the parameters.
   """
 
   module: nn.Module
@@ -72,16 +73,35 @@ class Function:
     found: Any = self.module.apply({"params": tree}, x)
     return found.astype(jnp.float32)
 
+  def describe(self) -> dict[str, Any]:
+    """What a program takes and returns, for export.json."""
+    sizes = dict(zip(("height", "width", "channels"), self.shape, strict=True))
+    return {
+      "input": {"name": INPUT, "dtype": self.input_dtype.name, **sizes},
+      "output": {"name": self.output, "dtype": "float32"},
+    }
+
   def make_input(self, pixels: np.ndarray) -> np.ndarray:
     """The input for images uint8 [B H W c] of the model's size."""
     return pixels if self.with_preprocess else self.preprocess.normalize(pixels)
 
 
 def make_function(
-  weights: Weights, *, with_preprocess: bool = False, dtype: str = "float32"
+  weights: Weights,
+  *,
+  with_preprocess: bool = False,
+  dtype: str = "float32",
+  computes: str | None = None,
 ) -> Function:
-  """Makes the function of weights; see `Function`."""
-  module = set_dtype(weights, dtype).model
+  """Makes the function of weights.
+
+  Args:
+    weights: a model and its parameters.
+    with_preprocess: see `Function`.
+    dtype: of the parameters.
+    computes: what the model computes in; None is `dtype`.
+  """
+  module = set_dtype(weights, computes or dtype).model
   # Kernels for one kind of device have no place in a file for all.
   values = {"attention": "xla", "unroll": 1}
   values = {name: x for name, x in values.items() if hasattr(module, name)}

@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import ml_dtypes
 import numpy as np
 
@@ -222,16 +221,17 @@ class Graph:
       jaxpr = getattr(inner, "jaxpr", inner)
       return self.run(jaxpr, list(map(known, consts)), values)
     # What is broadcast stays small, whether it is known or not.
-    folds = all(x.array is not None for x in values)
-    if folds and name not in ("broadcast_in_dim", "copy", "name"):
-      shapes = [get_shape(x) for x in equation.invars]
+    atoms = [*equation.invars, *equation.outvars]
+    folds = all(x.array is not None for x in values) and not any(
+      None in get_shape(x) for x in atoms
+    )
+    if folds and name != "broadcast_in_dim":
       full = [
-        np.broadcast_to(x.array, shape)
-        for x, shape in zip(values, shapes, strict=True)
+        np.broadcast_to(x.array, get_shape(atom))
+        for x, atom in zip(values, equation.invars, strict=True)
         if x.array is not None
       ]
-      if all(None not in get_shape(x) for x in equation.outvars):
-        return list(map(known, fold(equation, full)))
+      return list(map(known, fold(equation, full)))
     if name not in self._rules:
       raise ConfigError(
         f"--to=onnx: there is no rule for the operation {name!r} of this "

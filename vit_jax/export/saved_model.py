@@ -12,12 +12,14 @@ from etils import epath
 from vit_jax.export.function import INPUT, Function
 
 SIGNATURE = "serving_default"  # The name that TF Serving asks for.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 FILES = ["saved_model.pb", "variables"]
 
 
 def import_tensorflow() -> Any:
   """TensorFlow, without its greetings and without an accelerator."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  for name, value in QUIET.items():
+    os.environ.setdefault(name, value)
   import tensorflow as tf
 
   # JAX may hold it, and what is saved is for every device.
