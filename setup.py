@@ -53,6 +53,9 @@ LIBTPU = (
   "and platform_machine == 'x86_64'"
 )
 
+# What `vit_jax.export` writes ONNX with, and compares it in.
+ONNX = ["onnx>=1.19,<2", "onnxruntime>=1.22,<2"]
+
 EXTRAS = {
   "tpu": ["jax[tpu]", GCS],
   "gcs": [GCS],
@@ -60,10 +63,18 @@ EXTRAS = {
   "plan": [LIBTPU],
   "heic": [HEIF],
   "tf": ["tensorflow>=2.20,<3"],
+  "onnx": ONNX,
+  "saved_model": [
+    "tensorflow-cpu>=2.20,<3; platform_system == 'Linux' "
+    "and platform_machine == 'x86_64'",
+    "tensorflow>=2.20,<3; platform_system != 'Linux' "
+    "or platform_machine != 'x86_64'",
+  ],
   "dev": [
     GCS,
     HEIF,
     LIBTPU,
+    *ONNX,
     "beartype>=0.21,<0.24",
     "hypothesis>=6.112,<7",
     "mypy==2.4.1",

@@ -20,6 +20,7 @@ VERBS = [
   *("main", "predict", "evaluate", "features", "analyze", "report", "doctor"),
   *("prepare.__main__", "models.__main__", "convert.__main__"),
   *("study.__main__", "benchmark.__main__", "plan.__main__"),
+  "export.__main__",
   "config.__main__",
 ]
 DIGITS = "--config=configs/digits.py"

@@ -51,6 +51,14 @@ def known(array: Any) -> Value:
   return Value(array.shape, array.dtype, array=array)
 
 
+def make_error(what: str) -> ConfigError:
+  """The error for what no rule exports."""
+  return ConfigError(
+    f"--to=onnx has no rule for {what}, which this model needs: export it with "
+    f"--to=stablehlo or --to=saved_model"
+  )
+
+
 Rule = Callable[["Graph", Any, list[Value]], list[Value]]
 
 
@@ -233,10 +241,7 @@ class Graph:
       ]
       return list(map(known, fold(equation, full)))
     if name not in self._rules:
-      raise ConfigError(
-        f"--to=onnx: there is no rule for the operation {name!r} of this "
-        f"model: export it with --to=stablehlo or --to=saved_model"
-      )
+      raise make_error(f"the operation {name!r}")
     return self._rules[name](self, equation, values)
 
   def _unroll(self, equation: Any, values: list[Value]) -> list[Value]:
@@ -258,7 +263,7 @@ class Graph:
       state = outputs[:carry]
       rows.append(outputs[carry:])
     if any(rows):
-      raise ConfigError("--to=onnx: a loop of this model stacks its results")
+      raise make_error("a loop that stacks its results")
     return state
 
   def index(self, value: Value, i: int) -> Value:

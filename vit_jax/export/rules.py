@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from vit_jax.config import ConfigError
 from vit_jax.export.lowering import (
   Graph,
   Rule,
@@ -18,6 +17,7 @@ from vit_jax.export.lowering import (
   count,
   get_shape,
   known,
+  make_error,
 )
 
 # Elementwise primitives that ONNX has under another name, and as they are.
@@ -94,7 +94,7 @@ def apply_erfc(graph: Graph, equation: Any, values: list[Value]):
 def apply_integer_pow(graph: Graph, equation: Any, values: list[Value]):
   (x,), power = values, equation.params["y"]
   if power < 1:
-    raise ConfigError(f"--to=onnx: there is no rule for a power of {power}")
+    raise make_error(f"a power of {power}")
   found = x
   for _ in range(power - 1):
     found = graph.add("Mul", [found, x], x.shape, x.dtype)
@@ -174,8 +174,9 @@ def apply_split(graph: Graph, equation: Any, values: list[Value]):
   x = read(graph, equation, values)[0]
   axis, found, start = equation.params["axis"], [], 0
   for size in equation.params["sizes"]:
-    found.append(graph.slice(x, [start], [start + size], [axis]))
-    start += size
+    stop = start + int(size)
+    found.append(graph.slice(x, [start], [stop], [axis]))
+    start = stop
   return found
 
 
@@ -197,7 +198,7 @@ def apply_gather(graph: Graph, equation: Any, values: list[Value]):
     and whole
   )
   if not plain:
-    raise ConfigError("--to=onnx: there is no rule for this model's 'gather'")
+    raise make_error("this 'gather'")
   (axis,), shape = axes, get_shape(equation.outvars[0])
   top = x.shape[axis] - sizes[axis]
   indices = np.clip(np.asarray(indices)[..., 0], 0, top)
@@ -206,7 +207,7 @@ def apply_gather(graph: Graph, equation: Any, values: list[Value]):
     row = graph.slice(x, [start], [start + sizes[axis]], [axis])
     return [graph.reshape(row, shape)]
   if sizes[axis] != 1 or indices.ndim != 1 or not numbers.collapsed_slice_dims:
-    raise ConfigError("--to=onnx: there is no rule for this model's 'gather'")
+    raise make_error("this 'gather'")
   many = (*x.shape[:axis], len(indices), *x.shape[axis + 1 :])
   rows = known(indices.astype(np.int64))
   found = graph.add("Gather", [x, rows], many, x.dtype, axis=axis)
@@ -221,7 +222,7 @@ def apply_pad(graph: Graph, equation: Any, values: list[Value]):
   x = read(graph, equation, values[:1])[0]
   config = equation.params["padding_config"]
   if any(low < 0 or high < 0 or inner for low, high, inner in config):
-    raise ConfigError("--to=onnx: there is no rule for this model's 'pad'")
+    raise make_error("this 'pad'")
   pads = [low for low, _, _ in config] + [high for _, high, _ in config]
   widths, shape = known(np.asarray(pads, np.int64)), equation.outvars[0]
   inputs = [x, widths, values[1]]
@@ -274,7 +275,7 @@ def apply_convolution(graph: Graph, equation: Any, values: list[Value]):
   if params["batch_group_count"] != 1 or any(
     factor != 1 for factor in params["lhs_dilation"]
   ):
-    raise ConfigError("--to=onnx: there is no rule for this convolution")
+    raise make_error("this convolution")
   shape = get_shape(equation.outvars[0])
   x = graph.transpose(x, numbers.lhs_spec)
   kernel = graph.transpose(kernel, numbers.rhs_spec)
@@ -299,7 +300,7 @@ def apply_max_pool(graph: Graph, equation: Any, values: list[Value]):
   low, high = zip(*params["padding"], strict=True)
   dilated = {*params["base_dilation"], *params["window_dilation"]} != {1}
   if len(window) != 4 or window[0] != 1 or window[3] != 1 or dilated:
-    raise ConfigError("--to=onnx: there is no rule for this pooling")
+    raise make_error("this pooling")
   shape = get_shape(equation.outvars[0])
   first, last = [0, 3, 1, 2], [0, 2, 3, 1]
   found = graph.add(
