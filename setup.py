@@ -22,6 +22,7 @@ REQUIREMENTS = [
   "array_record>=0.8.1,<0.9",
   "clu>=0.0.12,<0.1",
   "etils[epath,epy]>=1.12,<2",
+  "flatbuffers>=24.3.25,<26",  # jax.export writes with it.
   "flax>=0.12.6,<0.13",
   "fsspec>=2026.2,<2027",
   "grain>=0.2.15,<0.3",
