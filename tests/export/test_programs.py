@@ -146,6 +146,14 @@ def test_onnx_has_named_ends_and_a_free_batch(tmp_path):
   assert "Loop" not in {node.op_type for node in model.graph.node}
 
 
+def test_weights_that_fit_into_no_file_are_beside_it(tmp_path, monkeypatch):
+  monkeypatch.setattr(formats.onnx, "MAX_BYTES", 1000)
+  assert export("vit", "onnx", tmp_path).error <= 1e-5
+  sizes = {x.name: x.stat().st_size for x in tmp_path.iterdir()}
+  assert sizes.keys() == {"model.onnx", "model.onnx.data"}
+  assert sizes["model.onnx.data"] > sizes["model.onnx"]
+
+
 def test_stablehlo_is_for_all_platforms_and_has_no_weights(tmp_path):
   export("vit", "stablehlo", tmp_path, platforms=["cpu", "cuda", "tpu"])
   data = bytearray((tmp_path / "model.stablehlo").read_bytes())

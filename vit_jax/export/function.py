@@ -103,7 +103,7 @@ def make_function(
   """
   module = set_dtype(weights, computes or dtype).model
   # Kernels for one kind of device have no place in a file for all.
-  values = {"attention": "xla", "unroll": 1}
+  values: dict[str, Any] = {"attention": "xla", "unroll": 1}
   values = {name: x for name, x in values.items() if hasattr(module, name)}
   rounded = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float32
   return Function(

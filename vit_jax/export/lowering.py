@@ -156,7 +156,7 @@ class Graph:
     if value.shape == tuple(shape):
       return value
     if value.array is not None and None not in shape:
-      return known(np.broadcast_to(value.array, shape))
+      return known(np.broadcast_to(value.array, get_sizes(shape)))
     parts = [
       Value((1,), np.dtype(np.int64), self.batch)
       if size is None
@@ -193,7 +193,9 @@ class Graph:
     ]
     return self.add("Slice", [value, *bounds], tuple(shape), value.dtype)
 
-  def run(self, jaxpr: Any, consts: Sequence[Value], inputs: Sequence[Value]):
+  def run(
+    self, jaxpr: Any, consts: Sequence[Value], inputs: Sequence[Value]
+  ) -> list[Value]:
     """Appends all of a traced function; returns its outputs.
 
     Raises:
@@ -235,7 +237,7 @@ class Graph:
     )
     if folds and name != "broadcast_in_dim":
       full = [
-        np.broadcast_to(x.array, get_shape(atom))
+        np.broadcast_to(x.array, get_sizes(get_shape(atom)))
         for x, atom in zip(values, equation.invars, strict=True)
         if x.array is not None
       ]
@@ -279,9 +281,14 @@ def get_shape(atom: Any) -> Shape:
   return tuple(x if isinstance(x, int) else None for x in atom.aval.shape)
 
 
+def get_sizes(shape: Shape) -> tuple[int, ...]:
+  """The sizes that are known."""
+  return tuple(size for size in shape if size is not None)
+
+
 def count(shape: Shape) -> int:
-  """The number of values, for shapes that are known."""
-  return math.prod(x for x in shape if x is not None)
+  """The number of values, without the batch."""
+  return math.prod(get_sizes(shape))
 
 
 def fold(equation: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -85,7 +85,7 @@ def save(function: Function, directory: epath.Path, manifest: Any) -> list[str]:
 
   model = make_onnx(function, manifest)
   path = os.fspath(directory / FILE)
-  if sum(x.nbytes for x in function.params.values()) < MAX_BYTES:
+  if sum(len(x.raw_data) for x in model.graph.initializer) < MAX_BYTES:
     onnx.save(model, path)
     return [FILE]
   onnx.save(model, path, save_as_external_data=True, location=DATA)

@@ -64,7 +64,7 @@ def get_dtype(equation: Any) -> np.dtype:
   return np.dtype(equation.outvars[0].aval.dtype)
 
 
-def apply_same(graph: Graph, equation: Any, values: list[Value]):
+def apply_same(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
   rank = max(len(x.shape) for x in values)
   # A number has no dimensions, an array of the rank all.
   values = [x if x.shape else graph.reshape(x, (1,) * rank) for x in values]
@@ -73,25 +73,31 @@ def apply_same(graph: Graph, equation: Any, values: list[Value]):
   return [graph.add(kind, values, shape, get_dtype(equation))]
 
 
-def apply_square(graph: Graph, equation: Any, values: list[Value]):
+def apply_square(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   (x,) = values
   return [graph.add("Mul", [x, x], x.shape, x.dtype)]
 
 
-def apply_rsqrt(graph: Graph, equation: Any, values: list[Value]):
+def apply_rsqrt(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   (x,) = values
   root = graph.add("Sqrt", [x], x.shape, x.dtype)
   return [graph.add("Reciprocal", [root], x.shape, x.dtype)]
 
 
-def apply_erfc(graph: Graph, equation: Any, values: list[Value]):
+def apply_erfc(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
   (x,) = values
   erf = graph.add("Erf", [x], x.shape, x.dtype)
   one = known(np.ones((1,) * len(x.shape), x.dtype))
   return [graph.add("Sub", [one, erf], x.shape, x.dtype)]
 
 
-def apply_integer_pow(graph: Graph, equation: Any, values: list[Value]):
+def apply_integer_pow(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   (x,), power = values, equation.params["y"]
   if power < 1:
     raise make_error(f"a power of {power}")
@@ -101,7 +107,9 @@ def apply_integer_pow(graph: Graph, equation: Any, values: list[Value]):
   return [found]
 
 
-def apply_convert(graph: Graph, equation: Any, values: list[Value]):
+def apply_convert(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   from onnx import helper
 
   (x,), dtype = values, get_dtype(equation)
@@ -111,11 +119,15 @@ def apply_convert(graph: Graph, equation: Any, values: list[Value]):
   return [graph.add("Cast", [x], x.shape, dtype, to=to)]
 
 
-def apply_identity(graph: Graph, equation: Any, values: list[Value]):
+def apply_identity(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   return values
 
 
-def apply_select(graph: Graph, equation: Any, values: list[Value]):
+def apply_select(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   which, false, true = values
   rank = len(get_shape(equation.outvars[0]))
   if len(which.shape) != rank:  # A scalar, which counts for all.
@@ -124,7 +136,9 @@ def apply_select(graph: Graph, equation: Any, values: list[Value]):
   return [graph.add("Where", [which, true, false], shape, true.dtype)]
 
 
-def apply_broadcast(graph: Graph, equation: Any, values: list[Value]):
+def apply_broadcast(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   """Only gives it the rank: what reads it broadcasts, or asks for more."""
   x, shape = values[0], get_shape(equation.outvars[0])
   sizes: list[int | None] = [1] * len(shape)
@@ -135,7 +149,9 @@ def apply_broadcast(graph: Graph, equation: Any, values: list[Value]):
   return [graph.reshape(x, tuple(sizes))]
 
 
-def apply_reshape(graph: Graph, equation: Any, values: list[Value]):
+def apply_reshape(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   x = read(graph, equation, values)[0]
   return [graph.reshape(x, get_shape(equation.outvars[0]))]
 
@@ -148,18 +164,24 @@ def read(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
   ]
 
 
-def apply_transpose(graph: Graph, equation: Any, values: list[Value]):
+def apply_transpose(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   return [graph.transpose(values[0], equation.params["permutation"])]
 
 
-def apply_concatenate(graph: Graph, equation: Any, values: list[Value]):
+def apply_concatenate(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   values = read(graph, equation, values)
   shape = get_shape(equation.outvars[0])
   axis = equation.params["dimension"]
   return [graph.add("Concat", values, shape, values[0].dtype, axis=axis)]
 
 
-def apply_slice(graph: Graph, equation: Any, values: list[Value]):
+def apply_slice(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   x = read(graph, equation, values)[0]
   params = equation.params
   # The batch is never cut.
@@ -170,7 +192,9 @@ def apply_slice(graph: Graph, equation: Any, values: list[Value]):
   return [graph.slice(x, starts, stops, axes, steps)]
 
 
-def apply_split(graph: Graph, equation: Any, values: list[Value]):
+def apply_split(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   x = read(graph, equation, values)[0]
   axis, found, start = equation.params["axis"], [], 0
   for size in equation.params["sizes"]:
@@ -180,7 +204,9 @@ def apply_split(graph: Graph, equation: Any, values: list[Value]):
   return found
 
 
-def apply_gather(graph: Graph, equation: Any, values: list[Value]):
+def apply_gather(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   """Rows along one axis, whose indices are known; as x[:, 0]."""
   x = read(graph, equation, values[:1])[0]
   numbers = equation.params["dimension_numbers"]
@@ -218,7 +244,7 @@ def apply_gather(graph: Graph, equation: Any, values: list[Value]):
   return [graph.transpose(found, order)]
 
 
-def apply_pad(graph: Graph, equation: Any, values: list[Value]):
+def apply_pad(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
   x = read(graph, equation, values[:1])[0]
   config = equation.params["padding_config"]
   if any(low < 0 or high < 0 or inner for low, high, inner in config):
@@ -232,7 +258,7 @@ def apply_pad(graph: Graph, equation: Any, values: list[Value]):
 def apply_reduce(kind: str) -> Rule:
   """The rule of a reduction."""
 
-  def rule(graph: Graph, equation: Any, values: list[Value]):
+  def rule(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
     x = read(graph, equation, values)[0]
     axes = known(np.asarray(equation.params["axes"], np.int64))
     shape = get_shape(equation.outvars[0])
@@ -241,7 +267,7 @@ def apply_reduce(kind: str) -> Rule:
   return rule
 
 
-def apply_dot(graph: Graph, equation: Any, values: list[Value]):
+def apply_dot(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
   """A product as MatMul of [batch, free, contracted] and its like."""
   x, y = read(graph, equation, values)
   (x_sum, y_sum), (x_batch, y_batch) = equation.params["dimension_numbers"]
@@ -267,7 +293,9 @@ def merge(shape: Shape) -> int | None:
   return None if None in shape else count(shape)
 
 
-def apply_convolution(graph: Graph, equation: Any, values: list[Value]):
+def apply_convolution(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   """A convolution, which ONNX knows with channels first only."""
   x, kernel = read(graph, equation, values)
   params = equation.params
@@ -293,7 +321,9 @@ def apply_convolution(graph: Graph, equation: Any, values: list[Value]):
   return [graph.transpose(found, np.argsort(numbers.out_spec).tolist())]
 
 
-def apply_max_pool(graph: Graph, equation: Any, values: list[Value]):
+def apply_max_pool(
+  graph: Graph, equation: Any, values: list[Value]
+) -> list[Value]:
   """The maximum over windows of height and width, [B h w c]."""
   x, params = read(graph, equation, values)[0], equation.params
   window, strides = params["window_dimensions"], params["window_strides"]
