@@ -97,7 +97,7 @@ def replacing(path: epath.Path) -> Iterator[epath.Path]:
       shutil.rmtree(path)
     os.replace(temporary, path)
   except OSError as error:
-    raise ConfigError(f"{path} cannot be written: {error}") from error
+    raise ConfigError(f"{path} was not written: {error}") from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
