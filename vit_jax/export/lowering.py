@@ -249,11 +249,11 @@ class Graph:
   def _unroll(self, equation: Any, values: list[Value]) -> list[Value]:
     """The outputs of a loop over a known number of steps."""
     params = equation.params
-    consts, carry = params["num_consts"], params["num_carry"]
-    fixed, state = values[:consts], values[consts : consts + carry]
-    stacked = values[consts + carry :]
-    closed, shapes = params["jaxpr"], equation.invars[consts + carry :]
-    inner = list(map(known, closed.consts))
+    fixed, state, stacked = split_loop(params, values)
+    shapes = split_loop(params, list(equation.invars))[2]
+    carry, closed = len(state), params["jaxpr"]
+    inner = list(map(known, getattr(closed, "consts", ())))
+    jaxpr = getattr(closed, "jaxpr", closed)
     rows: list[list[Value]] = []
     steps = range(params["length"])
     for i in reversed(steps) if params["reverse"] else steps:
@@ -261,7 +261,7 @@ class Graph:
         self.index(self.expand(x, get_shape(atom)), i)
         for x, atom in zip(stacked, shapes, strict=True)
       ]
-      outputs = self.run(closed.jaxpr, inner, [*fixed, *state, *cut])
+      outputs = self.run(jaxpr, inner, [*fixed, *state, *cut])
       state = outputs[:carry]
       rows.append(outputs[carry:])
     if any(rows):
@@ -279,6 +279,15 @@ class Graph:
 def get_shape(atom: Any) -> Shape:
   """The shape of a traced value; None is the batch."""
   return tuple(x if isinstance(x, int) else None for x in atom.aval.shape)
+
+
+def split_loop(params: Any, inputs: list[Any]) -> list[list[Any]]:
+  """Splits a loop's inputs: the same for all steps, carried on, and stacked."""
+  if "ft_in" in params:  # As jax 0.12 describes them.
+    return [list(x) for x in params["ft_in"].update(inputs).unpack()]
+  first = params["num_consts"]
+  last = first + params["num_carry"]
+  return [inputs[:first], inputs[first:last], inputs[last:]]
 
 
 def get_sizes(shape: Shape) -> tuple[int, ...]:
