@@ -35,9 +35,9 @@ quick: $(INSTALLED)
 chaos: $(INSTALLED)
 	VIT_JAX_KILLS=100 $(RUN) -m pytest -s tests/checkpoint/test_chaos.py
 
-# The converters before timm and transformers, which come with torch.
+# Converters and exports before timm, transformers and TensorFlow.
 judges: $(INSTALLED)
-	$(VENV)/bin/pip install -q -e '.[dev,judges]'
+	$(VENV)/bin/pip install -q -e '.[dev,judges,saved_model]'
 	$(VENV)/bin/pip install -q --no-deps 'timm>=1.0.31,<1.1'
 	$(RUN) -m pytest -m judges tests/judges
 

@@ -22,6 +22,7 @@ REQUIREMENTS = [
   "array_record>=0.8.1,<0.9",
   "clu>=0.0.12,<0.1",
   "etils[epath,epy]>=1.12,<2",
+  "flatbuffers>=24.3.25,<26",  # jax.export writes with it.
   "flax>=0.12.6,<0.13",
   "fsspec>=2026.2,<2027",
   "grain>=0.2.15,<0.3",
@@ -57,6 +58,10 @@ LIBTPU = (
   "and platform_machine == 'x86_64'"
 )
 
+# What `vit_jax.export` writes ONNX with, and compares it in. With onnx 1.19 and
+# onnxruntime 1.22 or 1.26 a ResNet had other logits, by 0.06 of the largest.
+ONNX = ["onnx>=1.23.2,<2", "onnxruntime>=1.32,<2"]
+
 # Where an installed package has the recipes; see vit_jax/config/packaged.py.
 RECIPES = "vit_jax.recipes.configs"
 
@@ -69,11 +74,19 @@ EXTRAS = {
   "completion": [COMPLETION],
   "wandb": [WANDB],
   "tf": ["tensorflow>=2.20,<3"],
+  "onnx": ONNX,
+  "saved_model": [
+    "tensorflow-cpu>=2.20,<3; platform_system == 'Linux' "
+    "and platform_machine == 'x86_64'",
+    "tensorflow>=2.20,<3; platform_system != 'Linux' "
+    "or platform_machine != 'x86_64'",
+  ],
   "dev": [
     COMPLETION,
     GCS,
     HEIF,
     LIBTPU,
+    *ONNX,
     "beartype>=0.21,<0.24",
     "hypothesis>=6.112,<7",
     "mypy==2.4.1",

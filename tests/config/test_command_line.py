@@ -22,6 +22,7 @@ VERBS = [
   "soup",
   *("prepare.__main__", "models.__main__", "convert.__main__"),
   *("study.__main__", "benchmark.__main__", "plan.__main__"),
+  "export.__main__",
   "config.__main__",
 ]
 DIGITS = "--config=configs/digits.py"

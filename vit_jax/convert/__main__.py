@@ -35,13 +35,12 @@ from vit_jax.convert.infer import ASSUMED
 from vit_jax.convert.npz import PREFIXES
 from vit_jax.convert.timm import STEM
 from vit_jax.convert.weights import OURS, Weights, is_run, load_weights
-from vit_jax.convert.writing import check_target, save_weights
+from vit_jax.convert.writing import NPZ, check_target, save_weights
 from vit_jax.devices.detection import start_backend
 from vit_jax.storage.paths import is_local, locate
 
 # Suffix of DST -> the format without --to; None depends on the model.
 SUFFIXES = {".npz": None, ".safetensors": "timm", "": OURS}
-NPZ = dict(vit="authors", mixer="mixer", resnet="bit")
 
 MIB = 1 << 20
 

@@ -28,6 +28,8 @@ from vit_jax.storage.files import write_json
 from vit_jax.storage.paths import check_directory, expand, locate
 
 SUFFIXES = (".npz", ".safetensors")
+# Kind of a model -> the format of its .npz files.
+NPZ = dict(vit="authors", mixer="mixer", resnet="bit")
 
 
 def save_weights(
@@ -223,7 +225,7 @@ def to_format(weights: Weights, form: Format) -> Arrays:
       f"format {form.name} cannot express all of "
       f"{weights.source or weights.variant}:\n"
       + "\n".join(lines[:20] + ["  ..."] * (len(lines) > 20))
-      + "\n  the format vit_jax can: give a directory, without --to"
+      + "\n  the format vit_jax can: python -m vit_jax.convert SRC DIR"
     )
   arrays = {name: np.ascontiguousarray(x) for name, x in written.items()}
   return form.finish(arrays)

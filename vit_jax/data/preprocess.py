@@ -127,6 +127,10 @@ class Preprocess:
     Raises:
       ValueError: if one is not an image; names it.
     """
+    return self.normalize(self.cut(images))
+
+  def cut(self, images: Image | Sequence[Image]) -> np.ndarray:
+    """Decodes, crops and resizes only: uint8 [B H W c]; else as a call."""
     if not isinstance(images, PIL.Image.Image) and hasattr(images, "__array__"):
       images = np.asarray(images)
     if isinstance(images, np.ndarray) and images.ndim == 4:
@@ -136,8 +140,12 @@ class Preprocess:
     )
     batch = [self._prepare(x) for x in ([images] if one else list(images))]
     if not batch:
-      return np.zeros((0, *self.size, self.channels), np.float32)
-    values = np.stack(batch).astype(np.float32) / 255
+      return np.zeros((0, *self.size, self.channels), np.uint8)
+    return np.stack(batch)
+
+  def normalize(self, pixels: np.ndarray) -> np.ndarray:
+    """The model's input, float32, of what `cut` made."""
+    values = pixels.astype(np.float32) / 255
     mean, std = (np.asarray(x, np.float32) for x in (self.mean, self.std))
     return (values - mean[None, None, None]) / std[None, None, None]
 
