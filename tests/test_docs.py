@@ -81,6 +81,14 @@ def test_every_page_is_reached_from_the_readme_and_leads_back():
     assert page == index or index in linked[page], f"{page} has no way back"
 
 
+def test_every_page_is_in_the_menu_of_the_site():
+  menu = re.findall(
+    r"^  - .+: (.+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE
+  )
+  pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+  assert pages <= set(menu)
+
+
 def test_paths_exist():
   """Also every recipe of a command; a name in capitals is a placeholder."""
   found = find_all(r"(?<![\w/])(?:tests|vit_jax|configs|launch|docs)/[\w./]*\w")

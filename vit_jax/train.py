@@ -21,7 +21,7 @@ from vit_jax.runtime.callbacks import Callback
 from vit_jax.runtime.preflight import check_platform
 from vit_jax.runtime.run import Run
 from vit_jax.sections import resolve
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import expand, locate
 from vit_jax.train_state import TrainState, compute_digest
 from vit_jax.train_step import trace
 
@@ -147,7 +147,7 @@ def write_report(run: Run, workdir: str) -> None:
   try:
     from vit_jax.plots.report import save_report
 
-    run.say(f"report: {save_report([workdir])}")
+    run.say(f"report: {expand(save_report([workdir]))}")
   except Exception as error:  # Any: the run is done and saved.
     run.say(
       f"report.html is not written: {str(error) or repr(error)}; "

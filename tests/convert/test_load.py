@@ -81,6 +81,16 @@ def test_accelerators_compute_in_bfloat16(
   assert logits.dtype == np.float32
 
 
+def test_jax_is_started_before_weights_are_read(path, monkeypatch):
+  done, read = [], load.load_weights
+  monkeypatch.setattr(load, "start_backend", lambda: done.append("start"))
+  monkeypatch.setattr(
+    load, "load_weights", lambda *x, **y: done.append("read") or read(*x, **y)
+  )
+  load.load_as(path)
+  assert done == ["start", "read"]
+
+
 def test_weights_without_a_head_give_the_representation(tmp_path):
   weights = make_tiny_weights((8, 12), classes=0)
   save_weights(weights, str(tmp_path / "a.npz"), "authors")

@@ -44,3 +44,13 @@ def test_pictures_are_in_the_page():
   (data,) = re.findall('src="data:image/png;base64,([^"]+)"', text)
   assert base64.b64decode(data) == png
   assert 'alt="all bytes"' in text
+
+
+def test_numbers_stay_on_one_line():
+  table = Table([["98.33 %", "1,437", "98.33 %", "2 of 36", "a long name"]])
+  figure = Figure([(b"png", "")], caption="cat (98.3 %), dog (1.0 %)")
+  text = make(Section(title="One", figures=[figure], tables=[table]))
+  cells = re.findall('<td class="figure">([^<]+)', text)
+  assert cells == ["1,437", "98.33 %", "2 of 36"]
+  assert "<td>a long name</td>" in text
+  assert "cat (98.3\N{NO-BREAK SPACE}%), dog (1.0\N{NO-BREAK SPACE}%)" in text

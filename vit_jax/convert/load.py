@@ -195,6 +195,7 @@ def load_as(
   named = "classes"
   if isinstance(classes, str | os.PathLike):
     named, classes = f"classes={os.fspath(classes)}", read_classes(classes)
+  start_backend()  # Reading may use jax, which alone has libtpu log errors.
   loaded = load_weights(
     find_source(os.fspath(path), directory),
     source_size=source_size,

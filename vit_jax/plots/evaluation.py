@@ -144,7 +144,8 @@ def draw_reliability(
     top.set_ylabel("accuracy (%)")
     top.set_xlim(0, 100)
     top.set_ylim(0, 100)
-    top.legend(loc="upper left")
+    # Above the bars, which may stand anywhere.
+    top.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     bottom.bar(
       *(100 * left, np.asarray(counts)[full], 100 * widths),
       **style,

@@ -9,6 +9,7 @@ looks stands in page.html. What a page is given is text, and is escaped.
 import base64
 import dataclasses
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -110,7 +111,8 @@ class Page:
       trim_blocks=True,
       lstrip_blocks=True,
     )
-    environment.filters["data"] = make_data_address
+    environment.filters |= {"data": make_data_address, "glue": glue}
+    environment.tests["figure"] = is_figure
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     shown = [section for section in self.sections if not section.is_empty]
     text = template.render(page=dataclasses.replace(self, sections=shown))
@@ -121,3 +123,13 @@ class Page:
 def make_data_address(png: bytes) -> str:
   """A PNG as the address of an image, which holds the image itself."""
   return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def glue(text: str) -> str:
+  """Keeps numbers and their percent signs on one line."""
+  return re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)
+
+
+def is_figure(cell: str) -> bool:
+  """Whether a cell is a number, as "98.33 %", which no line may break."""
+  return bool(re.fullmatch(r"[-\d.,]+( %| of [\d,]+)?", cell))
