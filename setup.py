@@ -89,7 +89,9 @@ EXTRAS = {
     *ONNX,
     "beartype>=0.21,<0.24",
     "hypothesis>=6.112,<7",
+    "ipykernel>=6.29,<8",
     "mypy==2.4.1",
+    "nbclient>=0.10,<0.12",  # Executes the notebooks.
     "pre-commit>=4.7,<5",
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",

@@ -56,6 +56,8 @@ SLOW = (
   "launch/test_local.py",
   "models/test_attention_kernels.py",
   "models/test_regularisation.py::test_remat",
+  "notebooks/test_notebooks.py::test_a_",
+  "notebooks/test_notebooks.py::test_transfer",
   "optim/test_nonfinite.py",
   "perturbations/test_corruptions.py",
   "prepare/test_command.py",
