@@ -14,7 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vit_jax.config import Count
+from vit_jax.config import (
+  ConfigError,
+  Count,
+  Seed,
+  check_distinct,
+  raise_all,
+)
 from vit_jax.data.pipeline import Data
 from vit_jax.evaluators.split import check_count, map_split
 from vit_jax.sharding import get_batch_sharding
@@ -66,9 +72,13 @@ class Robustness(abc.ABC):
     batch_size: global batch size (B); None is training's.
     params: "average" evaluates the moving average of the parameters where there
       is one (optim.ema), "raw" the parameters themselves.
+
+  Raises:
+    ConfigError: for keys that make no curve, or a point twice.
   """
 
   METRICS = ("clean_accuracy", "robust_accuracy")
+  POINTS = ""  # The key of which each value is a point.
   AXIS = ""  # Of the curves, with its unit.
   CLEAN = 0.0  # Where on it an image is as it is.
 
@@ -80,9 +90,18 @@ class Robustness(abc.ABC):
   _: dataclasses.KW_ONLY
   split: str
   examples: Count | None = EXAMPLES
-  seed: int = 0
+  seed: Seed = 0
   batch_size: Count | None = None
   params: Literal["average", "raw"] = "average"
+
+  def __post_init__(self):
+    values = getattr(self, self.POINTS)
+    raise_all(check_distinct(self.POINTS, values))
+    if values is not None and self.CLEAN in values and self.CLEAN:
+      raise ConfigError(
+        f"{self.POINTS}={values} of an evaluation: {self.CLEAN:g} is an image "
+        f"as it is, with which each curve begins: leave it out"
+      )
 
   @abc.abstractmethod
   def change(self, params: Any, batch: Batch, keys: jax.Array) -> Changed:
@@ -213,9 +232,18 @@ def choose_grid(
       rows, or as many as give cells of four pixels along a side.
     size: (H, W).
     given: a number or a pair instead, or None.
+
+  Raises:
+    ConfigError: for more cells than pixels.
   """
   if given is not None:
-    return (given, given) if isinstance(given, int) else tuple(given)
+    rows, columns = (given, given) if isinstance(given, int) else given
+    if rows > size[0] or columns > size[1]:
+      raise ConfigError(
+        f"images of {size[0]} x {size[1]} pixels cannot be cut into a grid of "
+        f"{rows} x {columns} cells: take fewer"
+      )
+    return rows, columns
   grid = model.make_layout(*size).grid if hasattr(model, "make_layout") else ()
   if grid and min(grid) > 1:
     return grid
