@@ -221,7 +221,7 @@ def measure_robustness(
   of = first.count(first.split)
   images = min(examples, of)
   found: dict[str, Any] = {"images": images, "of": of}
-  curves = found["curves"] = []
+  made = []  # All of them, before one is computed: what is wrong is told early.
   for name in names:
     keys: dict[str, Any] = {"examples": examples}
     if name == "occlusion":
@@ -233,12 +233,15 @@ def measure_robustness(
       evaluator = trained.make_evaluator(name, **keys)
       if hasattr(evaluator, "grid"):
         keys["grid"] = evaluator.cells
-      what = f"{first.split}, {name}" + " of the baseline" * bool(i)
-      source = trained.weights.source
-      curves += [
-        robustness.describe_curve(name, source, curve, images)
-        for curve in evaluator.measure(trained.state, make_mark(what, images))
-      ]
+      made.append((name, i, evaluator))
+  curves = found["curves"] = []
+  for name, i, evaluator in made:
+    what = f"{first.split}, {name}" + " of the baseline" * bool(i)
+    mark = make_mark(what, images)
+    curves += [
+      robustness.describe_curve(name, models[i].weights.source, curve, images)
+      for curve in evaluator.measure(models[i].state, mark)
+    ]
   return found
 
 
