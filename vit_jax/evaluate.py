@@ -119,8 +119,10 @@ def evaluate(
   if baseline is not None:
     shared = {k: x for k, x in options.items() if k in SHARED}
     models.append(open_beside(baseline, trained, shared))
+  both = 0
   if probes:
     trained.info.count(train_split)
+    both = trained.info.count_shared(train_split, trained.split)
   found: dict[str, Any] = {
     "weights": trained.weights.source,
     "data": trained.data.source,
@@ -129,6 +131,12 @@ def evaluate(
     "notes": [
       *trained.notes,
       *(f"{baseline}: {note}" for x in models[1:] for note in x.notes),
+      *[
+        f"{both:,} images of {trained.split} are in {train_split}, too, with "
+        f"whose labels {', '.join(probes)} are fitted: these figures are not "
+        f"of unseen images"
+      ]
+      * bool(both),
     ],
     "preprocess": trained.weights.preprocess.to_json(),
     "devices": [x.device_kind for x in trained.mesh.devices.flat],
