@@ -90,6 +90,10 @@ def evaluate(
   robust = [x for x in ROBUSTNESS if x in evals or ALL in evals]
   if baseline is not None and not robust:
     raise ConfigError(f"--baseline is for --evals={ALL} or one of its parts")
+  if label_map is None and options.get("label_map_sha256") is not None:
+    raise ConfigError(
+      "--label_map_sha256 is for --label_map, and none is given"
+    )
   directory = None if out is None else make_directory(out)
 
   # Late: jax must not start before a message about bad arguments.

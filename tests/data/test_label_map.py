@@ -158,3 +158,28 @@ def test_a_name_of_two_images_is_refused(weights, folder, tmp_path):
   names = {f"val_{i:03d}.png": [i % 7] for i in range(15)}
   with pytest.raises(ConfigError, match=r"2 images .*'val_000.png'"):
     score(weights, root, tmp_path / "map.json", {"images": names})
+
+
+@pytest.mark.parametrize("kind", ["classes", "images"])
+def test_a_class_given_twice_is_one_label(weights, folder, tmp_path, kind):
+  """By its name and its index: it would be an image of several labels."""
+  names = (
+    CLASSES if kind == "classes" else [f"val_{i:03d}.png" for i in range(15)]
+  )
+  once = {name: ["dog"] if i % 2 else ["cat"] for i, name in enumerate(names)}
+  twice = {k: [*x, 1 if x == ["dog"] else 2] for k, x in once.items()}
+  found = [
+    score(weights, folder, tmp_path / "map.json", {kind: x})
+    for x in (once, twice)
+  ]
+  for x in found:
+    del x["label_map"]
+  assert "classes" in found[0]
+  assert json.dumps(found[0]) == json.dumps(found[1])  # NaN is not itself.
+
+
+def test_a_digest_without_a_map_is_refused(weights, folder):
+  with pytest.raises(ConfigError, match="is for --label_map"):
+    vit_jax.evaluate(
+      str(weights), data=f"folder:{folder}", label_map_sha256="0" * 64
+    )

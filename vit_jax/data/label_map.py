@@ -130,7 +130,7 @@ class LabelMap:
     found = {}
     for name, values in classes.items():
       labels = self._find_indices(values, names, count)
-      found[index[normalize(name)]] = tuple(labels)
+      found[index[normalize(name)]] = tuple(dict.fromkeys(labels))
     return found
 
   def find_image_labels(
@@ -170,7 +170,9 @@ class LabelMap:
         f"{self.path} lacks {len(lacking):,} of {len(files):,} images, as "
         f"{lacking[0]!r}"
       )
-    return [tuple(self._find_indices(known[x], names, count)) for x in files]
+    # A class that is given twice, perhaps by name and by index, is one label.
+    found = (self._find_indices(known[x], names, count) for x in files)
+    return [tuple(dict.fromkeys(x)) for x in found]
 
   def _find_indices(
     self, values: Sequence[Any], names: Sequence[str], count: int

@@ -56,7 +56,7 @@ class Callbacks:
       # Its own: what it does to a dictionary changes neither run nor others.
       own = [dict(x) if isinstance(x, Mapping) else x for x in arguments]
       answer = getattr(callback, method)(*own)
-      if answer is True or getattr(answer, "dtype", None) == bool:
+      if answer is True or str(getattr(answer, "dtype", "")) == "bool":
         self._stop |= bool(answer)  # NumPy's comparisons answer likewise.
 
   def take_answer(self) -> bool | None:
