@@ -162,7 +162,7 @@ class LabelMap:
     elif twice := [x for x, n in collections.Counter(files).items() if n > 1]:
       raise ConfigError(
         f"{self.path} has labels by names of files, and {files.count(twice[0])}"
-        f" images are {twice[0]!r}: rename one, or give the labels of one folder"
+        f" images are {twice[0]!r}: rename one, or give one folder"
       )
     lacking = [x for x in files if x not in known]
     if lacking:
