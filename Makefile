@@ -37,7 +37,7 @@ chaos: $(INSTALLED)
 
 # Converters and exports before timm, transformers and TensorFlow.
 judges: $(INSTALLED)
-	$(VENV)/bin/pip install -q -e '.[dev,judges,saved_model]'
+	$(VENV)/bin/pip install -q -e '.[dev,judges,tf]'
 	$(VENV)/bin/pip install -q --no-deps 'timm>=1.0.31,<1.1'
 	$(RUN) -m pytest -m judges tests/judges
 

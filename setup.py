@@ -73,14 +73,14 @@ EXTRAS = {
   "heic": [HEIF],
   "completion": [COMPLETION],
   "wandb": [WANDB],
-  "tf": ["tensorflow>=2.20,<3"],
-  "onnx": ONNX,
-  "saved_model": [
+  # For sets whose builders need it, and to write a SavedModel.
+  "tf": [
     "tensorflow-cpu>=2.20,<3; platform_system == 'Linux' "
     "and platform_machine == 'x86_64'",
     "tensorflow>=2.20,<3; platform_system != 'Linux' "
     "or platform_machine != 'x86_64'",
   ],
+  "onnx": ONNX,
   "dev": [
     COMPLETION,
     GCS,

@@ -279,6 +279,17 @@ def test_probes_and_features_of_a_command(run, tmp_path, capsys):
   assert table["path"].to_pylist() == list(arrays["path"])
 
 
+def test_probes_of_images_that_they_were_fitted_with_say_so(run):
+  workdir, _ = run
+  found = vit_jax.evaluate(
+    str(workdir), evals=["knn"], split="train[:9]", train_split="test+train[6:]"
+  )
+  (note,) = (x for x in found["notes"] if "fitted" in x)
+  assert note.startswith("3 images of train[:9] are in test+train[6:]")
+  found = vit_jax.evaluate(str(workdir), evals=["knn"], split="test")
+  assert not any("fitted" in note for note in found["notes"])
+
+
 def test_weights_without_a_head_have_features_only(photos, tmp_path, capsys):
   weights = make_tiny_weights(classes=3, names=NAMES)
   params = {k: x for k, x in weights.params.items() if "head" not in k}

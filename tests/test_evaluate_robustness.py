@@ -11,7 +11,9 @@ import pytest
 
 from tests.support.weights import RESNET, make_tiny_weights, make_weights
 from vit_jax import evaluate
+from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
+from vit_jax.evaluators.robustness import Robustness
 from vit_jax.metrics.classification import compute_wilson
 
 NAMES = tuple("0123456789")
@@ -125,6 +127,26 @@ def test_all_of_them_are_named(vit, data_dir, monkeypatch):
     str(vit), data="tfds:digits", data_dir=data_dir, evals=["robustness"]
   )
   assert asked == list(evaluate.ROBUSTNESS)
+
+
+def test_what_a_model_cannot_take_is_told_first(
+  vit, data_dir, tmp_path, monkeypatch
+):
+  """Here a baseline of fewer pixels than the first model has patches."""
+  small = tmp_path / "small.npz"
+  weights = make_weights(
+    RESNET, size=(3, 3), channels=1, classes=10, class_names=NAMES
+  )
+  save_weights(weights, str(small), form="bit")
+  monkeypatch.setattr(Robustness, "measure", None)
+  with pytest.raises(ConfigError, match="3 x 3 pixels .* grid of 4 x 4"):
+    evaluate.evaluate(
+      str(vit),
+      data="tfds:digits",
+      data_dir=data_dir,
+      evals=["shuffle", "occlusion"],
+      baseline=str(small),
+    )
 
 
 def test_mistakes_are_named(vit, resnet, data_dir, capsys):

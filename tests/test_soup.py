@@ -4,6 +4,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -99,12 +100,13 @@ def test_the_greedy_soup_is_as_good_as_it_says(ingredients, tmp_path, data_dir):
   assert vit_jax.evaluate(out, **images)["accuracy"] == found["accuracy"]
 
 
-def test_what_cannot_be_averaged(ingredients, tmp_path):
+def test_what_cannot_be_averaged(ingredients, tmp_path, data_dir):
   a, b, _ = ingredients.values()
   out = str(tmp_path / "soup")
   for arguments, message in (
     ([[a], out], "give two"),
     ([[a, a], out], "given twice"),
+    ([[a, b, a + "/"], out], "the same weights as"),
     ([[a, a + "x"], out], "there is no"),
   ):
     with pytest.raises(ConfigError, match=message):
@@ -113,6 +115,12 @@ def test_what_cannot_be_averaged(ingredients, tmp_path):
     soup.soup([a, b], out, greedy=True)
   with pytest.raises(ConfigError, match="--split is for --greedy"):
     soup.soup([a, b], out, split="test")
+  copy = tmp_path / "copy"
+  shutil.copytree(b, copy)
+  where = dict(data="tfds:digits", data_dir=data_dir, split="test")
+  for more in ({}, dict(greedy=True) | where):
+    with pytest.raises(ConfigError, match=f"{copy} has the same weights as"):
+      soup.soup([a, b, str(copy)], out, **more)
   weights = load_weights(a)
   with pytest.raises(ConfigError, match="class_names is"):
     check_alike(weights, dataclasses.replace(weights, class_names=("x",) * 10))

@@ -90,6 +90,10 @@ def evaluate(
   robust = [x for x in ROBUSTNESS if x in evals or ALL in evals]
   if baseline is not None and not robust:
     raise ConfigError(f"--baseline is for --evals={ALL} or one of its parts")
+  if label_map is None and options.get("label_map_sha256") is not None:
+    raise ConfigError(
+      "--label_map_sha256 is for --label_map, and none is given"
+    )
   directory = None if out is None else make_directory(out)
 
   # Late: jax must not start before a message about bad arguments.
@@ -119,8 +123,10 @@ def evaluate(
   if baseline is not None:
     shared = {k: x for k, x in options.items() if k in SHARED}
     models.append(open_beside(baseline, trained, shared))
+  both = 0
   if probes:
     trained.info.count(train_split)
+    both = trained.info.count_shared(train_split, trained.split)
   found: dict[str, Any] = {
     "weights": trained.weights.source,
     "data": trained.data.source,
@@ -129,6 +135,12 @@ def evaluate(
     "notes": [
       *trained.notes,
       *(f"{baseline}: {note}" for x in models[1:] for note in x.notes),
+      *[
+        f"{both:,} images of {trained.split} are in {train_split}, too, with "
+        f"whose labels {', '.join(probes)} are fitted: these figures are not "
+        f"of unseen images"
+      ]
+      * bool(both),
     ],
     "preprocess": trained.weights.preprocess.to_json(),
     "devices": [x.device_kind for x in trained.mesh.devices.flat],
@@ -221,7 +233,7 @@ def measure_robustness(
   of = first.count(first.split)
   images = min(examples, of)
   found: dict[str, Any] = {"images": images, "of": of}
-  curves = found["curves"] = []
+  made = []  # All of them, before one is computed: what is wrong is told early.
   for name in names:
     keys: dict[str, Any] = {"examples": examples}
     if name == "occlusion":
@@ -233,12 +245,15 @@ def measure_robustness(
       evaluator = trained.make_evaluator(name, **keys)
       if hasattr(evaluator, "grid"):
         keys["grid"] = evaluator.cells
-      what = f"{first.split}, {name}" + " of the baseline" * bool(i)
-      source = trained.weights.source
-      curves += [
-        robustness.describe_curve(name, source, curve, images)
-        for curve in evaluator.measure(trained.state, make_mark(what, images))
-      ]
+      made.append((name, i, evaluator))
+  curves = found["curves"] = []
+  for name, i, evaluator in made:
+    what = f"{first.split}, {name}" + " of the baseline" * bool(i)
+    mark = make_mark(what, images)
+    curves += [
+      robustness.describe_curve(name, models[i].weights.source, curve, images)
+      for curve in evaluator.measure(models[i].state, mark)
+    ]
   return found
 
 

@@ -63,7 +63,8 @@ def soup(
     Content of soup.json.
 
   Raises:
-    ConfigError: for fewer than two weights, or some that do not fit each other;
+    ConfigError: for fewer than two weights, the same twice, or some that do not
+      fit each other;
       without a split for `greedy`; if `out` cannot be written.
   """
   check(paths, greedy, options)
@@ -78,12 +79,15 @@ def soup(
   reading = {k: x for k, x in options.items() if k not in IMAGES}
   found: dict[str, Any] = {"greedy": greedy, "weights": list(paths)}
   average = Average()
+  seen: dict[str, str] = {}
   if greedy:
     found |= choose(paths, average, progress, options, reading)
   else:
     for path in paths:
       progress.say(f"adding {path}")
-      average.add(load_as(path, **reading))
+      weights = load_as(path, **reading)
+      check_new(path, weights, seen)
+      average.add(weights)
     found["ingredients"] = list(paths)
   save_weights(average.get(), out, OURS, overwrite=overwrite)
   write_json(locate(out) / FILE, found)
@@ -114,6 +118,26 @@ def check(paths: Sequence[str], greedy: bool, options: dict[str, Any]) -> None:
     )
 
 
+def check_new(path: str, weights: Any, seen: dict[str, str]) -> None:
+  """Raises ConfigError for weights that were read by another path.
+
+  As of a run and its last checkpoint: they would count twice.
+
+  Args:
+    path: of the weights.
+    weights: the weights.
+    seen: digest -> path of those before; these are added.
+  """
+  from vit_jax.train_state import compute_digest
+
+  other = seen.setdefault(compute_digest(weights.params), path)
+  if other != path:
+    raise ConfigError(
+      f"{path} has the same weights as {other}: leave one of them out, as an "
+      f"average has each once"
+    )
+
+
 def choose(
   paths: Sequence[str],
   average: Any,
@@ -141,8 +165,11 @@ def choose(
     return dict(evaluator.run(state))["accuracy"]
 
   alone: dict[str, float] = {}
+  seen: dict[str, str] = {}
   for path in paths:
-    alone[path] = measure(load_as(path, **reading))
+    weights = load_as(path, **reading)
+    check_new(path, weights, seen)
+    alone[path] = measure(weights)
     progress.say(f"{path}: {alone[path]:.2%} on {first.split}")
   # Of equal ones the first given comes first.
   order = sorted(paths, key=lambda path: -alone[path])

@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -51,7 +52,8 @@ def logits(weights, folder):
 
 
 def score(weights, folder, path, content, **more):
-  path.write_text(json.dumps(content))
+  given = isinstance(content, str) and content.startswith("{")
+  path.write_text(content if given else json.dumps(content))
   return evaluate.evaluate(
     str(weights),
     data=f"folder:{folder}",
@@ -135,6 +137,8 @@ def test_the_digest_is_recorded_and_compared(weights, folder, tmp_path):
     ([[1]] * 14, "14 images"),
     ([[]] * 15, "leaves no image"),
     ("bird", "must hold"),
+    ('{"classes": {"bird": 1, "n01": 2, "bird": 3}}', "'bird' twice"),
+    ({"classes": {"bird": 1, "Café": 2, "Cafe\u0301": 3}}, "twice"),
     ({"class": {}}, "must hold"),
   ],
 )
@@ -144,3 +148,38 @@ def test_maps_that_do_not_fit_are_refused(
   with pytest.raises(ConfigError) as caught:
     score(weights, folder, tmp_path / "map.json", content)
   assert word in str(caught.value) and "map.json" in str(caught.value)
+
+
+def test_a_name_of_two_images_is_refused(weights, folder, tmp_path):
+  """As of two classes that both have a 1.png: whose are the labels?"""
+  root = tmp_path / "photos"
+  shutil.copytree(folder, root)
+  shutil.copy(root / "bird/val_000.png", root / "n01/val_000.png")
+  names = {f"val_{i:03d}.png": [i % 7] for i in range(15)}
+  with pytest.raises(ConfigError, match=r"2 images .*'val_000.png'"):
+    score(weights, root, tmp_path / "map.json", {"images": names})
+
+
+@pytest.mark.parametrize("kind", ["classes", "images"])
+def test_a_class_given_twice_is_one_label(weights, folder, tmp_path, kind):
+  """By its name and its index: it would be an image of several labels."""
+  names = (
+    CLASSES if kind == "classes" else [f"val_{i:03d}.png" for i in range(15)]
+  )
+  once = {name: ["dog"] if i % 2 else ["cat"] for i, name in enumerate(names)}
+  twice = {k: [*x, 1 if x == ["dog"] else 2] for k, x in once.items()}
+  found = [
+    score(weights, folder, tmp_path / "map.json", {kind: x})
+    for x in (once, twice)
+  ]
+  for x in found:
+    del x["label_map"]
+  assert "classes" in found[0]
+  assert json.dumps(found[0]) == json.dumps(found[1])  # NaN is not itself.
+
+
+def test_a_digest_without_a_map_is_refused(weights, folder):
+  with pytest.raises(ConfigError, match="is for --label_map"):
+    vit_jax.evaluate(
+      str(weights), data=f"folder:{folder}", label_map_sha256="0" * 64
+    )

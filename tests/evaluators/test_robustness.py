@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluations of changed images, through a config, on one device and more."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from tests.support import build
 from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources, transforms
 from vit_jax.evaluators import occlusion
+from vit_jax.sections import resolve
 
 NUMBER = 30
 KINDS = {
@@ -223,13 +226,45 @@ def test_a_lost_example_is_an_error(config, monkeypatch):
 
 
 def test_mistakes_in_keys(config):
+  exp, _ = make(config, 1, 30, **KINDS)
   for name, keys, word in (
     ("shuffle", dict(grids=(9,)), "9 tiles"),
     ("corruptions", dict(names=("snoww",)), "'snow'"),
-    ("patch_attack", dict(sides=(2,)), "2 x 2"),
+    ("patch_attack", dict(sides=(2,), grid=2), "2 x 2"),
+    # What would be no curve, or one with a point twice.
+    ("occlusion", dict(shares=()), "shares=.. .*at least one"),
+    ("occlusion", dict(shares=(0.0, 0.01)), "no patch"),
+    ("shuffle", dict(grids=()), "grids=.. .*at least one"),
+    ("shuffle", dict(grids=(2, 4, 2)), "twice"),
+    ("shuffle", dict(grids=(1, 2)), "grids=.1, 2. .*as it is"),
+    ("texture", dict(scales=()), "scales=.. .*at least one"),
+    ("corruptions", dict(names=()), "names=.. .*at least one"),
+    ("corruptions", dict(names=("fog", "fog")), "'fog' twice"),
+    ("corruptions", dict(severities=(3, 3)), "3 twice"),
+    ("pgd", dict(epsilons=()), "epsilons=.. .*at least one"),
+    ("patch_attack", dict(sides=(1, 1)), "1 twice"),
+    # Cells without a pixel, which would count as missing.
+    ("occlusion", dict(grid=100), "8 x 8 pixels .*100 x 100"),
+    ("patch_attack", dict(grid=(4, 9)), "8 x 8 pixels .*4 x 9"),
   ):
     with pytest.raises(ConfigError, match=word):
-      make(config, 1, 30, **{name: keys})
+      dataclasses.replace(exp.evaluators[name], **keys)
+
+
+@pytest.mark.parametrize(
+  ("name", "key", "value"),
+  [
+    ("texture", "edge", 1e-30),  # Its square is 0, and pixels would be NaN.
+    ("texture", "scales", (1e9,)),  # It would never end.
+    ("pgd", "seed", -1),
+    ("pgd", "seed", 2**63),
+    ("linear", "seed", -1),
+  ],
+)
+def test_values_that_cannot_be_computed_with(config, name, key, value):
+  config["evals"] = {"x": {"kind": name, "split": "test", key: value}}
+  with pytest.raises(ConfigError, match=rf"evals.x.{key}="):
+    resolve(config)
 
 
 def test_a_resnet_has_no_attention(config):

@@ -96,7 +96,7 @@ def test_what_cannot_be_compared_is_said(run, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ("form", "extra"), [("onnx", "onnx"), ("saved_model", "saved_model")]
+  ("form", "extra"), [("onnx", "onnx"), ("saved_model", "tf")]
 )
 def test_a_missing_extra_is_one_error(
   run, form, extra, tmp_path, capsys, monkeypatch

@@ -18,7 +18,7 @@ from vit_jax.metrics import loggers, read_rows
 from vit_jax.metrics.writer import MetricWriter
 
 MINE = """
-import json, threading
+import asyncio, json, threading
 
 class Kept:
   calls, threads = [], set()
@@ -58,6 +58,25 @@ class Stuck(Kept):
 
   def scalars(self, step, values):
     assert self.go_on.wait(60)
+
+class Cancelled(Kept):
+  def scalars(self, step, values):
+    raise asyncio.CancelledError()
+
+class Unsaid(Exception):
+  def __str__(self):
+    raise ValueError("no words")
+
+class Speechless(Kept):
+  def scalars(self, step, values):
+    raise Unsaid()
+
+class Guarded(Kept):
+  def __getattr__(self, name):
+    raise RuntimeError("not " + name)
+
+class Noted(Kept):
+  note = 5
 
 class Mute:
   pass
@@ -201,6 +220,36 @@ def test_a_logger_that_exits_ends_no_run(tmp_path, mine, caplog):
   writer.write(1, {"loss": 1.0})
   writer.close()
   assert "SystemExit: 3" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+  ("name", "words"),
+  [
+    ("Cancelled", "CancelledError"),  # No Exception, but a BaseException.
+    ("Speechless", "Unsaid"),
+    ("Guarded", "not histograms"),
+  ],
+)
+def test_whatever_a_logger_raises_it_is_called_again(
+  tmp_path, mine, caplog, name, words
+):
+  writer = make_writer(tmp_path / "run", f"mine_own:{name}")
+  for step in (1, 2):
+    writer.write(step, {"loss": 1.0})
+    writer.histograms(step, {"x": (np.ones(1), np.arange(2.0))})
+  writer.close()
+  said, end = caplog.messages
+  assert words in said and "goes on" in said and words in end
+  assert ("close",) in mine.Kept.calls
+  kept = [x for x in mine.Kept.calls if x[0] == "scalars"]
+  assert len(kept) == (2 if name == "Guarded" else 0)
+
+
+def test_a_note_of_the_users_own_is_theirs(tmp_path, mine, caplog):
+  writer = make_writer(tmp_path / "run", "mine_own:Noted")
+  writer.write(1, {"loss": 1.0})
+  writer.close()
+  assert not caplog.messages
 
 
 def test_a_logger_that_hangs_is_left_behind(

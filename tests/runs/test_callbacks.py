@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller of `train` is told, and how it ends a run."""
 
+import numpy as np
 import pytest
 
 import vit_jax
+from vit_jax.config import ConfigError
 from vit_jax.metrics.rows import read_rows
+from vit_jax.runtime.callbacks import Callbacks, check_callbacks
 from vit_jax.train import train
 
 pytestmark = pytest.mark.usefixtures("same_programs")
@@ -80,3 +83,42 @@ def test_what_a_callback_raises_ends_the_run(long, tmp_path):
   with pytest.raises(ValueError, match="mine"):
     train(long, str(tmp_path), callbacks=[Broken()])
   assert train(long, str(tmp_path))["steps"] == 12
+
+
+@pytest.mark.parametrize("answer", [np.True_, np.asarray(True)])
+def test_numpys_truth_ends_a_run_too(answer):
+  """Comparisons of arrays make it: `min(losses) < np.float32(0.1)`."""
+
+  class Enough(vit_jax.Callback):
+    def on_log(self, step, values):
+      return answer
+
+  callbacks = Callbacks([Enough()])
+  callbacks.call("on_log", 1, {})
+  assert callbacks.take_answer() is True
+
+
+@pytest.mark.parametrize(
+  ("callbacks", "words"),
+  [
+    (Heard(), "is no list"),
+    ([Heard], "Heard()"),  # The class.
+    ([print], "on_log"),
+    ([Heard(), None], "on_log"),
+  ],
+)
+def test_what_is_no_callback_is_named(callbacks, words):
+  with pytest.raises(ConfigError) as caught:
+    check_callbacks(callbacks)
+  assert words in str(caught.value) and "callbacks" in str(caught.value)
+
+
+def test_a_callback_may_change_what_it_is_given():
+  class Takes(vit_jax.Callback):
+    def on_evaluation(self, step, name, values):
+      values.clear()
+
+  heard, values = Heard(), {"total": 3}
+  Callbacks([Takes(), heard]).call("on_evaluation", 1, "test", values)
+  assert values == {"total": 3}
+  assert heard.calls == [("evaluation", 1, "test", 3)]

@@ -18,7 +18,6 @@ from vit_jax.convert import __main__ as convert
 from vit_jax.convert import inherit
 from vit_jax.data import sources
 from vit_jax.hosts.coordination import Hosts
-from vit_jax.models import __main__ as models
 from vit_jax.prepare import __main__ as prepare
 from vit_jax.runtime import workdir
 from vit_jax.storage import paths
@@ -85,7 +84,6 @@ def test_a_store_that_never_answers_is_said_and_given_up(silent, caplog):
     lambda path: sources.load_info("tfds:digits", path),
     lambda path: workdir.open_workdir(path, Hosts(), 1.0),
     lambda path: convert.main([path, "a.npz"]),
-    lambda path: models.main(["--download=vit-b16-i21k", f"--to={path}"]),
     lambda path: predict.main([path, os.fspath(PHOTOGRAPH)]),
     lambda path: predict.main(["a.npz", path]),
     lambda path: prepare.main(["digits", f"--data_dir={path}"]),

@@ -15,7 +15,7 @@ import itertools
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from vit_jax.config.errors import ConfigError, quote, shorten
@@ -49,6 +49,7 @@ Positive = Annotated[float, Interval("(0, inf)")]
 # Timers end after weeks, and the clocks of jax count in 32 bits.
 Seconds = Annotated[float, Interval("(0, 1e6]")]
 NotNegative = Annotated[float, Interval("[0, inf)")]
+Seed = Annotated[int, Interval("[0, 4294967296)")]
 Rate = Annotated[float, Interval("[0, 1)")]
 Share = Annotated[float, Interval("(0, 1]")]
 
@@ -92,6 +93,17 @@ def check_multiple(name: str, value: int, divisor: int, what: str) -> list[str]:
     f"{name}={value} is not a multiple of {divisor}, {what}: take "
     f"{' or '.join(near)}"
   ]
+
+
+def check_distinct(key: str, values: Sequence[Any] | None) -> list[str]:
+  """Returns an error if a key of an evaluation has no value, or one twice."""
+  if values is None:
+    return []
+  named = f"{key}={quote(values)} of an evaluation"
+  if not values:
+    return [f"{named}: give at least one, or leave it out"]
+  twice = (x for x in values if values.count(x) > 1)
+  return [f"{named} has {quote(x)} twice: once will do" for x in twice][:1]
 
 
 def check_image_size(height: int, width: int, patch: int) -> list[str]:

@@ -12,6 +12,7 @@ from vit_jax.config.schema import (
   Examples,
   Interval,
   Positive,
+  Seed,
   check_multiple,
   raise_all,
 )
@@ -57,7 +58,7 @@ class Train:
   epochs: Positive | None = None
   examples: Examples | None = None
   accumulate: Literal["auto"] | Count = "auto"
-  seed: Annotated[int, Interval("[0, 4294967296)")] = 0
+  seed: Seed = 0
   log_every: Count = 50
   loggers: str | None = "tensorboard"
   layers_every: Count | None = None

@@ -115,6 +115,17 @@ class DatasetInfo:
       return sum(part.count(split) for part in self.parts)
     return sum(stop - start for _, start, stop in self.find_ranges(split))
 
+  def count_shared(self, one: str, other: str) -> int:
+    """Counts the examples that are in both of two splits."""
+    if self.parts:
+      return sum(part.count_shared(one, other) for part in self.parts)
+    return sum(
+      max(0, min(stop, end) - max(start, begin))
+      for name, start, stop in self.find_ranges(one)
+      for split, begin, end in self.find_ranges(other)
+      if name == split
+    )
+
 
 def make_splits(sizes: Mapping[str, int]) -> dict[str, Any]:
   """Makes TFDS's SplitInfo of each split from its number of examples."""

@@ -18,6 +18,7 @@ used. Predictions are among all classes. `relatives` has the maps of the sets
 that have a name.
 """
 
+import collections
 import dataclasses
 import hashlib
 import os
@@ -129,7 +130,7 @@ class LabelMap:
     found = {}
     for name, values in classes.items():
       labels = self._find_indices(values, names, count)
-      found[index[normalize(name)]] = tuple(labels)
+      found[index[normalize(name)]] = tuple(dict.fromkeys(labels))
     return found
 
   def find_image_labels(
@@ -146,7 +147,7 @@ class LabelMap:
       ConfigError: for classes and images that there are not.
     """
     known: Any = self.images
-    files = [os.path.basename(image) for image in images]
+    files = [normalize(os.path.basename(image)) for image in images]
     if self.key is not None:
       matched = [re.search(self.key, x) for x in files]
       files = [x[0] if x else y for x, y in zip(matched, files, strict=True)]
@@ -158,13 +159,20 @@ class LabelMap:
           f"{len(files):,} images"
         )
       known = dict(zip(sorted(files), known, strict=True))
+    elif twice := [x for x, n in collections.Counter(files).items() if n > 1]:
+      raise ConfigError(
+        f"{self.path} has labels by names of files, and {files.count(twice[0])}"
+        f" images are {twice[0]!r}: rename one, or give one folder"
+      )
     lacking = [x for x in files if x not in known]
     if lacking:
       raise ConfigError(
         f"{self.path} lacks {len(lacking):,} of {len(files):,} images, as "
         f"{lacking[0]!r}"
       )
-    return [tuple(self._find_indices(known[x], names, count)) for x in files]
+    # A class that is given twice, perhaps by name and by index, is one label.
+    found = (self._find_indices(known[x], names, count) for x in files)
+    return [tuple(dict.fromkeys(x)) for x in found]
 
   def _find_indices(
     self, values: Sequence[Any], names: Sequence[str], count: int
@@ -230,7 +238,9 @@ def load_label_map(path: str, sha256: str | None = None) -> LabelMap:
     kind, found = next(iter(found.items()))
   try:
     if isinstance(found, Mapping) and kind in ("classes", "images"):
-      read = {name: _read_labels(x) for name, x in found.items()}
+      read = {normalize(name): _read_labels(x) for name, x in found.items()}
+      if len(read) < len(found):  # Letters with accents composed, or apart.
+        raise ValueError("it has a name twice")
       by_class = kind == "classes"
       return LabelMap(
         path,

@@ -14,7 +14,13 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 
-from vit_jax.config import ConfigError, Interval, nearest
+from vit_jax.config import (
+  ConfigError,
+  Interval,
+  check_distinct,
+  nearest,
+  raise_all,
+)
 from vit_jax.evaluators.robustness import (
   MEAN,
   Changed,
@@ -43,12 +49,15 @@ class Corruptions(Robustness):
     ConfigError: for a corruption that there is not.
   """
 
+  POINTS = "severities"
   AXIS = "severity (1 to 5)"
 
   names: tuple[str, ...] | None = None
   severities: tuple[Annotated[int, Interval("[1, 5]")], ...] = SEVERITIES
 
   def __post_init__(self):
+    super().__post_init__()
+    raise_all(check_distinct("names", self.names))
     for name in self.names or ():
       if name not in NAMES:
         raise ConfigError(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from vit_jax.config import Count, Positive
+from vit_jax.config import Count, Positive, check_distinct, raise_all
 from vit_jax.evaluators.probe import Probe, count_classes, put_everywhere
 from vit_jax.evaluators.representation import Features, take
 
@@ -62,6 +62,10 @@ class FewShot(Probe):
   shots: tuple[Count, ...] = (1, 5, 10, 25)
   seeds: Count = 3
   l2: Positive | Literal["chosen"] = 1024.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    raise_all(check_distinct("shots", self.shots))
 
   def measure(
     self,

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from vit_jax.config import Count, NotNegative, Positive
+from vit_jax.config import Count, NotNegative, Positive, Seed
 from vit_jax.evaluators.fewshot import EPSILON, Linear, compute_accuracy
 from vit_jax.evaluators.probe import Probe, count_classes, put_everywhere
 from vit_jax.evaluators.representation import Features, take
@@ -42,7 +42,7 @@ class LinearProbe(Probe):
   lr: Positive = 0.01
   sgd_batch_size: Count = 256
   weight_decay: NotNegative = 0.0
-  seed: int = 0
+  seed: Seed = 0
 
   def measure(
     self,

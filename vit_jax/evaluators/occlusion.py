@@ -48,9 +48,10 @@ class Occlusion(Robustness):
       attention.
 
   Raises:
-    ConfigError: for the attention of a model without.
+    ConfigError: for the attention of a model without; if no patch is missing.
   """
 
+  POINTS = "shares"
   AXIS = "patches missing (%)"
 
   shares: tuple[Rate, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -59,10 +60,16 @@ class Occlusion(Robustness):
   saliency: Literal["attention", "gradient"] | None = None
 
   def __post_init__(self):
+    super().__post_init__()
     if self.saliency == "attention" and not self._has_attention:
       raise ConfigError(
         f"saliency='attention' is for models with attention, and "
         f"{type(self.objective.model).__name__} has none: leave it out"
+      )
+    if not self.count_missing():
+      raise ConfigError(
+        f"shares={self.shares} of an evaluation: of {self.cells[0]} x "
+        f"{self.cells[1]} patches no patch would be missing: give larger ones"
       )
 
   @property

@@ -36,6 +36,7 @@ class PatchAttack(Robustness):
     ConfigError: if no patch fits.
   """
 
+  POINTS = "sides"
   AXIS = "side of the patch (% of the image's side)"
 
   sides: tuple[Count, ...] = (1, 2, 4)
@@ -43,6 +44,7 @@ class PatchAttack(Robustness):
   steps: Count = 20
 
   def __post_init__(self):
+    super().__post_init__()
     if not self.find_sides():
       raise ConfigError(
         f"sides={self.sides} of an evaluation: patches have fewer cells than "

@@ -28,6 +28,7 @@ class Pgd(Robustness):
     steps: of each attack, of 2.5 epsilon / steps, from a random start.
   """
 
+  POINTS = "epsilons"
   AXIS = "largest change of a value, epsilon (1/255)"
 
   epsilons: tuple[Positive, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vit_jax.config import Count
+from vit_jax.config import (
+  ConfigError,
+  Count,
+  Seed,
+  check_distinct,
+  raise_all,
+)
 from vit_jax.evaluators.split import Evaluator, check_count
 from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import Batch, TrainState
@@ -55,14 +61,27 @@ class Robustness(Evaluator):
   Attributes:
     examples: number of them, evenly from all of the split; None is all.
     seed: of what is drawn at random.
+
+  Raises:
+    ConfigError: for keys that make no curve, or a point twice.
   """
 
   METRICS = ("clean_accuracy", "robust_accuracy")
+  POINTS = ""  # The key of which each value is a point.
   AXIS = ""  # Of the curves, with its unit.
   CLEAN = 0.0  # Where on it an image is as it is.
 
   examples: Count | None = EXAMPLES
-  seed: int = 0
+  seed: Seed = 0
+
+  def __post_init__(self):
+    values = getattr(self, self.POINTS)
+    raise_all(check_distinct(self.POINTS, values))
+    if values is not None and self.CLEAN in values and self.CLEAN:
+      raise ConfigError(
+        f"{self.POINTS}={values} of an evaluation: {self.CLEAN:g} is an image "
+        f"as it is, with which each curve begins: leave it out"
+      )
 
   @abc.abstractmethod
   def change(self, params: Any, batch: Batch, keys: jax.Array) -> Changed:
@@ -180,9 +199,18 @@ def choose_grid(
       rows, or as many as give cells of four pixels along a side.
     size: (H, W).
     given: a number or a pair instead, or None.
+
+  Raises:
+    ConfigError: for more cells than pixels.
   """
   if given is not None:
-    return (given, given) if isinstance(given, int) else tuple(given)
+    rows, columns = (given, given) if isinstance(given, int) else given
+    if rows > size[0] or columns > size[1]:
+      raise ConfigError(
+        f"images of {size[0]} x {size[1]} pixels cannot be cut into a grid of "
+        f"{rows} x {columns} cells: take fewer"
+      )
+    return rows, columns
   grid = model.make_layout(*size).grid if hasattr(model, "make_layout") else ()
   if grid and min(grid) > 1:
     return grid

@@ -31,12 +31,14 @@ class Shuffle(Robustness):
     ConfigError: for more tiles than pixels.
   """
 
+  POINTS = "grids"
   AXIS = "tiles along a side"
   CLEAN = 1.0
 
   grids: tuple[Count, ...] | None = None
 
   def __post_init__(self):
+    super().__post_init__()
     size = self.data.make_preprocess(self.channels).size
     for grid in self.grids or ():
       if grid > min(size):

@@ -4,12 +4,12 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
-from vit_jax.config import Positive
+from vit_jax.config import Interval
 from vit_jax.evaluators.robustness import Changed, Robustness
 from vit_jax.perturbations.texture import flatten
 from vit_jax.sharding import constrain
@@ -28,10 +28,16 @@ class Texture(Robustness):
     edge: difference of neighbouring pixels, of 255, that counts as an edge.
   """
 
+  POINTS = "scales"
   AXIS = "standard deviation of the smoothing between edges (% of the side)"
 
-  scales: tuple[Positive, ...] = (1.0, 2.0, 4.0, 8.0)
-  edge: Positive = 30.0
+  scales: tuple[Annotated[float, Interval("(0, 100]")], ...] = (
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+  )
+  edge: Annotated[float, Interval("[0.001, 1e6]")] = 30.0
 
   @functools.cached_property
   def flatten(self) -> Any:

@@ -27,7 +27,7 @@ from vit_jax.export.function import Function, make_function
 PROGRAMS: dict[str, tuple[tuple[str, ...], str]] = {
   "onnx": (("onnx", "onnxruntime"), "onnx"),
   "stablehlo": ((), ""),
-  "saved_model": (("tensorflow",), "saved_model"),
+  "saved_model": (("tensorflow",), "tf"),
 }
 
 

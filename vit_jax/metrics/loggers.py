@@ -88,9 +88,11 @@ def find_errors(loggers: str | None) -> list[str]:
     try:
       found = load_class(name)
     except (Exception, SystemExit) as error:  # Any: it is the user's code.
+      hint = ""
+      if isinstance(error, ModuleNotFoundError):
+        hint = "; PYTHONPATH=DIR names the directory that it is in"
       errors.append(
-        f"train.loggers: {name} cannot be imported: "
-        f"{type(error).__name__}: {error}"
+        f"train.loggers: {name} cannot be imported: {_describe(error)}{hint}"
       )
       continue
     if not callable(getattr(found, "scalars", None)):
@@ -209,28 +211,40 @@ class Background:
       if logger is None and not self._off:
         logger = self._try(self._make, "the run goes on without it")
         self._off = logger is None
-        if note := getattr(logger, "note", ""):
-          self._warn(note)
-      act = getattr(logger, method, None)
+        if isinstance(logger, WandB) and logger.note:
+          self._warn(logger.note)
       if self._off:
         self.lost += 1
-      elif act is not None:
-        again = (
-          f"({method} of step {step}); the run goes on, and tries it again"
-        )
-        self._try(functools.partial(act, step, values), again)
-    if (end := getattr(logger, "close", None)) is not None:
-      self._try(end, "this was its close")
+        continue
+      again = f"({method} of step {step}); the run goes on, and tries it again"
+      self._try(functools.partial(_call, logger, method, step, values), again)
+    if logger is not None:
+      self._try(functools.partial(_call, logger, "close"), "this was its close")
 
   def _try(self, act: Callable[[], Any], then: str) -> Any:
     """Calls other people's code; None if it raised, which is said once."""
     try:
       return act()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # Any: no signal comes to this thread.
       if act != self._make:
         self.lost += 1
-      text = shorten(f"{type(error).__name__}: {str(error) or repr(error)}")
+      text = _describe(error)
       if not self.error:
         self._warn(f"logger {self._name}: {text}; {then}")
       self.error = text
     return None
+
+
+def _call(logger: Any, method: str, *arguments: Any) -> None:
+  """Calls a method of a logger that has it."""
+  act = getattr(logger, method, None)
+  if act is not None:
+    act(*arguments)
+
+
+def _describe(error: BaseException) -> str:
+  try:
+    text = str(error) or repr(error)
+  except Exception:  # Any: it is the user's, too.
+    text = "it cannot be printed"
+  return shorten(f"{type(error).__name__}: {text}")

@@ -5,6 +5,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vit_jax.config.errors import ConfigError, quote
+
 
 class Callback:
   """Told of rows, evaluations and saves of a run; a subclass has what it wants.
@@ -36,7 +38,11 @@ class Callbacks:
 
     Args:
       callbacks: called in this order.
+
+    Raises:
+      ConfigError: for what is no callback.
     """
+    check_callbacks(callbacks)
     self._callbacks = tuple(callbacks)
     self._called = self._stop = False
 
@@ -47,10 +53,31 @@ class Callbacks:
     """Calls a method of every callback."""
     for callback in self._callbacks:
       self._called = True
-      if getattr(callback, method)(*arguments) is True:
-        self._stop = True
+      # Its own: what it does to a dictionary changes neither run nor others.
+      own = [dict(x) if isinstance(x, Mapping) else x for x in arguments]
+      answer = getattr(callback, method)(*own)
+      if answer is True or str(getattr(answer, "dtype", "")) == "bool":
+        self._stop |= bool(answer)  # NumPy's comparisons answer likewise.
 
   def take_answer(self) -> bool | None:
     """Whether one has asked to end; None if none was called since the last."""
     called, self._called = self._called, False
     return self._stop if called else None
+
+
+def check_callbacks(callbacks: Any) -> None:
+  """Raises ConfigError unless these are a list of what a `Callback` is."""
+  if not isinstance(callbacks, Sequence):
+    raise ConfigError(
+      f"callbacks={quote(callbacks)} is no list: give [callback]"
+    )
+  for callback in callbacks:
+    if isinstance(callback, type):
+      name = callback.__name__
+      raise ConfigError(f"callbacks has the class {name}: give {name}(), one")
+    for method in ("on_log", "on_evaluation", "on_save"):
+      if not callable(getattr(callback, method, None)):
+        raise ConfigError(
+          f"callbacks has {quote(callback)}, which has no method {method}: "
+          f"derive its class from vit_jax.Callback"
+        )

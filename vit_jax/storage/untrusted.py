@@ -66,9 +66,19 @@ def read_file(path: epath.PathLike, limit: int) -> bytes:
 def parse_json(text: str | bytes) -> Any:
   """Parses JSON; raises ValueError for anything wrong with it."""
   try:
-    return json.loads(text)
+    return json.loads(text, object_pairs_hook=_make_object)
   except RecursionError as error:
     raise ValueError("JSON is nested too deeply") from error
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """An object; raises ValueError for a name that has two values."""
+  made = dict(pairs)
+  if len(made) < len(pairs):
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"it has {twice!r} twice")
+  return made
 
 
 def load_json(path: epath.PathLike) -> Any:
