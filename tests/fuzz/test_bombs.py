@@ -262,6 +262,8 @@ UNSAFE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 UNSAFE |= {"yaml", "torch", "runpy"}
 # The other side of a benchmark: torch, which reads no file there.
 PEER = "timm_step.py"
+# Runs the package's own modules, by the names that it finds in itself.
+VERBS = ROOT / "vit_jax" / "__main__.py"
 CALLS = {"eval", "exec", "extract", "extractall", "unpack_archive", "system"}
 
 
@@ -276,7 +278,8 @@ def test_no_line_runs_what_a_file_says():
         names = [alias.name for alias in node.names]
       elif isinstance(node, ast.ImportFrom):
         names = [node.module]
-      assert not UNSAFE & {name.partition(".")[0] for name in names}, path
+      unsafe = UNSAFE - {"runpy"} if path == VERBS else UNSAFE
+      assert not unsafe & {name.partition(".")[0] for name in names}, path
       if isinstance(node, ast.Call):
         function = node.func
         name = getattr(function, "attr", getattr(function, "id", ""))

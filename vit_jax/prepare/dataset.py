@@ -30,11 +30,7 @@ from vit_jax.prepare import image_list, imagenet, listing, writing
 from vit_jax.storage.paths import check_directory, locate
 
 MAX_UNREADABLE = 0.001
-# Name of a set -> what reads its archives.
-ARCHIVES = {
-  "imagenet2012": imagenet.load_imagenet2012,
-  "imagenet21k": imagenet.load_imagenet21k,
-}
+ARCHIVES = ("imagenet2012", "imagenet21k")  # Sets that are read from those.
 
 SECONDS_TO_CONNECT = 10
 
@@ -93,7 +89,10 @@ def prepare_dataset(
     ready = sources.find_directory(name, data_dir)
     if ready is not None:
       return ready
-    load = ARCHIVES.get(name)
+    load = {
+      "imagenet2012": imagenet.load_imagenet2012,
+      "imagenet21k": imagenet.load_imagenet21k,
+    }.get(name)
     if manual_dir is not None:
       manual_dir = os.fspath(locate(manual_dir))
     if load is None:
