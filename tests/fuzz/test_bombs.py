@@ -260,8 +260,9 @@ def test_pickles_in_a_run_are_not_opened(run, tmp_path):
 # What runs code of others, or writes where an archive says.
 UNSAFE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 UNSAFE |= {"yaml", "torch", "runpy"}
-# The other side of a benchmark: torch, which reads no file there.
-PEER = "timm_step.py"
+# Other programs beside ours, in torch: of a benchmark, which reads no file, and
+# of exports, which reads what was just written.
+PEERS = ("timm_step.py", "peers.py")
 # Runs the package's own modules, by the names that it finds in itself.
 VERBS = ROOT / "vit_jax" / "__main__.py"
 CALLS = {"eval", "exec", "extract", "extractall", "unpack_archive", "system"}
@@ -270,7 +271,7 @@ CALLS = {"eval", "exec", "extract", "extractall", "unpack_archive", "system"}
 def test_no_line_runs_what_a_file_says():
   """`load_recipe` alone runs a file: the recipe that a user names."""
   for path in sorted((ROOT / "vit_jax").rglob("*.py")):
-    if path.name == PEER:
+    if path.name in PEERS:
       continue
     for node in ast.walk(ast.parse(path.read_text())):
       names = []
