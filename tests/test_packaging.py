@@ -141,8 +141,10 @@ def read_lock():
 
 @pytest.mark.parametrize("extra", ["", "dev", "docs", "cuda", "gcs", "heic"])
 def test_the_lock_has_what_is_required(extra):
-  lock = read_lock()
-  for line in metadata.requires("vit_jax"):
+  lock, lines = read_lock(), metadata.requires("vit_jax")
+  if any(line.startswith("jax==") for line in lines):
+    pytest.skip("the lower bounds are installed, by make lowest")
+  for line in lines:
     needed = Requirement(line)
     if needed.marker and not needed.marker.evaluate({"extra": extra}):
       continue
