@@ -127,21 +127,21 @@ def evaluate(
   if probes:
     trained.info.count(train_split)
     both = trained.info.count_shared(train_split, trained.split)
+  notes = list(trained.notes)
+  for other in models[1:]:
+    notes += [f"{baseline}: {note}" for note in other.notes]
+  if both:
+    notes.append(
+      f"{both:,} images of {trained.split} are in {train_split}, too, with "
+      f"whose labels {', '.join(probes)} are fitted: these figures are not of "
+      f"unseen images"
+    )
   found: dict[str, Any] = {
     "weights": trained.weights.source,
     "data": trained.data.source,
     "split": trained.split,
     "images": trained.count(trained.split),
-    "notes": [
-      *trained.notes,
-      *(f"{baseline}: {note}" for x in models[1:] for note in x.notes),
-      *[
-        f"{both:,} images of {trained.split} are in {train_split}, too, with "
-        f"whose labels {', '.join(probes)} are fitted: these figures are not "
-        f"of unseen images"
-      ]
-      * bool(both),
-    ],
+    "notes": notes,
     "preprocess": trained.weights.preprocess.to_json(),
     "devices": [x.device_kind for x in trained.mesh.devices.flat],
     "batch_size": trained.batch_size,

@@ -64,8 +64,7 @@ def soup(
 
   Raises:
     ConfigError: for fewer than two weights, the same twice, or some that do not
-      fit each other;
-      without a split for `greedy`; if `out` cannot be written.
+      fit each other; without a split for `greedy`; if `out` cannot be written.
   """
   check(paths, greedy, options)
   # Late: jax must not start before a message about bad arguments.

@@ -46,9 +46,6 @@ class Callbacks:
     self._callbacks = tuple(callbacks)
     self._called = self._stop = False
 
-  def __bool__(self) -> bool:
-    return bool(self._callbacks)
-
   def call(self, method: str, *arguments: Any) -> None:
     """Calls a method of every callback."""
     for callback in self._callbacks:
