@@ -26,6 +26,7 @@ LAZY = {
   "load": "vit_jax.convert.load",
   "get_config": "vit_jax.config.recipe",
   "Callback": "vit_jax.runtime.callbacks",
+  "Result": "vit_jax.runtime.result",
 }
 VERBS = ("analyze", "evaluate", "features", "predict", "train")
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
   from vit_jax.features import features as features
   from vit_jax.predict import predict as predict
   from vit_jax.runtime.callbacks import Callback as Callback
+  from vit_jax.runtime.result import Result as Result
   from vit_jax.train import train as train
 
 

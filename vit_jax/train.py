@@ -19,6 +19,7 @@ from vit_jax.experiment import Experiment
 from vit_jax.hosts.preemption import Preemption
 from vit_jax.runtime.callbacks import Callback
 from vit_jax.runtime.preflight import check_platform
+from vit_jax.runtime.result import Result
 from vit_jax.runtime.run import Run
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import expand, locate
@@ -36,8 +37,11 @@ def train(
   extend: bool = False,
   preemption: Preemption | None = None,
   callbacks: Sequence[Callback] = (),
-) -> dict[str, Any]:
+) -> Result:
   """Trains a config from its last checkpoint, or from the start, to its end.
+
+  One of several hosts ends its process on an error, with the message and the
+  exit status of the command, so that no other waits for it.
 
   Args:
     config: sections of keys, also as a ConfigDict; see `sections.SECTIONS`.
@@ -46,7 +50,8 @@ def train(
     extend: continue a run whose length was another.
     preemption: watches the signals of a process that only trains; None
       leaves signals to the caller until there is something to save.
-    callbacks: told of rows, evaluations and saves; they may end the run.
+    callbacks: told of rows, evaluations and saves; they may end the run. On
+      several hosts all have some, or none has.
 
   Returns:
     Content of result.json: accuracy, correct, total and loss of the first
@@ -78,7 +83,7 @@ def train(
     run.start_compiling(trace(exp.train_step, exp.mesh, *exp.abstract_inputs))
     state = run.restore()
     if not run.begin(init_state(exp, run) if state is None else state):
-      return run.result
+      return Result(run.result, workdir)
     # Here, and not above: the step is being compiled.
     from vit_jax.examination import TrainingImages
 
@@ -104,7 +109,7 @@ def train(
     if config["train"]["report"] and show(run, exp, workdir):
       images.finish()
       write_report(run, workdir)
-    return result
+    return Result(result, workdir)
 
 
 def show(run: Run, exp: Experiment, workdir: str) -> bool:

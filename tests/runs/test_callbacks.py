@@ -2,10 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller of `train` is told, and how it ends a run."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import vit_jax
+from tests.support import ROOT
 from vit_jax.config import ConfigError
 from vit_jax.metrics.rows import read_rows
 from vit_jax.runtime.callbacks import Callbacks, check_callbacks
@@ -122,3 +129,74 @@ def test_a_callback_may_change_what_it_is_given():
   Callbacks([Takes(), heard]).call("on_evaluation", 1, "test", values)
   assert values == {"total": 3}
   assert heard.calls == [("evaluation", 1, "test", 3)]
+
+
+# As on a pod: each host runs the same script. Their number, and which one it
+# is, are its arguments.
+SCRIPT = """
+import json, os, sys
+import jax
+address, count, index, config, workdir, mine = sys.argv[1:]
+jax.distributed.initialize(address, int(count), int(index))
+import vit_jax
+
+class Told(vit_jax.Callback):
+  def on_log(self, step, values):
+    print("log", step, values["loss"].hex(), flush=True)
+    return index == "1" and step == 4
+
+callbacks = [Told()] if index in mine else []
+result = vit_jax.train(json.loads(config), workdir, callbacks=callbacks)
+print("end", result.steps)
+"""
+
+
+def train_on_two_hosts(config, workdir, mine):
+  """Trains from Python.
+
+  Args:
+    mine: the hosts, as "01", that have a callback. That of host 1 ends the run.
+
+  Returns:
+    For each host its exit status, standard output and standard error.
+  """
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  arguments = [json.dumps(config), str(workdir), mine]
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", SCRIPT, address, "2", index, *arguments],
+      cwd=ROOT,
+      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in "01"
+  ]
+  texts = [process.communicate(timeout=240) for process in processes]
+  return [
+    (process.returncode, *text)
+    for process, text in zip(processes, texts, strict=True)
+  ]
+
+
+@pytest.mark.slow
+def test_one_host_of_two_ends_the_run(long, tmp_path):
+  told = []
+  for status, out, err in train_on_two_hosts(long, tmp_path, "01"):
+    assert status == 0, err
+    lines = out.splitlines()  # Gloo has some of its own.
+    told.append([x for x in lines if x.startswith(("log", "end"))])
+  assert told[0] == told[1] and told[0][-1] == "end 5"
+  assert [x.split()[1] for x in told[0][:-1]] == ["2", "4", "5"]
+
+
+@pytest.mark.slow
+def test_hosts_of_which_one_has_no_callback_refuse_to_run(long, tmp_path):
+  for status, out, err in train_on_two_hosts(long, tmp_path / "run", "0"):
+    assert status == 2 and "log" not in out
+    assert "the hosts of this run differ:" in err
+    assert "whether there are callbacks: True on host 0" in err
+  assert not (tmp_path / "run").exists()

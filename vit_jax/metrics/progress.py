@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from vit_jax.config import INTERRUPTED
 
@@ -66,8 +67,12 @@ class Progress:
     self.live = self._enabled and self._stream.isatty()
     self._open = False
 
-  def show(
-    self,
+  def show(self, step: int, steps: int, **values: Any) -> None:
+    """Shows the state of training; arguments are those of `describe`."""
+    self.rewrite(self.describe(step, steps, **values))
+
+  @staticmethod
+  def describe(
     step: int,
     steps: int,
     *,
@@ -76,8 +81,8 @@ class Progress:
     data_wait: float,
     seconds_left: float,
     mfu: float | None = None,
-  ) -> None:
-    """Shows the state of training.
+  ) -> str:
+    """Describes the state of training in one line.
 
     Args:
       step: steps done.
@@ -89,13 +94,12 @@ class Progress:
       mfu: model FLOPs utilisation; None where the devices' peak is unknown.
     """
     share = "" if mfu is None else f"MFU {mfu:.1%}  "
-    line = (
+    return (
       f"step {step:{len(str(steps))}d}/{steps} {step / steps:4.0%}  "
       f"loss {loss:.4f}  {images_per_second:,.0f} images/s  "
       f"{share}data {data_wait:.0%}  "
       f"{format_duration(seconds_left)} left"
     )
-    self.rewrite(line)
 
   def rewrite(self, line: str) -> None:
     """Replaces the last line, unless `say` printed it."""

@@ -14,8 +14,9 @@ class Callback:
   Each method may return True: the run ends after the next step at the latest,
   as if that were its last, with its checkpoint, evaluations and result. The
   same call of `train` goes on from there. On several hosts each calls its own,
-  with the same values but for speeds, and one that returns True is enough. What
-  a method raises ends the run where it is; its last checkpoint is kept.
+  with the same values but for speeds, and one that returns True is enough; a
+  run begins only if all hosts have some, or none has. What a method raises ends
+  the run where it is; its last checkpoint is kept.
   """
 
   def on_log(self, step: int, values: Mapping[str, float]) -> bool | None:
@@ -45,6 +46,9 @@ class Callbacks:
     check_callbacks(callbacks)
     self._callbacks = tuple(callbacks)
     self._called = self._stop = False
+
+  def __bool__(self) -> bool:
+    return bool(self._callbacks)
 
   def call(self, method: str, *arguments: Any) -> None:
     """Calls a method of every callback."""

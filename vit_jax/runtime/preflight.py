@@ -42,12 +42,14 @@ def check_platform(allow_cpu: bool) -> None:
     )
 
 
-def check_hosts(config: Mapping[str, Any], extend: bool, hosts: Hosts) -> None:
+def check_hosts(
+  config: Mapping[str, Any], started: Mapping[str, Any], hosts: Hosts
+) -> None:
   """Checks that all hosts were started alike, and starts jax.
 
   Args:
     config: resolved config of this host.
-    extend: value of --extend on this host.
+    started: what else it was started with, name -> value.
     hosts: hosts of the run.
 
   Raises:
@@ -55,7 +57,7 @@ def check_hosts(config: Mapping[str, Any], extend: bool, hosts: Hosts) -> None:
   """
   facts = dict(flatten(config | {"versions": collect_versions()}))
   facts = {key: x for key, x in facts.items() if not LOCAL.fullmatch(key)}
-  hosts.compare(facts | {"--extend": extend})
+  hosts.compare(facts | dict(started))
   start_backend()
   kinds = collections.Counter(x.device_kind for x in jax.local_devices())
   hosts.compare({"devices of a host": dict(kinds)})

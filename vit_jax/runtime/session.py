@@ -19,7 +19,7 @@ from vit_jax.hosts.coordination import Hosts, Timeouts
 from vit_jax.hosts.preemption import Preemption
 from vit_jax.hosts.watchdog import STARTING, Watchdog
 from vit_jax.metrics.loggers import find_errors as find_logger_errors
-from vit_jax.metrics.progress import Progress
+from vit_jax.metrics.notebook import make_progress
 from vit_jax.metrics.rows import read_scores
 from vit_jax.runtime import preflight
 from vit_jax.runtime.callbacks import Callback, Callbacks
@@ -80,11 +80,15 @@ class Session:
         self._preemption.joined(self._hosts, timeouts.preemption_notice)
       )
       self._hosts.exchange_names()
-      preflight.check_hosts(config, self._extend, self._hosts)
+      started = {
+        "--extend": self._extend,
+        "whether there are callbacks": bool(self._callbacks),
+      }
+      preflight.check_hosts(config, started, self._hosts)
       use_cache(start_backend())
       self._preemption.keep_signals()
       self._first = jax.process_index() == 0
-      self._progress = Progress(enabled=self._first)
+      self._progress = make_progress(enabled=self._first)
       self.say = self._progress.say
       named = config["train"]["loggers"] if self._first else None
       raise_all(self._hosts.gather(find_logger_errors(named))[0])
