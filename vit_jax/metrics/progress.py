@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from vit_jax.config import INTERRUPTED
 
@@ -61,7 +61,9 @@ class Progress:
   terminal is closed or the disk full, are lost and stop nothing.
   """
 
-  def __init__(self, enabled: bool = True, stream: io.TextIOBase | None = None):
+  def __init__(
+    self, enabled: bool = True, stream: TextIO | io.TextIOBase | None = None
+  ):
     self._stream = stream or sys.stderr  # None where it was closed at start.
     self._enabled = enabled and self._stream is not None
     self.live = self._enabled and self._stream.isatty()
