@@ -3,8 +3,9 @@
 """Figures of studies: what several runs found, beside what a paper has."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from vit_jax.plots.style import COLOURS, drawing, shorten
+from vit_jax.plots.style import COLOURS, drawing, get_line, shorten
 
 GAP = 0.8  # Between groups, in widths of a task.
 
@@ -55,4 +56,93 @@ def draw_scores(
     for group, middle in middles.items():
       axes.text(middle, 101.5, group, ha="center", va="bottom", fontsize=9)
     drawn.figure.legend(loc="outside lower center", ncols=len(series))
+  return drawn.png
+
+
+def draw_points(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:
+  """Draws a row a point of a study, with the paper's values beside them.
+
+  Args:
+    rows: as of `study.points.summarize`.
+    metric: the one of their values that is shown, a share.
+
+  Returns:
+    A PNG.
+  """
+  rows = [row for row in rows if metric in row["values"]][::-1]
+  paper = [
+    (i, x["paper"]) for i, x in enumerate(rows) if x["paper"] is not None
+  ]
+  places = range(len(rows))
+  with drawing(
+    7.5 if paper else 5, 1 + 0.3 * len(rows), columns=2 if paper else 1
+  ) as drawn:
+    axes = drawn.axes[0, 0]
+    found = [row["values"][metric] for row in rows]
+    axes.errorbar(
+      [100 * x["mean"] for x in found],
+      places,
+      xerr=[100 * (x["stdev"] or 0) for x in found],
+      fmt="o",
+      color=COLOURS[0],
+      capsize=3,
+    )
+    axes.set_yticks(places, [shorten(row["name"], 30) for row in rows])
+    axes.set_xlabel(f"{metric} here (%), with standard deviation")
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    if paper:
+      axes = drawn.axes[0, 1]
+      axes.plot(
+        [100 * x for _, x in paper],
+        [i for i, _ in paper],
+        "D",
+        color=COLOURS[1],
+      )
+      axes.set_yticks(places, [])
+      axes.set_ylim(-0.6, len(rows) - 0.4)
+      axes.set_xlabel("the paper (%)")
+  return drawn.png
+
+
+def draw_lines(
+  rows: Sequence[Mapping[str, Any]], metric: str, *, x: str, line: str
+) -> bytes:
+  """Draws a metric over a quantity that a study varies, on a logarithmic axis.
+
+  Args:
+    rows: as of `study.points.summarize`.
+    metric: the one of their values that is shown, a share.
+    x: the field that is varied.
+    line: the field by which points are joined to a line.
+
+  Returns:
+    A PNG.
+  """
+  lines: dict[str, list[tuple[float, float, float]]] = {}
+  for row in rows:
+    if metric in row["values"]:
+      found, fields = row["values"][metric], row["fields"]
+      point = (fields[x], 100 * found["mean"], 100 * (found["stdev"] or 0))
+      lines.setdefault(str(fields[line]), []).append(point)
+  with drawing(5, 3.2) as drawn:
+    axes = drawn.axes[0, 0]
+    for i, (name, points) in enumerate(lines.items()):
+      at, mean, stdev = zip(*sorted(points), strict=True)
+      axes.errorbar(
+        at,
+        mean,
+        stdev,
+        **get_line(i),
+        marker="o",
+        ms=4,
+        capsize=3,
+        label=shorten(name, 40),
+      )
+    axes.set_xscale("log")
+    axes.set_xticks(sorted({p[0] for points in lines.values() for p in points}))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_xlabel(x)
+    axes.set_ylabel(f"{metric} (%), with standard deviation")
+    axes.legend(loc="best")
   return drawn.png

@@ -195,12 +195,37 @@ class WorkdirLock:
       ) from error
 
   def _read(self) -> dict[str, Any] | None:
-    """Reads the holder; None if there is no lock or it names no holder."""
-    try:
-      found = parse_json(read_file(self._path, MAX_TEXT))
-    except (FileNotFoundError, ValueError):
-      return None
-    return found if isinstance(found, dict) else None
+    return read_holder(self._path)
+
+
+def is_held(workdir: epath.Path) -> bool:
+  """Returns whether a living process holds a workdir, without asking for it.
+
+  Where lock.json is another machine's, this takes seconds: until its next
+  heartbeat, or until one should have come.
+  """
+  path = workdir / "lock.json"
+  found = read_holder(path)
+  if found is None or is_dead(found):
+    return False
+  until = time.monotonic() + 2 * HEARTBEAT_SECONDS
+  while time.monotonic() < until:
+    time.sleep(HEARTBEAT_SECONDS / 5)
+    now = read_holder(path)
+    if now is None:
+      return False  # It has ended meanwhile.
+    if now != found:
+      return True
+  return False
+
+
+def read_holder(path: epath.Path) -> dict[str, Any] | None:
+  """Reads the holder; None if there is no lock or it names no holder."""
+  try:
+    found = parse_json(read_file(path, MAX_TEXT))
+  except (FileNotFoundError, ValueError):
+    return None
+  return found if isinstance(found, dict) else None
 
 
 def describe(holder: dict[str, Any]) -> str:

@@ -13,23 +13,45 @@ STUDY is one of
   vtab    the 19 tasks of VTAB-1k whose data are prepared, beside the paper's
           scores; `vtab --help` lists its flags, and --config may be left out
 
+or a study of the ViT paper, with --scale=digits|laptop|card|pod for --config:
+  position    position embeddings (table 8)
+  pooling     class token or average pooling, by learning rate (figure 9)
+  data_scale  ViT and ResNet by the number of training images (figures 3 and 4)
+  shape       depth, widths and patches by compute (figure 8)
+  optimizer   Adam or SGD for a ResNet (table 7)
+
 The same command resumes a study that was interrupted, and leaves finished runs
 alone. The table that it prints is in DIR/study.json too, of vtab in vtab.json,
-vtab.md and vtab.png. Exit status: 0, or that of the first run that fails; vtab
-goes on with the other runs, and then ends with 1.
+vtab.md and vtab.png, and of the paper's studies in study.md and study.png.
+Several machines may share a study of the paper: each takes runs that nobody
+has. Exit status: 0, or that of the first run that fails; vtab and the paper's
+go on with the other runs, and then end with 1.
 """
 
 import sys
+from typing import Any
 
 from vit_jax.config import ConfigError, command_line, recipe
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import check_directory, expand
-from vit_jax.study import runs, seeds, sweep, vtab
+from vit_jax.study import (
+  data_scale,
+  optimizer,
+  pooling,
+  position,
+  runs,
+  seeds,
+  shape,
+  sweep,
+  vtab,
+)
 
 # Flags of vit_jax.main that are passed on to every run.
 MAIN_FLAGS = ("--allow_cpu", "--extend")
 
-STUDIES = {"seeds": seeds, "sweep": sweep, "vtab": vtab}
+PAPER = (position, pooling, data_scale, shape, optimizer)
+STUDIES: dict[str, Any] = {"seeds": seeds, "sweep": sweep, "vtab": vtab}
+STUDIES |= {module.STUDY.name: module.STUDY for module in PAPER}
 COMMON = ("name", "config", "workdir", "seeds")
 
 

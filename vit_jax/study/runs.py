@@ -15,12 +15,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from vit_jax.config.errors import INTERRUPTED, PREEMPTED, shorten
+from vit_jax.runtime.lock import is_held
 from vit_jax.storage.files import write_json
 from vit_jax.storage.untrusted import load_json
 
@@ -32,6 +34,7 @@ Results = dict[str, Mapping[str, Any]]
 Failures = dict[str, Mapping[str, Any]]
 
 KEPT = 4000  # Characters of what a run said last, which tell why it failed.
+POLL = 10.0  # Seconds between two looks at runs that others train.
 LINGER = 5.0  # Seconds for what a run left behind to close its output.
 
 
@@ -98,6 +101,9 @@ def train_all(
 ) -> tuple[Results, Failures]:
   """Trains runs one after another; one that fails does not end the others.
 
+  A run that another process trains, of this machine or another, is left until
+  the end; then it is waited for, and continued if that process is lost.
+
   Args:
     runs: the runs.
     note: is called after each with what there is so far.
@@ -107,13 +113,27 @@ def train_all(
   """
   results: Results = {}
   failed: Failures = {}
-  for run in runs:
-    outcome = attempt(run)
-    if outcome.result is not None:
-      results[run.name] = outcome.result
-    else:
-      failed[run.name] = {"status": outcome.status, "reason": outcome.reason}
-    note(results, failed)
+  pending, waiting = list(runs), False
+  while pending:
+    taken = []
+    for run in pending:
+      outcome = None if is_held(run.workdir) else attempt(run)
+      # Two may have begun in the same second: one of them gave up.
+      if outcome is None or (outcome.status and is_held(run.workdir)):
+        taken.append(run)
+        continue
+      if outcome.result is not None:
+        results[run.name] = outcome.result
+      else:
+        failed[run.name] = {"status": outcome.status, "reason": outcome.reason}
+      note(results, failed)
+    if taken and not waiting:
+      waiting = True
+      names = ", ".join(run.name for run in taken)
+      print(f"trained by others: {names}", file=sys.stderr, flush=True)
+    if len(taken) == len(pending):
+      time.sleep(POLL)
+    pending = taken
   return results, failed
 
 

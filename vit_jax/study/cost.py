@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What runs will take, estimated before any begins."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterable
+
+from vit_jax.config import ConfigError
+from vit_jax.config.frozen import FrozenDict
+from vit_jax.metrics.progress import format_duration
+
+# Of the peak of an accelerator, or of a product of matrices on a CPU, that a
+# training step reaches; and the seconds of a process beside its steps.
+SHARE = {"cpu": 0.25, "gpu": 0.35, "tpu": 0.4}
+OVERHEAD = {"cpu": 20.0, "gpu": 60.0, "tpu": 90.0}
+
+ASK_FROM = 3600.0  # Seconds.
+
+
+def measure_flops() -> float:
+  """Measures FLOPs a second of float32 products on this machine's CPU."""
+  import jax.numpy as jnp
+
+  side = 768
+  x = jnp.ones((side, side), jnp.float32)
+  (x @ x).block_until_ready()
+  rounds, start = 0, time.perf_counter()
+  while (seconds := time.perf_counter() - start) < 0.3:
+    (x @ x).block_until_ready()
+    rounds += 1
+  return 2 * side**3 * rounds / seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """What a run takes.
+
+  Attributes:
+    flops: of its training steps.
+    seconds: on the devices of this machine, as estimated.
+  """
+
+  flops: float
+  seconds: float
+
+
+def estimate(configs: Iterable[FrozenDict]) -> list[Cost]:
+  """Estimates the costs of runs, from the FLOPs of their steps.
+
+  Nothing is compiled. Waiting for data and evaluations count for nothing.
+
+  Args:
+    configs: resolved configs.
+  """
+  import jax
+
+  from vit_jax.devices.specs import get_device_spec
+  from vit_jax.experiment import Experiment
+  from vit_jax.runtime.flops import count_flops_per_image
+
+  device = jax.devices()[0]
+  spec = get_device_spec(device)
+  kind = device.platform if device.platform in SHARE else "gpu"
+  if spec is None:
+    speed = measure_flops() * SHARE["cpu"]
+  else:
+    speed = spec.peak_flops * SHARE[kind] * jax.device_count()
+  found = []
+  for config in configs:
+    exp = Experiment(config)
+    flops = count_flops_per_image(exp) * exp.train.batch_size * exp.steps
+    found.append(Cost(flops, flops / speed + OVERHEAD[kind]))
+  return found
+
+
+def confirm(seconds: float, count: int, yes: bool) -> None:
+  """Says what a study will take, and asks if that is long.
+
+  Args:
+    seconds: of all runs together, as estimated.
+    count: number of runs.
+    yes: whether the user has agreed already.
+
+  Raises:
+    ConfigError: if it is long and nobody agrees.
+  """
+  text = f"{count} runs, about {format_duration(seconds)} on this machine alone"
+  print(text, file=sys.stderr, flush=True)
+  if seconds <= ASK_FROM or yes:
+    return
+  if sys.stdin is None or not sys.stdin.isatty():
+    raise ConfigError(f"{text}: add --yes to begin")
+  if input("begin? [y/N] ").strip().lower() not in ("y", "yes"):
+    raise ConfigError("nothing was begun")

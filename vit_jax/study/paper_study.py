@@ -1,0 +1,255 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Studies of the ViT paper: one runner for all; they differ in their points."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from vit_jax.config import ConfigError
+from vit_jax.config.frozen import FrozenDict
+from vit_jax.config.recipe import load_config
+from vit_jax.sections import resolve
+from vit_jax.storage.files import replacing, write_json, write_text
+from vit_jax.study import cost, table
+from vit_jax.study.points import (
+  Point,
+  describe_order,
+  format_value,
+  make_runs,
+  read_values,
+  summarize,
+)
+from vit_jax.study.runs import Failures, Results, train_all
+
+SCALES = ("digits", "laptop", "card", "pod")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PaperStudy:
+  """A study of the paper; an instance is what `vit_jax.study` calls a study.
+
+  Attributes:
+    name: of the command.
+    source: where the paper has it.
+    asks: what is compared, as a title.
+    found: what the paper found, in a sentence.
+    columns: names of the fields of its points, as the table has them;
+      every point also has "training FLOPs".
+    make_points: scale -> the points.
+    draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`.
+    SEEDS: default seeds.
+    RECIPE: recipe of its runs, which takes `scale` and `dataset`.
+  """
+
+  name: str
+  source: str
+  asks: str
+  found: str
+  columns: Sequence[str]
+  make_points: Callable[[str], Sequence[Point]]
+  draw: Callable[[Sequence[Mapping[str, Any]], str], bytes]
+  SEEDS: Sequence[int] = (0, 1, 2)
+  RECIPE: str = "study"
+
+  def add_flags(self, parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of these studies."""
+    parser.add_argument(
+      "--scale",
+      choices=SCALES,
+      default="digits",
+      help="model and data, see configs/study.py (default: digits)",
+    )
+    parser.add_argument(
+      "--data", metavar="SOURCE", help="data of another source than the scale's"
+    )
+    parser.add_argument(
+      "--yes",
+      action="store_true",
+      help="begin without asking, however long it takes",
+    )
+
+  def run(
+    self,
+    recipe: str,
+    workdir: epath.Path,
+    flags: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    scale: str = "digits",
+    data: str | None = None,
+    yes: bool = False,
+  ) -> dict[str, Any]:
+    """Trains every point once per seed; study.json is written after each run.
+
+    Several machines may do so with one workdir: each takes the runs that nobody
+    has, and waits for the others' at the end.
+
+    Args:
+      recipe: a recipe that takes the arguments scale and dataset.
+      workdir: directory of the study; each run has a directory in it.
+      flags: flags of vit_jax.main for every run.
+      seeds: seeds of the runs.
+      scale, data, yes: see `add_flags`.
+
+    Returns:
+      Content of study.json: `study`, `scale`, `config` (how it is trained, in
+      words), `metrics` with the one that is compared first, `points` as of
+      `summarize`, `runs` and `failed`.
+
+    Raises:
+      ConfigError: before anything is trained, for a bad config, missing data,
+        or a long study that nobody agreed to.
+    """
+    if ":" in recipe:
+      raise ConfigError(
+        f"--config={recipe}: leave its arguments out: --scale and --data set "
+        f"them"
+      )
+    if scale == "laptop" and data is None:
+      raise ConfigError(
+        "--scale=laptop trains on photographs of yours: give "
+        "--data=folder:DIRECTORY, small ones of a few classes, as CIFAR-10's"
+      )
+    recipe += f":scale={scale}" + (f",dataset={data}" if data else "")
+    points = self.make_points(scale)
+    configs = self._load_configs(recipe, points, flags)
+    runs = make_runs(points, recipe, workdir, flags, seeds)
+    costs = {
+      point.name: found
+      for point, found in zip(points, cost.estimate(configs), strict=True)
+    }
+    points = [
+      dataclasses.replace(
+        point,
+        fields={**point.fields, "training FLOPs": costs[point.name].flops},
+      )
+      for point in points
+    ]
+    left = [run for run in runs if not (run.workdir / "result.json").exists()]
+    total = sum(costs[run.name.rpartition("/")[0]].seconds for run in left)
+    cost.confirm(total, len(left), yes)
+    metrics = list_metrics(configs[0])
+    about = {
+      "study": self.name,
+      "scale": scale,
+      "config": describe(configs[0], len(seeds)),
+      "metrics": metrics,
+    }
+    workdir.mkdir(parents=True, exist_ok=True)
+
+    def conclude(results: Results, failed: Failures) -> dict[str, Any]:
+      of = {run.name: run for run in runs}
+      values = {
+        name: read_values(of[name], result) for name, result in results.items()
+      }
+      rows = summarize(points, values, metrics)
+      return {**about, "points": rows, "runs": results, "failed": failed}
+
+    def note(results: Results, failed: Failures) -> None:
+      write_json(workdir / "study.json", conclude(results, failed))
+
+    return conclude(*train_all(runs, note))
+
+  def _load_configs(
+    self, recipe: str, points: Sequence[Point], flags: Sequence[str]
+  ) -> list[FrozenDict]:
+    """Loads the config of each point; a ConfigError if two are the same."""
+    given = [flag for flag in flags if flag.startswith("--config.")]
+    configs: list[FrozenDict] = []
+    for point in points:
+      own = point.make_recipe(recipe)
+      config = resolve(load_config(own, [*point.flags, *given]))
+      if config in configs:
+        other = points[configs.index(config)].name
+        raise ConfigError(
+          f"{other} and {point.name} are the same run: leave out the flag that "
+          f"sets what the study varies"
+        )
+      configs.append(config)
+    return configs
+
+  def save(self, summary: Mapping[str, Any], workdir: epath.Path) -> None:
+    """Writes study.json, its page study.md and its figure study.png."""
+    write_json(workdir / "study.json", summary)
+    rows, metric = summary["points"], next(iter(summary["metrics"]))
+    lines = [f"# {self.asks}", ""]
+    lines += [*table.format_markdown(self.make_table(summary)), ""]
+    lines += [x for text in self.explain(summary) for x in (text, "")]
+    if rows:
+      with replacing(workdir / "study.png") as target:
+        target.write_bytes(self.draw(rows, metric))
+      lines += [f"![{self.asks}](study.png)", ""]
+    write_text(workdir / "study.md", "\n".join(lines))
+
+  def make_table(self, summary: Mapping[str, Any]) -> list[list[str]]:
+    """Makes the rows of the table; its numbers are percent."""
+    rows, metrics = summary["points"], list(summary["metrics"])
+    paper = any(row["paper"] is not None for row in rows)
+    head = [*self.columns, *metrics, *(["the paper"] if paper else [])]
+    made = [head]
+    for row in rows:
+      fields = [row["fields"][column] for column in self.columns]
+      cells = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in fields]
+      cells += [format_value(row["values"].get(name)) for name in metrics]
+      if paper:
+        number = row["paper"]
+        cells.append("-" if number is None else f"{100 * number:.2f}")
+      made.append(cells)
+    return made
+
+  def explain(self, summary: Mapping[str, Any]) -> list[str]:
+    """Says what the paper found, what this has, and at what scale."""
+    metric = next(iter(summary["metrics"]))
+    texts = [
+      f"The paper ({self.source}): {self.found}",
+      f"Here, by {metric} in percent, {summary['config']}: "
+      + describe_order(summary["points"], metric),
+    ]
+    if failed := summary["failed"]:
+      texts += [
+        f"Failed: {name}, with status {x['status']}: {x['reason']}"
+        for name, x in failed.items()
+      ]
+    return texts
+
+  def format_table(self, summary: Mapping[str, Any]) -> str:
+    """Formats the study for people."""
+    lines = [f"{self.asks}, in percent"]
+    lines += table.format_text(self.make_table(summary), len(self.columns))
+    return "\n".join([*lines, "", *self.explain(summary)])
+
+
+def list_metrics(config: Mapping[str, Any]) -> dict[str, str]:
+  """Lists what a run is compared by: name -> its key in metrics.jsonl.
+
+  The few-shot probe first, where there is one.
+  """
+  found = {}
+  for name, section in config["evals"].items():
+    if section["kind"] == "fewshot":
+      shots = section["shots"][0]
+      found[f"{shots}-shot"] = f"{name}/accuracy_{shots}shot"
+  for name, section in config["evals"].items():
+    if section["kind"] == "classification":
+      found["accuracy"] = f"{name}/accuracy"
+      break
+  return found
+
+
+def describe(config: Mapping[str, Any], seeds: int) -> str:
+  """Says how a config is trained, in a clause."""
+  train, data = config["train"], config["data"]
+  length = next(
+    f"{train[unit]:,} {unit}"
+    for unit in ("steps", "epochs")
+    if train.get(unit) is not None
+  )
+  times = f"{seeds} seeds" if seeds > 1 else "one seed"
+  return (
+    f"{config['model']['variant']} at {data['size']} px on {data['source']}, "
+    f"{length} of batch {train['batch_size']}, {times}"
+  )

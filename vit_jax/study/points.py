@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Points of a study of the paper: what is varied, and what was measured."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from vit_jax.metrics.rows import read_rows
+from vit_jax.study.runs import Run
+from vit_jax.study.seeds import make_run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+  """One setting of what a study varies; it is trained once per seed.
+
+  Attributes:
+    name: of its directory, and for people.
+    flags: flags of vit_jax.main that set it.
+    arguments: arguments of the recipe that set it, likewise.
+    fields: column of the table -> value here.
+    paper: what the paper measured for it, if it did.
+  """
+
+  name: str
+  flags: Sequence[str] = ()
+  arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  fields: Mapping[str, Any]
+  paper: float | None = None
+
+  def make_recipe(self, recipe: str) -> str:
+    """Adds the arguments of this point to a recipe that has others."""
+    return ",".join([recipe, *(f"{k}={x}" for k, x in self.arguments.items())])
+
+
+def make_runs(
+  points: Iterable[Point],
+  recipe: str,
+  workdir: epath.Path,
+  flags: Sequence[str],
+  seeds: Sequence[int],
+) -> list[Run]:
+  """Makes the runs of all points: seed by seed, so that a part says much.
+
+  Args:
+    points: points of the study.
+    recipe: recipe of all runs, with arguments.
+    workdir: directory of the study.
+    flags: flags of vit_jax.main for every run; they come after a point's.
+    seeds: seeds of the runs.
+  """
+  points = list(points)
+  return [
+    make_run(
+      f"{point.name}/seed_{seed}",
+      point.make_recipe(recipe),
+      workdir / point.name / f"seed_{seed}",
+      [*point.flags, *flags],
+      seed,
+    )
+    for seed in seeds
+    for point in points
+  ]
+
+
+def read_values(run: Run, result: Mapping[str, Any]) -> dict[str, float]:
+  """Reads what the evaluations of a run's last step found.
+
+  Returns:
+    "EVALUATION/METRIC" -> value, as in metrics.jsonl.
+  """
+  values: dict[str, float] = {}
+  for row in read_rows(run.workdir):
+    if row["step"] == result["steps"]:
+      values |= {key: x for key, x in row.items() if "/" in key}
+  return values
+
+
+def summarize(
+  points: Iterable[Point],
+  values: Mapping[str, Mapping[str, float]],
+  metrics: Mapping[str, str],
+) -> list[dict[str, Any]]:
+  """Summarizes each point over its seeds.
+
+  Args:
+    points: points of the study.
+    values: name of a run, POINT/seed_N -> values as of `read_values`.
+    metrics: name -> the key of these values that has it.
+
+  Returns:
+    A row a point: its `name`, `fields`, `paper` and `values`, name of a metric
+    -> `mean`, `stdev` (of a sample; None for one seed) and number of `seeds`.
+    A point, or a metric, that no run has measured is left out.
+  """
+  rows = []
+  for point in points:
+    found = {}
+    for name, key in metrics.items():
+      numbers = [
+        x[key]
+        for run, x in values.items()
+        if run.rpartition("/seed_")[0] == point.name and key in x
+      ]
+      if numbers:
+        found[name] = {
+          "mean": statistics.mean(numbers),
+          "stdev": statistics.stdev(numbers) if len(numbers) > 1 else None,
+          "seeds": len(numbers),
+        }
+    if found:
+      rows.append(
+        {
+          "name": point.name,
+          "fields": dict(point.fields),
+          "paper": point.paper,
+          "values": found,
+        }
+      )
+  return rows
+
+
+def is_apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+  """Whether two means differ by more than twice the error of their difference.
+
+  Never for a point of one seed, whose error is not known.
+  """
+  if a["stdev"] is None or b["stdev"] is None:
+    return False
+  error = math.hypot(*(x["stdev"] / math.sqrt(x["seeds"]) for x in (a, b)))
+  return abs(a["mean"] - b["mean"]) > 2 * error
+
+
+def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+  """Says which point is best, and which of the others are surely worse.
+
+  Args:
+    rows: as of `summarize`.
+    metric: name of the metric; the larger the better.
+  """
+  found = [
+    (x["name"], x["values"][metric]) for x in rows if metric in x["values"]
+  ]
+  found.sort(key=lambda pair: -pair[1]["mean"])
+  if not found:
+    return "No run has ended yet."
+  (name, best), *others = found
+  text = f"Best is {name} with {format_value(best)}"
+  if not others:
+    return f"{text}."
+  if min(x["seeds"] for _, x in found) < 2:
+    return f"{text}; with one seed no difference can be told from chance."
+  worse = [pair for pair in others if is_apart(best, pair[1])]
+  level = [name for name, x in others if not is_apart(best, x)]
+  if level:
+    text += (
+      f"; not told apart from it (two standard errors): {', '.join(level)}"
+    )
+  if worse:
+    listed = ", ".join(f"{name} {format_value(x)}" for name, x in worse)
+    text += f"; worse: {listed}"
+  return f"{text}."
+
+
+def format_value(value: Mapping[str, Any] | None) -> str:
+  """Formats a mean in percent with its standard deviation; "-" for None."""
+  if value is None:
+    return "-"
+  text = f"{100 * value['mean']:.2f}"
+  if value["stdev"] is not None:
+    text += f" ± {100 * value['stdev']:.2f}"
+  return text
