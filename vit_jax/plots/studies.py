@@ -75,7 +75,7 @@ def draw_points(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:
   ]
   places = range(len(rows))
   with drawing(
-    7.5 if paper else 5, 1 + 0.3 * len(rows), columns=2 if paper else 1
+    7.5 if paper else 5.0, 1 + 0.3 * len(rows), columns=2 if paper else 1
   ) as drawn:
     axes = drawn.axes[0, 0]
     found = [row["values"][metric] for row in rows]
@@ -124,7 +124,7 @@ def draw_lines(
       found, fields = row["values"][metric], row["fields"]
       point = (fields[x], 100 * found["mean"], 100 * (found["stdev"] or 0))
       lines.setdefault(str(fields[line]), []).append(point)
-  with drawing(5, 3.2) as drawn:
+  with drawing(5.0, 3.2) as drawn:
     axes = drawn.axes[0, 0]
     for i, (name, points) in enumerate(lines.items()):
       at, mean, stdev = zip(*sorted(points), strict=True)

@@ -1,0 +1,190 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Studies of the paper: points, tables and figures, on runs of a stand-in.
+
+`test_paper_runs.py` trains.
+"""
+
+import io
+import json
+import pathlib
+import statistics
+import sys
+import types
+
+import PIL.Image
+import pytest
+from etils import epath
+
+from tests.support import ROOT
+from vit_jax.config import ConfigError
+from vit_jax.study import cost, points, runs
+from vit_jax.study.__main__ import PAPER, main
+from vit_jax.study.paper_study import SCALES
+from vit_jax.study.points import Point, describe_order, is_apart, summarize
+
+# What a run leaves behind, with an accuracy that its name and seed decide.
+STAND_IN = """
+import json, pathlib, sys
+
+flags = dict(x.partition("=")[::2] for x in sys.argv[1:])
+workdir = pathlib.Path(flags["--workdir"])
+scores = json.loads(pathlib.Path(__file__).with_name("scores").read_text())
+score = scores[workdir.parent.name + "/" + workdir.name]
+workdir.mkdir(parents=True, exist_ok=True)
+row = {"step": 3, "few/accuracy_5shot": score, "test/accuracy": score / 2}
+(workdir / "metrics.jsonl").write_text(json.dumps(row))
+result = dict(accuracy=score / 2, steps=3, seconds=1.0)
+(workdir / "result.json").write_text(json.dumps(result))
+"""
+
+
+@pytest.fixture
+def score(tmp_path, monkeypatch):
+  """A function (study, scale) -> scores of its runs of two seeds, which a
+  stand-in has."""
+  script = tmp_path / "stand_in.py"
+  script.write_text(STAND_IN)
+  monkeypatch.setattr(runs, "MAIN", (sys.executable, str(script)))
+  monkeypatch.chdir(ROOT)
+
+  def give(study, scale="digits"):
+    scores = {
+      f"{point.name}/seed_{seed}": 0.5 + 0.01 * i + 0.002 * seed
+      for i, point in enumerate(study.make_points(scale))
+      for seed in (0, 1)
+    }
+    script.with_name("scores").write_text(json.dumps(scores))
+    return scores
+
+  return give
+
+
+@pytest.mark.parametrize(
+  "study", [x.STUDY for x in PAPER], ids=lambda x: x.name
+)
+def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
+  scores = score(study)
+  workdir = tmp_path / "study"
+  flags = [f"--workdir={workdir}", "--seeds=0,1"]
+  flags += [f"--config.data.dir={data_dir}", "--config.train.steps=3"]
+  main([study.name, *flags, "--config.optim.warmup_steps=1"])
+  found = json.loads((workdir / "study.json").read_text())
+  made = study.make_points("digits")
+  assert [x["name"] for x in found["points"]] == [x.name for x in made]
+  assert found["failed"] == {} and [*found["runs"]] == [
+    f"{point.name}/seed_{seed}" for seed in (0, 1) for point in made
+  ]
+  lines = capfd.readouterr().out.splitlines()
+  page = (workdir / "study.md").read_text()
+  for i, (row, point) in enumerate(zip(found["points"], made, strict=True)):
+    pair = [scores[f"{point.name}/seed_{seed}"] for seed in (0, 1)]
+    value = row["values"]["5-shot"]
+    assert value["mean"] == pytest.approx(statistics.mean(pair), abs=1e-12)
+    assert value["stdev"] == pytest.approx(statistics.stdev(pair), abs=1e-12)
+    # By hand: the mean is 50.1 % and 1 % more a point, half of that beside it.
+    cells = f"{50.1 + i:.2f} ± 0.14", f"{25.05 + i / 2:.2f} ± 0.07"
+    assert all(cell in lines[2 + i] and cell in page for cell in cells)
+    if point.paper is not None:
+      assert lines[2 + i].endswith(f"{100 * point.paper:.2f}")
+    assert row["fields"]["training FLOPs"] > 0
+  assert f"The paper ({study.source})" in page and "Best is" in page
+  picture = PIL.Image.open(io.BytesIO((workdir / "study.png").read_bytes()))
+  assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_points_have_names_of_their_own(scale):
+  for module in PAPER:
+    names = [point.name for point in module.STUDY.make_points(scale)]
+    assert len(set(names)) == len(names) >= 6
+    for name in names:
+      assert pathlib.Path(name).name == name
+
+
+def make_rows(*values):
+  """Rows of (name, mean, stdev, seeds) of the metric "m"."""
+  return [
+    {"name": name, "values": {"m": dict(mean=m, stdev=s, seeds=n)}}
+    for name, m, s, n in values
+  ]
+
+
+def test_only_what_is_apart_is_called_worse():
+  """Of three seeds each: 2 sqrt(.01^2/3 + .01^2/3) is .01633."""
+  rows = make_rows(
+    ("a", 0.9, 0.01, 3), ("b", 0.8838, 0.01, 3), ("c", 0.8836, 0.01, 3)
+  )
+  assert describe_order(rows, "m") == (
+    "Best is a with 90.00 ± 1.00; not told apart from it (two standard "
+    "errors): b; worse: c 88.36 ± 1.00."
+  )
+  a, b = (row["values"]["m"] for row in rows[:2])
+  assert not is_apart(a, b)
+  alone = make_rows(("a", 0.9, None, 1), ("b", 0.1, None, 1))
+  assert describe_order(alone, "m") == (
+    "Best is a with 90.00; with one seed no difference can be told from chance."
+  )
+  assert describe_order([], "m") == "No run has ended yet."
+
+
+def test_a_point_without_runs_is_left_out():
+  made = [Point(name=name, fields={}) for name in ("a", "b-1", "b")]
+  values = {"b/seed_0": {"x": 0.5}, "b-1/seed_0": {"y": 0.25}}
+  assert summarize(made, values, {"m": "x"}) == [
+    {
+      "name": "b",
+      "fields": {},
+      "paper": None,
+      "values": {"m": {"mean": 0.5, "stdev": None, "seeds": 1}},
+    }
+  ]
+
+
+def test_a_run_is_read_at_its_last_step(tmp_path):
+  rows = [
+    {"step": 2, "a/x": 1.0},
+    {"step": 4, "loss": 2.0},
+    {"step": 4, "a/x": 3.0},
+  ]
+  text = "\n".join(map(json.dumps, rows))
+  (tmp_path / "metrics.jsonl").write_text(text)
+  run = runs.Run(name="r", recipe="", workdir=epath.Path(tmp_path))
+  assert points.read_values(run, {"steps": 4}) == {"a/x": 3.0}
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    (["--scale=laptop"], "--data=folder:"),
+    (["--config=configs/study.py:scale=pod"], "leave its arguments out"),
+    (["--config.model.pool=gap"], "are the same run"),
+    (["--seeds=0,0"], "different whole numbers"),
+  ],
+)
+def test_what_cannot_be_compared_is_said(
+  flags, words, tmp_path, capfd, data_dir
+):
+  where = [f"--workdir={tmp_path / 'study'}", f"--config.data.dir={data_dir}"]
+  with pytest.raises(SystemExit) as caught:
+    main(["pooling", *where, *flags])
+  assert caught.value.code == 2 and words in capfd.readouterr().err
+  assert not (tmp_path / "study").exists()
+
+
+def test_what_takes_long_is_asked(monkeypatch, capsys):
+  cost.confirm(3600.0, 2, yes=False)
+  cost.confirm(1e6, 2, yes=True)
+  assert "2 runs, about 1h00m" in capsys.readouterr().err
+  terminal = types.SimpleNamespace(isatty=lambda: True)
+  for stdin in (None, io.StringIO()):
+    monkeypatch.setattr("sys.stdin", stdin)
+    with pytest.raises(ConfigError, match="add --yes"):
+      cost.confirm(3601.0, 2, yes=False)
+  monkeypatch.setattr("sys.stdin", terminal)
+  for answer in ("y", "Yes "):
+    monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+    cost.confirm(3601.0, 2, yes=False)
+  monkeypatch.setattr("builtins.input", lambda _: "")
+  with pytest.raises(ConfigError, match="nothing was begun"):
+    cost.confirm(3601.0, 2, yes=False)
