@@ -101,6 +101,7 @@ class Experiment:
     self._choices = [*attention, *unroll]
     self._reading = self.data
     self._check(device)
+    self.optim = optim.freeze_base(self.optim, self.model)
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule)
     self.teacher, self._teacher_sha256 = self._load_teacher()

@@ -34,7 +34,7 @@ OPTIONAL = re.compile(
   r"(head|pre_logits|MAPHead_0|pooled_norm|cls|register)(/.*)?"
   r"|Transformer/(posembed_input|encoder_norm)/.*"
   rf"|{STACK}/(posembed|LayerScale_\d)/.*"
-  rf"|{STACK}/.*/(query_norm|key_norm|relative)/.*"
+  rf"|{STACK}/.*/(query_norm|key_norm|relative)/.*|{STACK}/.*_lora/[ab]"
 )
 POSITIONS = (POSITION, f"{STACK}/posembed/pos_embedding")
 AXES = re.compile(r".*/([xy])_embedding")

@@ -19,6 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from vit_jax.models.adapter import Adapter, apply_adapted
 from vit_jax.models.attention import LOGITS, MultiHeadDotProductAttention
 from vit_jax.models.attention_kernels import EVEN
 from vit_jax.models.position import (
@@ -118,6 +119,7 @@ class MlpBlock(nn.Module):
     dtype: dtype of activations.
     swiglu: silu(x G) * (x V) in place of GELU(x V) (Shazeer, 2020, arXiv
       2002.05202); the third matrix, G, is named `gate`.
+    adapter: size of the adapters of all matrices.
   """
 
   mlp_dim: int
@@ -125,26 +127,31 @@ class MlpBlock(nn.Module):
   dropout: float
   dtype: DTypeLike
   swiglu: bool = False
+  adapter: Adapter | None = None
 
   @nn.compact
   def __call__(
     self, x: Float[Array, "B N D"], train: bool
   ) -> Float[Array, "B N D"]:
-    dense = functools.partial(
+    make = functools.partial(
       nn.Dense,
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=nn.initializers.normal(1e-6),
       dtype=self.dtype,
     )
+
+    def dense(features, name, x):
+      return apply_adapted(make(features, name=name), self.adapter, x)
+
     drop = nn.Dropout(self.dropout, deterministic=not train)
     width = x.shape[-1]
-    y = constrain(dense(self.mlp_dim, name="Dense_0")(x), "B N M")
+    y = constrain(dense(self.mlp_dim, "Dense_0", x), "B N M")
     if self.swiglu:
-      gate = constrain(dense(self.mlp_dim, name="gate")(x), "B N M")
+      gate = constrain(dense(self.mlp_dim, "gate", x), "B N M")
       y = nn.silu(gate) * y
     else:
       y = GELU[self.gelu](y)
-    return drop(dense(width, name="Dense_1")(drop(y)))
+    return drop(dense(width, "Dense_1", drop(y)))
 
 
 def drop_branch(
@@ -172,6 +179,7 @@ class EncoderBlock(nn.Module):
   layer_norm_eps: float
   qk_norm: bool
   layer_scale: float | None
+  adapter: Adapter | None
   dropout: float
   position: str | None
   layout: Layout
@@ -216,6 +224,7 @@ class EncoderBlock(nn.Module):
       self.dtype,
       self.layer_norm_eps if self.qk_norm else None,
       "xla" if intermediates else self.attention,
+      self.adapter,
       name="MultiHeadDotProductAttention_0",
     )(
       y,
@@ -233,6 +242,7 @@ class EncoderBlock(nn.Module):
       self.dropout,
       self.dtype,
       self.swiglu,
+      self.adapter,
       name="MlpBlock_0",
     )(y, train)
     x = constrain(x + branch("LayerScale_1", y), "B N D")
