@@ -186,6 +186,11 @@ def describe(exp: Any, say: Say) -> None:
       f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "
       f"run's {exp.steps:,} steps: the learning rate never reaches optim.lr"
     )
+  if section.get("adapter") and not exp.config["init"]:
+    say(
+      "warning: model.adapter without init: random parameters are frozen; set "
+      "--config.init=PATH"
+    )
   for line in optim.describe_frozen(exp.optim, exp.abstract_state.params):
     say(line)
   say(describe_mesh(exp.mesh, exp.abstract_state, exp.config["mesh"]))
