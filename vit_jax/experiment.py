@@ -341,6 +341,7 @@ class Experiment:
       ema=self.optim.ema,
       accumulate=self.fit.accumulate,
       freeze=functools.partial(optim.stop_frozen, self.optim),
+      find_trained=functools.partial(optim.make_trained_mask, self.optim),
       max_skipped_steps=skips if self.train.nonfinite == "skip" else 0,
       by_layer=self.train.layers_every is not None,
     )

@@ -87,9 +87,22 @@ def count_bytes(tree: Any) -> int:
   )
 
 
-def count_state_bytes(state: Any) -> int:
-  """Counts the bytes per device of a sharded train state and its gradients."""
-  return count_bytes(state) + count_bytes(state.params)
+def count_state_bytes(state: Any, trained: Any = None) -> int:
+  """Counts the bytes per device of a sharded train state and its gradients.
+
+  Args:
+    state: abstract or real, with shardings.
+    trained: parameter -> whether it has a gradient; None is all.
+  """
+  gradients = state.params
+  if trained is not None:
+    gradients = take_trained(gradients, trained)
+  return count_bytes(state) + count_bytes(gradients)
+
+
+def take_trained(tree: Any, trained: Any) -> Any:
+  """A tree like the parameters with None in place of what is not trained."""
+  return jax.tree.map(lambda x, taken: x if taken else None, tree, trained)
 
 
 def get_spec(

@@ -9,6 +9,7 @@ from vit_jax.optim.multipliers import (
   check_multipliers,
   describe_frozen,
   freeze_base,
+  make_trained_mask,
   stop_frozen,
 )
 from vit_jax.optim.optimizer import make_decay_mask, make_optimizer, update_ema
@@ -33,6 +34,7 @@ __all__ = [
   "list_parameters",
   "make_optimizer",
   "make_schedule",
+  "make_trained_mask",
   "set_phases",
   "stop_frozen",
   "update_ema",

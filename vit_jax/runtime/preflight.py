@@ -130,10 +130,9 @@ def find_excess(exp: Any, processes: int) -> str | None:
   Returns:
     What is too large and what there is, or None.
   """
-  state, device = (
-    count_state_bytes(exp.abstract_state),
-    exp.mesh.devices.flat[0],
-  )
+  trained = optim.make_trained_mask(exp.optim, exp.abstract_state.params)
+  state = count_state_bytes(exp.abstract_state, trained)
+  device = exp.mesh.devices.flat[0]
   memory = get_memory(device)
   if memory is not None and state > memory:
     return (
@@ -193,7 +192,9 @@ def describe(exp: Any, say: Say) -> None:
     )
   for line in optim.describe_frozen(exp.optim, exp.abstract_state.params):
     say(line)
-  say(describe_mesh(exp.mesh, exp.abstract_state, exp.config["mesh"]))
+  trained = optim.make_trained_mask(exp.optim, exp.abstract_state.params)
+  mesh = exp.config["mesh"]
+  say(describe_mesh(exp.mesh, exp.abstract_state, mesh, trained))
   for line in describe_indivisible(exp.abstract_state.params):
     say(line)
   for choice in exp.choices:
