@@ -19,6 +19,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vit_jax.config import ConfigError
+from vit_jax.models.projection import Projection
 from vit_jax.sharding import ADAPTER, constrain, is_stacked
 
 # A's initial values, as in the authors' code: uniform, of a standard deviation
@@ -86,22 +87,27 @@ class Lora(nn.Module):
     adapter: r and alpha.
     features: sizes of the dimensions that are made.
     dtype: dtype of activations.
+    flat: computes with matrices, as `Projection`, and for the same reason.
   """
 
   adapter: Adapter
   features: tuple[int, ...]
   dtype: DTypeLike
+  flat: bool = False
 
   @nn.compact
   def __call__(self, x: Float[Array, "B N *_"]) -> Float[Array, "B N *_"]:
-    sources, rank = x.shape[2:], self.adapter.rank
+    (batch, tokens, *sources), rank = x.shape, self.adapter.rank
     matrix = (math.prod(sources), rank)
     a = self.param("a", lambda key: INIT(key, matrix).reshape(*sources, rank))
     b = self.param("b", nn.initializers.zeros, (rank, *self.features))
-    a, b = a.astype(self.dtype), b.astype(self.dtype)
-    y = jnp.tensordot(x.astype(self.dtype), a, axes=len(sources))
-    y = jnp.tensordot(constrain(y, "B N r"), b, axes=1)
-    return y * self.adapter.scale
+    x, a, b = (y.astype(self.dtype) for y in (x, a, b))
+    if self.flat:
+      x, a = x.reshape(batch, tokens, -1), a.reshape(matrix)
+      b = b.reshape(rank, -1)
+    y = constrain(jnp.tensordot(x, a, axes=a.ndim - 1), "B N r")
+    y = jnp.tensordot(y * self.adapter.scale, b, axes=1)
+    return y.reshape(batch, tokens, *self.features)
 
 
 def apply_adapted(
@@ -117,8 +123,14 @@ def apply_adapted(
   y = layer(x)
   if adapter is None:
     return y
-  name = f"{layer.name}_lora"
-  return y + Lora(adapter, y.shape[2:], layer.dtype, name=name)(x)
+  lora = Lora(
+    adapter,
+    y.shape[2:],
+    layer.dtype,
+    isinstance(layer, Projection),
+    name=f"{layer.name}_lora",
+  )
+  return y + lora(x)
 
 
 def merge(
