@@ -110,17 +110,20 @@ class Lora(nn.Module):
     return y.reshape(batch, tokens, *self.features)
 
 
-def apply_adapted(
-  layer: nn.Module, adapter: Adapter | None, x: Float[Array, "B N *_"]
+def adapt(
+  layer: nn.Module,
+  adapter: Adapter | None,
+  x: Float[Array, "B N *_"],
+  y: Float[Array, "B N *_"],
 ) -> Float[Array, "B N *_"]:
-  """Applies a dense layer, and its adapter where there is one.
+  """Adds to a dense layer's output that of its adapter, where there is one.
 
   Args:
-    layer: [B N ...] -> [B N ...], with a name and a dtype.
+    layer: has a name and a dtype.
     adapter: size of its adapter.
     x: its input.
+    y: its output.
   """
-  y = layer(x)
   if adapter is None:
     return y
   lora = Lora(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from vit_jax.models.adapter import Adapter, apply_adapted
+from vit_jax.models.adapter import Adapter, adapt
 from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.models.position import RelativePositionBias, rotate
 from vit_jax.models.projection import Projection
@@ -161,8 +161,8 @@ class MultiHeadDotProductAttention(nn.Module):
       dtype=self.dtype,
     )
     query, key, value = (
-      apply_adapted(dense(heads, name=name), self.adapter, source)
-      for name, source in (("query", x), ("key", memory), ("value", memory))
+      adapt(layer := dense(heads, name=name), self.adapter, z, layer(z))
+      for name, z in (("query", x), ("key", memory), ("value", memory))
     )
     if not flat:  # The kernel shards them itself, side by side.
       query, key, value = (constrain(y, "B N K C") for y in (query, key, value))
@@ -189,4 +189,4 @@ class MultiHeadDotProductAttention(nn.Module):
     else:
       mixed = dot_product_attention(query, key, value, bias)
     out = dense(width, axis=(-2, -1), name="out")
-    return apply_adapted(out, self.adapter, mixed), weights
+    return adapt(out, self.adapter, mixed, out(mixed)), weights

@@ -19,7 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from vit_jax.models.adapter import Adapter, apply_adapted
+from vit_jax.models.adapter import Adapter, adapt
 from vit_jax.models.attention import LOGITS, MultiHeadDotProductAttention
 from vit_jax.models.attention_kernels import EVEN
 from vit_jax.models.position import (
@@ -133,25 +133,24 @@ class MlpBlock(nn.Module):
   def __call__(
     self, x: Float[Array, "B N D"], train: bool
   ) -> Float[Array, "B N D"]:
-    make = functools.partial(
+    dense = functools.partial(
       nn.Dense,
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=nn.initializers.normal(1e-6),
       dtype=self.dtype,
     )
-
-    def dense(features, name, x):
-      return apply_adapted(make(features, name=name), self.adapter, x)
-
     drop = nn.Dropout(self.dropout, deterministic=not train)
-    width = x.shape[-1]
-    y = constrain(dense(self.mlp_dim, "Dense_0", x), "B N M")
+    first = dense(self.mlp_dim, name="Dense_0")
+    last = dense(x.shape[-1], name="Dense_1")
+    y = constrain(adapt(first, self.adapter, x, first(x)), "B N M")
     if self.swiglu:
-      gate = constrain(dense(self.mlp_dim, "gate", x), "B N M")
-      y = nn.silu(gate) * y
+      gate = dense(self.mlp_dim, name="gate")
+      gated = constrain(adapt(gate, self.adapter, x, gate(x)), "B N M")
+      y = nn.silu(gated) * y
     else:
       y = GELU[self.gelu](y)
-    return drop(dense(width, "Dense_1", drop(y)))
+    y = drop(y)
+    return drop(adapt(last, self.adapter, y, last(y)))
 
 
 def drop_branch(
