@@ -11,6 +11,13 @@ r"""Fine-tuning at high resolution (ViT paper, table 4 and section 3.2).
   python -m vit_jax.main --config=configs/finetune.py:dataset=folder:PHOTOS \
       --workdir=DIR --config.init=B_16.npz
 
+Adapters of rank 8 beside frozen weights, in a fraction of the optimizer's
+memory (docs/pretrained.md has the learning rate's source):
+
+  python -m vit_jax.main --config=configs/finetune.py:dataset=folder:PHOTOS \
+      --workdir=DIR --config.init=B_16.npz --config.model.adapter=lora:8 \
+      --config.optim.name=adam --config.optim.lr=0.001
+
 The paper's protocol, every learning rate of the row once on a part of train,
 then the best on all of train with three seeds:
 

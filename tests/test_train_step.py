@@ -13,7 +13,11 @@ from tests.support import build, lower
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import TrainState, compute_digest
-from vit_jax.train_step import make_train_step, split_batch
+from vit_jax.train_step import (
+  accumulate_gradient,
+  make_train_step,
+  split_batch,
+)
 
 
 def run(config, devices, steps):
@@ -172,6 +176,35 @@ class Drawing:
     metrics = {"loss": (drawn * count, count)}
     aux = {"seen": aux["seen"] + batch["image"]}
     return params["kernel"] * drawn, (metrics, aux)
+
+
+def test_no_gradient_of_what_is_frozen_is_accumulated():
+  """It is zero, and the loop over micro-batches does not carry it."""
+  params = {"frozen": jnp.ones(7), "head": jnp.ones(3)}
+  batch = {"x": jnp.arange(4.0), "mask": jnp.ones(4, bool)}
+
+  def loss(params, aux, batch, key):
+    total = batch["x"].mean() * (params["head"].sum() + params["frozen"].sum())
+    return total, ({"loss": (total, 1.0)}, aux)
+
+  def compute(trained):
+    return accumulate_gradient(
+      jax.grad(loss, has_aux=True),
+      *(params, {}, batch, jax.random.key(0)),
+      micro_batches=2,
+      trained=trained,
+    )[0]
+
+  trained = {"frozen": False, "head": True}
+  found, every = compute(trained), compute(None)
+  np.testing.assert_array_equal(found["head"], every["head"])
+  np.testing.assert_array_equal(every["head"], np.full(3, 1.5))
+  np.testing.assert_array_equal(found["frozen"], np.zeros(7))
+  for given, carried in ((trained, 0), (None, 1)):
+    traced = jax.make_jaxpr(lambda given=given: compute(given))()
+    (loop,) = (x for x in traced.eqns if x.primitive.name == "scan")
+    carry = loop.outvars[: loop.params["num_carry"]]
+    assert sum(x.aval.shape == (7,) for x in carry) == carried
 
 
 def run_drawing(accumulate):

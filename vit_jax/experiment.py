@@ -101,6 +101,7 @@ class Experiment:
     self._choices = [*attention, *unroll]
     self._reading = self.data
     self._check(device)
+    self.optim = optim.freeze_base(self.optim, self.model)
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule)
     self.teacher, self._teacher_sha256 = self._load_teacher()
@@ -340,6 +341,7 @@ class Experiment:
       ema=self.optim.ema,
       accumulate=self.fit.accumulate,
       freeze=functools.partial(optim.stop_frozen, self.optim),
+      find_trained=functools.partial(optim.make_trained_mask, self.optim),
       max_skipped_steps=skips if self.train.nonfinite == "skip" else 0,
       by_layer=self.train.layers_every is not None,
     )

@@ -49,6 +49,18 @@ REPLACED = {
 }
 
 
+def _model(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+  """Keys of the model section, which its variant decides."""
+  variant = given.get("variant")
+  allowed = models.parameters(variant)
+  if "adapter" in given and "adapter" not in allowed:
+    raise ConfigError(
+      f"model.adapter is for ViTs and hybrids, and {variant} is neither: leave "
+      f"it out"
+    )
+  return allowed
+
+
 def _objective(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   """Keys of the objective section: `name`, and those of that objective."""
   default = next(iter(OBJECTIVES))
@@ -68,7 +80,7 @@ def _evaluation(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
 
 # Section -> its content -> the keys that it may have.
 SECTIONS: dict[str, Callable[[Mapping], dict[str, inspect.Parameter]]] = {
-  "model": lambda given: models.parameters(given.get("variant")),
+  "model": _model,
   "data": lambda given: parameters(Data),
   "objective": _objective,
   "optim": optim.list_parameters,

@@ -8,7 +8,7 @@ claims it: D is sharded in a kernel "D M", but not in an activation "B N D",
 where B comes first. A dimension that its axes do not divide is replicated.
 
 B batch, N tokens, P patch side, c image channels, D width, M MLP width, K
-heads, C head size, R pre-logits, Y classes, L layers.
+heads, C head size, R pre-logits, Y classes, L layers, r rank of adapters.
 """
 
 import math
@@ -68,7 +68,15 @@ LETTERS = (
   (r"pre_logits/bias", "R"),
   (r"head/kernel", "R Y"),
   (r"head/bias", "Y"),
+  (r"(query|key|value|Dense_0|gate)_lora/a", "D r"),
+  (r"(query|key|value)_lora/b", "r K C"),
+  (r"out_lora/a", "K C r"),
+  (r"(out|Dense_1)_lora/b", "r D"),
+  (r"(Dense_0|gate)_lora/b", "r M"),
+  (r"Dense_1_lora/a", "M r"),
 )
+# Paths of the arrays of adapters (`models.adapter`).
+ADAPTER = re.compile(r"_lora/[ab]$")
 
 
 def count_bytes(tree: Any) -> int:
@@ -79,9 +87,22 @@ def count_bytes(tree: Any) -> int:
   )
 
 
-def count_state_bytes(state: Any) -> int:
-  """Counts the bytes per device of a sharded train state and its gradients."""
-  return count_bytes(state) + count_bytes(state.params)
+def count_state_bytes(state: Any, trained: Any = None) -> int:
+  """Counts the bytes per device of a sharded train state and its gradients.
+
+  Args:
+    state: abstract or real, with shardings.
+    trained: parameter -> whether it has a gradient; None is all.
+  """
+  gradients = state.params
+  if trained is not None:
+    gradients = take_trained(gradients, trained)
+  return count_bytes(state) + count_bytes(gradients)
+
+
+def take_trained(tree: Any, trained: Any) -> Any:
+  """A tree like the parameters with None in place of what is not trained."""
+  return jax.tree.map(lambda x, taken: x if taken else None, tree, trained)
 
 
 def get_spec(

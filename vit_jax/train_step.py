@@ -15,7 +15,12 @@ from jax.sharding import Mesh
 
 from vit_jax.optim import Schedule, nonfinite, update_ema
 from vit_jax.optim.layers import compute_norms
-from vit_jax.sharding import constrain, get_letters, get_path
+from vit_jax.sharding import (
+  constrain,
+  get_letters,
+  get_path,
+  take_trained,
+)
 from vit_jax.train_state import Batch, TrainState
 
 # Folded into the seed of a run, so that no key serves two purposes.
@@ -84,6 +89,7 @@ def accumulate_gradient(
   key: jax.Array,
   *,
   micro_batches: int,
+  trained: Any = None,
 ) -> tuple[Any, tuple[dict, Any]]:
   """Computes the gradient of a batch in the memory of a micro-batch.
 
@@ -97,10 +103,14 @@ def accumulate_gradient(
     batch: augmented batch.
     key: random key; each micro-batch folds its index into it.
     micro_batches: number of micro-batches.
+    trained: parameter -> whether it is trained; the gradients of others are
+      zero, and take no memory. None is all.
 
   Returns:
     As `gradient` of the whole batch.
   """
+  if trained is None:
+    trained = jax.tree.map(lambda _: True, params)
 
   def place(keys, x):
     return constrain(x, get_letters(get_path(keys)) or " ".join("_" * x.ndim))
@@ -111,6 +121,7 @@ def accumulate_gradient(
     grads, (metrics, aux) = gradient(
       params, aux, micro, jax.random.fold_in(key, index)
     )
+    grads = take_trained(grads, trained)
     total = jax.tree.map(lambda t, g: t + weight * g, total, grads)
     total = jax.tree_util.tree_map_with_path(place, total)
     return (total, jax.tree.map(jnp.add, sums, metrics), aux), None
@@ -120,11 +131,15 @@ def accumulate_gradient(
   weights = counts / jnp.maximum(counts.sum(), 1)
   first = jax.tree.map(lambda x: x[0], batch)
   shapes, (metrics, _) = jax.eval_shape(gradient, params, aux, first, key)
+  shapes = take_trained(shapes, trained)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes, metrics))
   carry, _ = jax.lax.scan(
     add, (*zeros, aux), (jnp.arange(micro_batches), weights, batch)
   )
   total, metrics, aux = carry
+  total = jax.tree.map(
+    lambda p, x: jnp.zeros_like(p) if x is None else x, params, total
+  )
   return total, (metrics, aux)
 
 
@@ -138,6 +153,7 @@ def make_train_step(
   ema: float | None,
   accumulate: int = 1,
   freeze: Callable[[Any], Any] = lambda params: params,
+  find_trained: Callable[[Any], Any] = lambda params: None,
   max_skipped_steps: int = 0,
   by_layer: bool = False,
 ) -> Callable[..., tuple[TrainState, dict]]:
@@ -155,6 +171,7 @@ def make_train_step(
     ema: decay of the parameter average; None keeps none.
     accumulate: micro-batches that the augmented batch is split into.
     freeze: stops the gradient of parameters that are not trained.
+    find_trained: the parameters -> whether each is trained; None is all.
     max_skipped_steps: non-finite steps that are skipped before one stops the
       run (`optim.nonfinite.guard`).
     by_layer: whether the metrics have "layers", the norms of gradient, update
@@ -181,7 +198,10 @@ def make_train_step(
       grads, (metrics, aux) = gradient(*arguments)
     else:
       grads, (metrics, aux) = accumulate_gradient(
-        gradient, *arguments, micro_batches=accumulate
+        gradient,
+        *arguments,
+        micro_batches=accumulate,
+        trained=find_trained(state.params),
       )
     with jax.named_scope("optimizer"):
       updates, opt_state = tx.update(

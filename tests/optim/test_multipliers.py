@@ -117,6 +117,34 @@ def test_layer_decay_needs_a_stack_of_blocks():
     compute_multipliers(get_shapes(variant="R50x1", size=32), layer_decay=0.5)
 
 
+@pytest.mark.parametrize(
+  ("patterns", "more"),
+  [
+    ((), ()),
+    ((("Norm_|_norm/", 0.5), ("^head/", 0.0)), ("Norm_", "_norm/")),
+    (((".", 1.0),), ("",)),  # All of it: adapters beside what is trained.
+  ],
+)
+def test_with_adapters_the_rest_is_frozen(patterns, more):
+  """All but them and the head, unless a pattern says otherwise."""
+  fields = dict(variant="mu/4", depth=2, pool="map", representation_size=8)
+  model = models.make_model(10, adapter="lora:2", **fields)
+  plain = model.clone(adapter=None)
+  options = optim.Optim(lr=1.0, multipliers=patterns)
+  assert optim.freeze_base(options, plain) is options
+  made = multipliers.compute_multipliers(
+    optim.freeze_base(options, model), get_shapes(adapter="lora:2", **fields)
+  )
+  leaves = jax.tree_util.tree_leaves_with_path(made)
+  found = {get_path(keys): rate for keys, rate in leaves}
+  for path, rate in found.items():
+    head = path.startswith("head/") and ("^head/", 0.0) not in patterns
+    expected = head or path.startswith("pre_logits/") or "_lora/" in path
+    expected |= any(name in path for name in more)
+    assert bool(rate.all()) == bool(rate.any()) == expected, path
+  assert sum("_lora/" in path for path in found) == 2 * 2 * 6
+
+
 BLOCK = "Transformer/encoderblock"
 # -0.0 and a denormal are the values that an added zero would change.
 ODD = np.float32([-0.0, 1e-40, 3.0, -1.5])

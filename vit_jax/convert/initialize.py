@@ -28,13 +28,14 @@ from vit_jax.convert.weights import (
   load_weights,
   make_abstract_params,
 )
+from vit_jax.sharding import ADAPTER
 
 # Parameters that a model may have and its source lack, or the reverse.
 OPTIONAL = re.compile(
   r"(head|pre_logits|MAPHead_0|pooled_norm|cls|register)(/.*)?"
   r"|Transformer/(posembed_input|encoder_norm)/.*"
   rf"|{STACK}/(posembed|LayerScale_\d)/.*"
-  rf"|{STACK}/.*/(query_norm|key_norm|relative)/.*"
+  rf"|{STACK}/.*/(query_norm|key_norm|relative)/.*|{STACK}/.*_lora/[ab]"
 )
 POSITIONS = (POSITION, f"{STACK}/posembed/pos_embedding")
 AXES = re.compile(r".*/([xy])_embedding")
@@ -196,8 +197,9 @@ def initialize(
       report.loaded.append(path)
   new = [p for p in wanted if p not in taken and OPTIONAL.fullmatch(p)]
   for path in new:
-    reason = why if path.startswith(HEAD) else None
-    report.new[path] = reason or "the source has none"
+    if not ADAPTER.search(path):
+      reason = why if path.startswith(HEAD) else None
+      report.new[path] = reason or "the source has none"
   expected = {p: tuple(x.shape) for p, x in wanted.items() if p not in new}
   what = f"{weights.source} ({weights.variant}) does not fit this model"
   if any("relative/" in path for path in wanted):
@@ -206,6 +208,17 @@ def initialize(
     what += " (a Mixer holds at one resolution)"
   check_shapes(taken, expected, what)
   report.warnings = _compare(weights, model)
+  if (adapter := getattr(model, "adapter", None)) is not None:
+    count = sum(map(bool, map(ADAPTER.search, new)))
+    report.notes.append(
+      f"new: {count} arrays of model.adapter={adapter}, whose products are 0"
+    )
+    report.warnings += [
+      f"{path} is new, and model.adapter freezes it: name it in "
+      f"optim.multipliers, or leave it out"
+      for path in report.new
+      if not path.startswith(HEAD)
+    ]
   if weights.prefix:
     report.notes.append(weights.describe_prefix())
   if weights.form == OURS:

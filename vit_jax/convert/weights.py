@@ -34,11 +34,7 @@ from vit_jax.convert.infer import (
   infer_positions,
   trace_fields,
 )
-from vit_jax.convert.manifest import (
-  MANIFEST,
-  load_manifest,
-  make_manifest,
-)
+from vit_jax.convert.manifest import MANIFEST, load_manifest, make_manifest
 from vit_jax.convert.manifest_checks import (
   check_agreement,
   check_fields,
@@ -47,6 +43,7 @@ from vit_jax.convert.manifest_checks import (
 )
 from vit_jax.convert.table import Arrays, check_shapes, read_rows
 from vit_jax.data.preprocess import Preprocess
+from vit_jax.models.adapter import merge
 from vit_jax.sharding import get_path
 from vit_jax.storage.paths import locate
 
@@ -143,12 +140,12 @@ class Weights:
 
   @property
   def all_fields(self) -> dict[str, Any]:
-    """Every field of the model, including defaults."""
+    """Every field of the model, including defaults; weights have no adapter."""
     allowed = models.parameters(self.variant)
     return {
       name: self.fields.get(name, parameter.default)
       for name, parameter in allowed.items()
-      if name != "variant"
+      if name not in ("variant", "adapter")
     }
 
   @property
@@ -286,7 +283,8 @@ def _load_run(
     {name: tuple(x.shape) for name, x in _compute_shapes(weights).items()},
     f"{location} does not fit {variant}, the variant in its manifest",
   )
-  return weights
+  params, fields = merge(weights.params, weights.fields)
+  return dataclasses.replace(weights, params=params, fields=fields)
 
 
 def _check_overrides(overrides: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -296,6 +294,8 @@ def _check_overrides(overrides: Mapping[str, Any], kind: str) -> dict[str, Any]:
     CheckpointError: for unknown fields and values of a wrong type.
   """
   errors: list[str] = []
+  if "adapter" in overrides:
+    errors.append("adapter is for training: weights have it added to them")
   fields = check_fields(overrides, kind, errors)
   if errors:
     raise CheckpointError("\n".join(errors))

@@ -18,7 +18,10 @@ MAX_INDIVISIBLE = 0.02
 
 
 def describe_mesh(
-  mesh: Mesh, state: Any, sizes: Mapping[str, int | None]
+  mesh: Mesh,
+  state: Any,
+  sizes: Mapping[str, int | None],
+  trained: Any = None,
 ) -> str:
   """Formats the memory of a train state on a device, and why fsdp was chosen.
 
@@ -26,9 +29,10 @@ def describe_mesh(
     mesh: mesh of `make_mesh`.
     state: abstract train state with shardings on it.
     sizes: requested axis sizes, the `mesh` section of a config.
+    trained: see `count_state_bytes`.
   """
   device, fsdp = mesh.devices.flat[0], mesh.shape["fsdp"]
-  spec, held = get_device_spec(device), count_state_bytes(state)
+  spec, held = get_device_spec(device), count_state_bytes(state, trained)
   text = (
     f"parameters, gradients, optimizer and average: {held / 2**20:,.1f} MiB a "
     f"device"

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from vit_jax.models.adapter import Adapter, adapt
 from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.models.position import RelativePositionBias, rotate
 from vit_jax.models.projection import Projection
@@ -113,12 +114,14 @@ class MultiHeadDotProductAttention(nn.Module):
       al., 2023, arXiv 2302.05442, section 2); None for no norm.
     attention: a key of KERNELS, which take no position ids and return no
       weights, or "xla".
+    adapter: size of the adapters of the four projections.
   """
 
   num_heads: int
   dtype: DTypeLike = jnp.float32
   qk_norm_eps: float | None = None
   attention: str = "xla"
+  adapter: Adapter | None = None
 
   @nn.compact
   def __call__(
@@ -158,8 +161,8 @@ class MultiHeadDotProductAttention(nn.Module):
       dtype=self.dtype,
     )
     query, key, value = (
-      dense(heads, name=name)(source)
-      for name, source in (("query", x), ("key", memory), ("value", memory))
+      adapt(layer := dense(heads, name=name), self.adapter, z, layer(z))
+      for name, z in (("query", x), ("key", memory), ("value", memory))
     )
     if not flat:  # The kernel shards them itself, side by side.
       query, key, value = (constrain(y, "B N K C") for y in (query, key, value))
@@ -185,4 +188,5 @@ class MultiHeadDotProductAttention(nn.Module):
       mixed = KERNELS[self.attention](query, key, value, **padded)
     else:
       mixed = dot_product_attention(query, key, value, bias)
-    return dense(width, axis=(-2, -1), name="out")(mixed), weights
+    out = dense(width, axis=(-2, -1), name="out")
+    return adapt(out, self.adapter, mixed, out(mixed)), weights

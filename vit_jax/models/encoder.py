@@ -19,6 +19,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from vit_jax.models.adapter import Adapter, adapt
 from vit_jax.models.attention import LOGITS, MultiHeadDotProductAttention
 from vit_jax.models.attention_kernels import EVEN
 from vit_jax.models.position import (
@@ -118,6 +119,7 @@ class MlpBlock(nn.Module):
     dtype: dtype of activations.
     swiglu: silu(x G) * (x V) in place of GELU(x V) (Shazeer, 2020, arXiv
       2002.05202); the third matrix, G, is named `gate`.
+    adapter: size of the adapters of all matrices.
   """
 
   mlp_dim: int
@@ -125,6 +127,7 @@ class MlpBlock(nn.Module):
   dropout: float
   dtype: DTypeLike
   swiglu: bool = False
+  adapter: Adapter | None = None
 
   @nn.compact
   def __call__(
@@ -137,14 +140,17 @@ class MlpBlock(nn.Module):
       dtype=self.dtype,
     )
     drop = nn.Dropout(self.dropout, deterministic=not train)
-    width = x.shape[-1]
-    y = constrain(dense(self.mlp_dim, name="Dense_0")(x), "B N M")
+    first = dense(self.mlp_dim, name="Dense_0")
+    last = dense(x.shape[-1], name="Dense_1")
+    y = constrain(adapt(first, self.adapter, x, first(x)), "B N M")
     if self.swiglu:
-      gate = constrain(dense(self.mlp_dim, name="gate")(x), "B N M")
-      y = nn.silu(gate) * y
+      gate = dense(self.mlp_dim, name="gate")
+      gated = constrain(adapt(gate, self.adapter, x, gate(x)), "B N M")
+      y = nn.silu(gated) * y
     else:
       y = GELU[self.gelu](y)
-    return drop(dense(width, name="Dense_1")(drop(y)))
+    y = drop(y)
+    return drop(adapt(last, self.adapter, y, last(y)))
 
 
 def drop_branch(
@@ -172,6 +178,7 @@ class EncoderBlock(nn.Module):
   layer_norm_eps: float
   qk_norm: bool
   layer_scale: float | None
+  adapter: Adapter | None
   dropout: float
   position: str | None
   layout: Layout
@@ -216,6 +223,7 @@ class EncoderBlock(nn.Module):
       self.dtype,
       self.layer_norm_eps if self.qk_norm else None,
       "xla" if intermediates else self.attention,
+      self.adapter,
       name="MultiHeadDotProductAttention_0",
     )(
       y,
@@ -233,6 +241,7 @@ class EncoderBlock(nn.Module):
       self.dropout,
       self.dtype,
       self.swiglu,
+      self.adapter,
       name="MlpBlock_0",
     )(y, train)
     x = constrain(x + branch("LayerScale_1", y), "B N D")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vit_jax.models.adapter import Adapter
 from vit_jax.models.attention import MultiHeadDotProductAttention
 from vit_jax.models.encoder import MlpBlock
 
@@ -25,6 +26,7 @@ class MAPHead(nn.Module):
     gelu: "tanh" or "exact".
     layer_norm_eps: epsilon of the LayerNorm.
     dtype: dtype of activations.
+    adapter: size of the adapters of attention and MLP.
   """
 
   mlp_dim: int
@@ -32,6 +34,7 @@ class MAPHead(nn.Module):
   gelu: str
   layer_norm_eps: float
   dtype: DTypeLike
+  adapter: Adapter | None = None
 
   @nn.compact
   def __call__(
@@ -42,12 +45,22 @@ class MAPHead(nn.Module):
     probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, width))
     probe = jnp.broadcast_to(probe.astype(self.dtype), (batch, 1, width))
     x, weights = MultiHeadDotProductAttention(
-      self.num_heads, self.dtype, name="MultiHeadDotProductAttention_0"
+      self.num_heads,
+      self.dtype,
+      adapter=self.adapter,
+      name="MultiHeadDotProductAttention_0",
     )(probe, x, return_weights=return_weights)
     y = nn.LayerNorm(
       epsilon=self.layer_norm_eps, dtype=self.dtype, name="LayerNorm_0"
     )(x)
-    mlp = MlpBlock(self.mlp_dim, self.gelu, 0.0, self.dtype, name="MlpBlock_0")
+    mlp = MlpBlock(
+      self.mlp_dim,
+      self.gelu,
+      0.0,
+      self.dtype,
+      adapter=self.adapter,
+      name="MlpBlock_0",
+    )
     weights = None if weights is None else weights[:, :, 0]
     return (x + mlp(y, False))[:, 0], weights
 

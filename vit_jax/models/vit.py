@@ -21,6 +21,7 @@ from vit_jax.config import (
   check_multiple,
   raise_all,
 )
+from vit_jax.models.adapter import find_adapter_errors, parse_adapter
 from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.models.convolution import convolve
 from vit_jax.models.encoder import Encoder
@@ -73,6 +74,13 @@ class ViT(nn.Module, kw_only=True):
     std_conv_eps: epsilon of the standardisation of the stem's kernels.
     std_conv_eps_in: what it is added to, the "std" or the "variance".
     head_bias: initial bias of the head; -10 with the sigmoid loss.
+    adapter: "lora:RANK" adds adapters of low rank (Hu et al., 2022, arXiv
+      2106.09685) to the kernels of attention (query, key, value, out) and MLPs:
+      W + (alpha / rank) A B, where B starts at zero. Alpha is the rank, or
+      another number in "lora:RANK:ALPHA". Only adapters and the head (`head`
+      and `pre_logits`) are trained, as PEFT does with the head among its
+      modules_to_save: everything else, LayerNorms and biases too, is frozen
+      unless a pattern of optim.multipliers matches it. None for no adapters.
     remat: what the backward pass recomputes: "none"; "dots", everything except
       matrix products; "full", whole blocks, so that only their inputs are kept;
       "offload", the same with these inputs in the memory of the host. A run
@@ -116,13 +124,14 @@ class ViT(nn.Module, kw_only=True):
   std_conv_eps: Positive = 1e-5
   std_conv_eps_in: Literal["std", "variance"] = "std"
   head_bias: float = 0.0
+  adapter: str | None = None
   remat: Literal["auto", "none", "dots", "full", "offload"] = "auto"
   unroll: Literal["auto"] | Count = "auto"
   attention: Literal["auto", "xla", "vmem", "flash", "cudnn"] = "auto"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
-    dtype = jnp.dtype(self.dtype)
+    dtype, lora = jnp.dtype(self.dtype), parse_adapter(self.adapter)
     if self.stem is not None:
       modules = make_stem(
         self.stem,
@@ -163,6 +172,7 @@ class ViT(nn.Module, kw_only=True):
         layer_norm_eps=self.layer_norm_eps,
         qk_norm=self.qk_norm,
         layer_scale=self.layer_scale,
+        adapter=lora,
       ),
       position=self.position,
       position_at=self.position_at,
@@ -178,7 +188,8 @@ class ViT(nn.Module, kw_only=True):
     norm = dict(epsilon=self.layer_norm_eps, dtype=dtype)
     if self.pool == "map":
       self.MAPHead_0 = MAPHead(
-        self.mlp_dim, self.num_heads, self.gelu, self.layer_norm_eps, dtype
+        *(self.mlp_dim, self.num_heads, self.gelu),
+        *(self.layer_norm_eps, dtype, lora),
       )
     if self.fc_norm:
       self.pooled_norm = nn.LayerNorm(**norm)
@@ -199,6 +210,7 @@ class ViT(nn.Module, kw_only=True):
     errors = check_image_size(height, width, self.stride) + check_multiple(
       "model.width", self.width, heads, "model.num_heads"
     )
+    errors += find_adapter_errors(self.adapter, self.width, self.mlp_dim)
     needs = {
       "learned_2d": ("width", self.width, 2),
       "sincos_2d": ("width", self.width, 4),

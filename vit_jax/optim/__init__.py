@@ -8,6 +8,8 @@ All of it is set by a config's optim section, `Optim`.
 from vit_jax.optim.multipliers import (
   check_multipliers,
   describe_frozen,
+  freeze_base,
+  make_trained_mask,
   stop_frozen,
 )
 from vit_jax.optim.optimizer import make_decay_mask, make_optimizer, update_ema
@@ -27,10 +29,12 @@ __all__ = [
   "check_multipliers",
   "count_steps",
   "describe_frozen",
+  "freeze_base",
   "make_decay_mask",
   "list_parameters",
   "make_optimizer",
   "make_schedule",
+  "make_trained_mask",
   "set_phases",
   "stop_frozen",
   "update_ema",

@@ -6,6 +6,7 @@ Blocks are stacked, so an array of blocks has a multiplier for each of its L
 layers.
 """
 
+import dataclasses
 import difflib
 import re
 from typing import Any
@@ -17,7 +18,7 @@ import optax
 
 from vit_jax.config import ConfigError, raise_all
 from vit_jax.optim.options import Optim
-from vit_jax.sharding import STACKED, get_path, is_stacked
+from vit_jax.sharding import ADAPTER, STACKED, get_path, is_stacked
 
 # Parameters above the last block. All that are neither here nor in a block feed
 # the first block: patches, positions, tokens, the stem of a hybrid.
@@ -25,6 +26,8 @@ ABOVE = re.compile(
   r"(head|pre_logits|MAPHead_0|pooled_norm|pre_head_layer_norm|"
   r"Transformer/encoder_norm)/"
 )
+# What is frozen where a model has adapters: all but these and the head.
+BASE = rf"^(?!(head|pre_logits)/)(?!.*{ADAPTER.pattern})"
 # The name of a stack; the authors' checkpoints have one name for each block.
 STACK = re.compile("|".join(name.removesuffix("/") for name in STACKED))
 
@@ -34,6 +37,18 @@ def list_names(path: str, depth: int | None) -> list[str]:
   if depth is None:
     return [path]
   return [STACK.sub(rf"\g<0>_{i}", path, count=1) for i in range(depth)]
+
+
+def freeze_base(optim: Optim, model: Any) -> Optim:
+  """Freezes all but adapters and head, where a model has `adapter` set.
+
+  Patterns of the config go before it.
+  """
+  if getattr(model, "adapter", None) is None:
+    return optim
+  return dataclasses.replace(
+    optim, multipliers=(*optim.multipliers, (BASE, 0.0))
+  )
 
 
 def compute_layer_decay(
@@ -79,6 +94,8 @@ def compute_multipliers(optim: Optim, params: Any) -> Any:
         f"optim.multipliers: {patterns[i].pattern!r} matches no parameter's "
         f"path; {_near(patterns[i].pattern, known)}"
       )
+    elif patterns[i].pattern == BASE:
+      pass  # No one wrote it, and others may match all that it does.
     elif not set(found) - _taken(patterns[:i], known):
       errors.append(
         f"optim.multipliers: {patterns[i].pattern!r} has no effect: earlier "
@@ -147,14 +164,21 @@ def describe_frozen(optim: Optim, params: Any) -> list[str]:
   """Describes how many arrays are frozen; no lines if none is."""
   if is_plain(optim):
     return []
-  mask = jax.tree_util.tree_leaves_with_path(make_trained_mask(optim, params))
-  trained = [get_path(keys) for keys, is_trained in mask if is_trained]
-  frozen = len(mask) - len(trained)
+  multipliers = compute_multipliers(optim, params)
+  found = jax.tree_util.tree_leaves_with_path(multipliers)
+  arrays = zip(found, jax.tree.leaves(params), strict=True)
+  trained = {
+    get_path(keys): round(x.size * np.mean(factor != 0))
+    for (keys, factor), x in arrays
+    if factor.any()
+  }
+  frozen = len(found) - len(trained)
   if not frozen:
     return []
-  names = ", ".join(trained[:4]) + (", ..." if len(trained) > 4 else "")
+  names = ", ".join([*trained][:4]) + (", ..." if len(trained) > 4 else "")
   return [
-    f"{frozen} of {len(mask)} arrays are frozen; trained: {names or 'none'}"
+    f"{frozen} of {len(found)} arrays are frozen; trained: {names or 'none'}, "
+    f"{sum(trained.values()):,} parameters"
   ]
 
 

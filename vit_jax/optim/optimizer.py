@@ -19,14 +19,17 @@ from vit_jax.optim.multipliers import (
 from vit_jax.optim.muon import scale_by_muon
 from vit_jax.optim.options import Optim
 from vit_jax.optim.schedules import Schedule
-from vit_jax.sharding import get_path
+from vit_jax.sharding import ADAPTER, get_path
 
 
 def make_decay_mask(params: Any) -> Any:
   """True for the arrays that weight decay applies to."""
-  return jax.tree_util.tree_map_with_path(
-    lambda keys, _: get_path(keys).endswith("kernel"), params
-  )
+
+  def is_matrix(keys, _):
+    path = get_path(keys)
+    return path.endswith("kernel") or ADAPTER.search(path) is not None
+
+  return jax.tree_util.tree_map_with_path(is_matrix, params)
 
 
 def make_preconditioner(optim: Optim) -> optax.GradientTransformation:

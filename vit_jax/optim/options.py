@@ -72,7 +72,8 @@ class Optim:
       paper's fine-tuning code and in "Scaling Vision Transformers". Updates of
       the parameters are float32.
     weight_decay: multiplied by the learning rate (AdamW). Decays kernels only,
-      as the authors' released code does; the paper does not say.
+      as the authors' released code does (the paper does not say), and the
+      matrices of adapters.
     clip_norm: global norm to which gradients are clipped, or None.
     clip_update: root mean square to which Adafactor's update of an array, or of
       each layer of a stack, is clipped: 1 in its paper (section 6), None in the
@@ -83,7 +84,8 @@ class Optim:
     multipliers: (pattern, multiplier) pairs for the learning rate, weight decay
       included. The first pattern that matches a parameter's path wins, where
       block i is "encoderblock_i" or "MixerBlock_i" as in the authors'
-      checkpoints. Parameters that match none have 1; 0 freezes them.
+      checkpoints. Parameters that match none have 1; 0 freezes them. With
+      model.adapter they have 0, except for adapters and the head.
     ema: decay of the average of the parameters that is evaluated, or None;
       0.9999 is the paper's Polyak averaging. The paper does not say how it
       begins: here the decay is (1 + step) / (10 + step) while that is smaller,

@@ -14,6 +14,7 @@ from vit_jax.devices.fitting import format_bytes
 from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
 from vit_jax.models.flops import count_jaxpr
+from vit_jax.optim import make_trained_mask
 from vit_jax.plan.paper import Cost, get_cost
 from vit_jax.plan.program import Program, read_program
 from vit_jax.runtime.fitting import compile_lowered, take_fitting
@@ -211,7 +212,8 @@ def check_size(exp: Experiment, topology: Topology) -> None:
     ConfigError: what it takes and what there is.
   """
   memory = topology.generation.memory
-  state = count_state_bytes(exp.abstract_state)
+  trained = make_trained_mask(exp.optim, exp.abstract_state.params)
+  state = count_state_bytes(exp.abstract_state, trained)
   if state > MAX_EXCESS * memory:
     raise ConfigError(
       f"parameters, gradients and optimizer take {format_bytes(state)} a chip, "

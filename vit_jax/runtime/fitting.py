@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from vit_jax import sharding
+from vit_jax import optim, sharding
 from vit_jax.devices.fitting import Fit, Fitting, get_memory
 from vit_jax.models.activations import count_activation_bytes
 from vit_jax.runtime.out_of_memory import count_needed, is_out_of_memory
@@ -40,7 +40,8 @@ def make_fitting(exp: Any) -> Fitting:
   """
   model, params = exp.model, exp.abstract_state.params
   examples = exp.train.batch_size // sharding.count_data_shards(exp.mesh)
-  held = sharding.count_state_bytes(exp.abstract_state)
+  trained = optim.make_trained_mask(exp.optim, params)
+  held = sharding.count_state_bytes(exp.abstract_state, trained)
   held += sharding.count_bytes(exp.abstract_frozen)
   # Three batches of uint8, of which two wait; one of float32, and its like
   # while it is augmented.

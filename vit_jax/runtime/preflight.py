@@ -132,10 +132,9 @@ def find_excess(exp: Any, processes: int) -> str | None:
   Returns:
     What is too large and what there is, or None.
   """
-  state, device = (
-    count_state_bytes(exp.abstract_state),
-    exp.mesh.devices.flat[0],
-  )
+  trained = optim.make_trained_mask(exp.optim, exp.abstract_state.params)
+  state = count_state_bytes(exp.abstract_state, trained)
+  device = exp.mesh.devices.flat[0]
   memory = get_memory(device)
   if memory is not None and state > memory:
     return (
@@ -188,9 +187,16 @@ def describe(exp: Any, say: Say) -> None:
       f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "
       f"run's {exp.steps:,} steps: the learning rate never reaches optim.lr"
     )
+  if section.get("adapter") and not exp.config["init"]:
+    say(
+      "warning: model.adapter without init: random parameters are frozen; set "
+      "--config.init=PATH"
+    )
   for line in optim.describe_frozen(exp.optim, exp.abstract_state.params):
     say(line)
-  say(describe_mesh(exp.mesh, exp.abstract_state, exp.config["mesh"]))
+  trained = optim.make_trained_mask(exp.optim, exp.abstract_state.params)
+  mesh = exp.config["mesh"]
+  say(describe_mesh(exp.mesh, exp.abstract_state, mesh, trained))
   for line in describe_indivisible(exp.abstract_state.params):
     say(line)
   for choice in exp.choices:
