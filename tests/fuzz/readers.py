@@ -18,6 +18,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 from PIL import Image
 
+from tests.support.weights import read_arrays
 from vit_jax.config import ConfigError
 from vit_jax.convert import files, manifest
 from vit_jax.convert.manifest_checks import check_manifest
@@ -62,7 +63,7 @@ class Reader:
 
 
 def read_weights(path):
-  arrays, _ = files.read_arrays(path)
+  arrays = read_arrays(path)
   size = sum(array.nbytes for array in arrays.values())
   assert size <= untrusted.compute_unpack_limit(os.path.getsize(path))
   assert all(array.dtype.kind in "biufcV" for array in arrays.values())
