@@ -16,6 +16,7 @@ import numpy as np
 import tensorstore
 from etils import epath
 
+from vit_jax.checkpoint.allocator import returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe, sum_parts
 from vit_jax.checkpoint.directory import get_orbax, sync
 from vit_jax.checkpoint.metadata import FORMAT, compare, seal, to_tree
@@ -29,6 +30,7 @@ CHUNK = 1 << 25  # Bytes, compressed together.
 IN_FLIGHT = 2 * CHUNK  # Bytes that are compressed and written at a time.
 
 
+@returning_memory()
 def save_params(directory: epath.Path, params: Any) -> None:
   """Writes parameters alone, as a checkpoint of step 0.
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from vit_jax.checkpoint.allocator import returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe
 from vit_jax.checkpoint.directory import METADATA, get_orbax, list_steps
 from vit_jax.checkpoint.metadata import (
@@ -340,7 +341,8 @@ def load_params(
     for number in reversed(chosen):
       path = directory / str(number)
       try:
-        params = _load_params(path, raw, needs_metadata)
+        with returning_memory():
+          params = _load_params(path, raw, needs_metadata)
       except DamagedError as error:
         errors.append(f"{path}: {error}")
         continue
