@@ -98,7 +98,9 @@ def test_what_is_not_needed_is_not_read(tmp_path):
 @pytest.fixture
 def several(tmp_path):
   """A directory of Hugging Face's in several files, and its weights."""
-  weights = make_weights(class_names=tuple("abcde"))
+  weights = make_weights(
+    class_names=tuple("abcde"), preprocess=dict(resize="bilinear_antialias")
+  )
   save_weights(weights, str(tmp_path / "m"), "hugging_face", shard_size=100_000)
   return tmp_path / "m", weights
 

@@ -19,7 +19,13 @@ from etils import epath
 from vit_jax.checkpoint.allocator import returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe, sum_parts
 from vit_jax.checkpoint.directory import get_orbax, sync
-from vit_jax.checkpoint.metadata import FORMAT, compare, seal, to_tree
+from vit_jax.checkpoint.metadata import (
+  FORMAT,
+  DamagedError,
+  compare,
+  seal,
+  to_tree,
+)
 from vit_jax.checkpoint.reading import reading
 from vit_jax.config import ConfigError
 from vit_jax.sharding import get_path
@@ -72,8 +78,13 @@ def save_params(directory: epath.Path, params: Any) -> None:
     raise ConfigError(
       f"{directory} cannot be written: {error.__cause__ or error}"
     ) from error
-  with reading():
-    compare({name: _sum_back(path, name) for name in leaves}, sums)
+  try:
+    with reading():
+      compare({name: _sum_back(path, name) for name in leaves}, sums)
+  except DamagedError as error:
+    raise ConfigError(
+      f"{path} differs from what was written: {error}: check that disk"
+    ) from error
 
 
 def _choose_chunks(keys: Any, leaf: Any) -> Any:
