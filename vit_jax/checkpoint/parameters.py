@@ -63,7 +63,7 @@ def save_params(directory: epath.Path, params: Any) -> None:
   metadata = seal({"format": FORMAT, "step": 0, "checksums": sums})
   path, ocp = directory / "0", get_orbax()
   context = ocp.Context()
-  context.memory.deepcopy_host_arrays = False
+  context.memory.deepcopy_host_arrays = False  # Older than 0.12.6 copy them.
   context.memory.write_concurrent_bytes = IN_FLIGHT
   context.array.saving.scoped_storage_options_creator = _choose_chunks
   # OCDBT, a database of many small files in one, holds all chunks in memory
@@ -98,8 +98,8 @@ def _choose_chunks(keys: Any, leaf: Any) -> Any:
 def _sum_back(path: epath.Path, name: str) -> str:
   """Computes the checksum of an array on the disk."""
   place = f"{path}/state/{name.replace('/', '.')}/"
-  place = f"file://{place}" if is_local(path) else place
-  spec = {"driver": "zarr3", "kvstore": place}
+  kvstore: Any = {"driver": "file", "path": place} if is_local(path) else place
+  spec = {"driver": "zarr3", "kvstore": kvstore}
   store = tensorstore.open(spec, read=True, open=True).result()
   like = jax.ShapeDtypeStruct(store.shape, store.dtype.numpy_dtype)
   return sum_parts(describe(like), _read_parts(store))
