@@ -63,7 +63,7 @@ def save_params(directory: epath.Path, params: Any) -> None:
   metadata = seal({"format": FORMAT, "step": 0, "checksums": sums})
   path, ocp = directory / "0", get_orbax()
   context = ocp.Context()
-  context.memory.deepcopy_host_arrays = False  # Older than 0.12.6 copy them.
+  context.memory.deepcopy_host_arrays = False  # Orbax before 0.12.5 copies.
   context.memory.write_concurrent_bytes = IN_FLIGHT
   context.array.saving.scoped_storage_options_creator = _choose_chunks
   # OCDBT, a database of many small files in one, holds all chunks in memory

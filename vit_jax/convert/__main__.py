@@ -7,12 +7,13 @@
   python -m vit_jax.convert runs/b16 b16.npz           to the authors' format
   python -m vit_jax.convert runs/b16 b16 --to=hugging_face
 
-SRC is a .npz or .safetensors file, a directory with model.safetensors, a run
-(its last checkpoint), or RUN/checkpoints/STEP. Of a run with optim.ema the
-averaged parameters are read, as in its evaluation. The model is inferred from
-the names and shapes of the arrays; what they do not determine comes from a flag
-or from the manifest or config.json beside SRC. DST is a file or, for runs and
-PyTorch formats, a directory. Beside a file, FILE.json records the rest.
+SRC is a .npz or .safetensors file, a directory with model.safetensors or with
+several files and their index, a run (its last checkpoint), or
+RUN/checkpoints/STEP. Of a run with optim.ema the averaged parameters are read,
+as in its evaluation. The model is inferred from the names and shapes of the
+arrays; what they do not determine comes from a flag or from the manifest or
+config.json beside SRC. DST is a file or, for runs and PyTorch formats, a
+directory. Beside a file, FILE.json records the rest.
 """
 
 import argparse
