@@ -42,6 +42,7 @@ REQUIREMENTS = [
   "simplejpeg>=1.8,<2",  # Decodes JPEGs to memory that is there.
   "tensorboardX>=2.6.4,<3",
   "tensorflow-datasets>=4.9.10,<4.10",
+  "tensorstore>=0.1.84,<0.2",  # Of Orbax; reads parts of an array back.
 ]
 
 GCS = "gcsfs>=2026.2,<2027"  # What etils reads and writes gs:// with.

@@ -87,8 +87,11 @@ def soup(
       weights = load_as(path, **reading)
       check_new(path, weights, seen)
       average.add(weights)
+      del weights  # Before the next are read.
     found["ingredients"] = list(paths)
-  save_weights(average.get(), out, OURS, overwrite=overwrite)
+  mean = average.get()
+  del average  # Twice as large; writing needs room, too.
+  save_weights(mean, out, OURS, overwrite=overwrite)
   write_json(locate(out) / FILE, found)
   return found
 

@@ -88,7 +88,8 @@ def compute_digest(params: Any) -> str:
     value = fetch_global_value(leaf)
     digest.update(f"{path} {value.shape} {value.dtype}\n".encode())
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-    digest.update(np.ascontiguousarray(little).tobytes())
+    words = np.ascontiguousarray(little).reshape(-1)
+    digest.update(words.view(np.uint8).data)
   return digest.hexdigest()
 
 

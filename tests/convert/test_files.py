@@ -13,8 +13,9 @@ import pytest
 import safetensors.numpy
 from etils import epath
 
+from tests.support.weights import read_arrays
 from vit_jax.config import ConfigError
-from vit_jax.convert import files
+from vit_jax.convert import files, storing
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -49,9 +50,9 @@ def kind(request):
 
 def write(path, arrays, overwrite=False, kind="npz"):
   if kind == "npz":
-    files.write_npz(path, arrays, overwrite=overwrite)
+    storing.write_npz(path, arrays, overwrite=overwrite)
   else:
-    files.write_safetensors(path, arrays, NOTES, overwrite=overwrite)
+    storing.write_safetensors(path, arrays, NOTES, overwrite=overwrite)
 
 
 def check_equal(arrays, expected):
@@ -66,7 +67,7 @@ def check_equal(arrays, expected):
 def check_refused(path, match):
   """Reading must fail with an error that names the file and says why."""
   with pytest.raises(files.CheckpointError, match=match) as error:
-    files.read_arrays(path)
+    read_arrays(path)
   assert str(path) in str(error.value)
 
 
@@ -88,31 +89,27 @@ def test_what_is_written_is_read(tmp_path, kind, as_path):
   # Names of files say nothing, and directories are made.
   path = as_path(tmp_path / "new" / "directory" / "weights.bin")
   write(path, ARRAYS | LAYOUTS, kind=kind)
-  arrays, notes = files.read_arrays(path)
-  check_equal(arrays, ARRAYS | LAYOUTS)
-  assert notes == ({} if kind == "npz" else NOTES)
+  check_equal(read_arrays(path), ARRAYS | LAYOUTS)
   assert os.listdir(tmp_path / "new" / "directory") == ["weights.bin"]
 
 
 def test_other_writers_are_read(tmp_path):
   for save in (np.savez, np.savez_compressed):
     save(tmp_path / "x.npz", **ARRAYS, **LAYOUTS)
-    check_equal(files.read_arrays(tmp_path / "x.npz")[0], ARRAYS | LAYOUTS)
+    check_equal(read_arrays(tmp_path / "x.npz"), ARRAYS | LAYOUTS)
   safetensors.numpy.save_file(ARRAYS, tmp_path / "x", {"k": "v"})
-  arrays, notes = files.read_arrays(tmp_path / "x")
-  check_equal(arrays, ARRAYS)
-  assert notes == {"k": "v"}
+  check_equal(read_arrays(tmp_path / "x"), ARRAYS)
   data = make_header(version=2) + bytes(24)
   write_zip(tmp_path / "x", [("x.npy", data)])
   zeros = {"x": np.zeros((2, 3), np.float32)}
-  check_equal(files.read_arrays(tmp_path / "x")[0], zeros)
+  check_equal(read_arrays(tmp_path / "x"), zeros)
 
 
 def test_zeros_that_deflate_shrinks_most_are_read(tmp_path):
   zeros = {"head": np.zeros((1000, 4000), np.float32)}
   np.savez_compressed(tmp_path / "x.npz", **zeros)
   assert (tmp_path / "x.npz").stat().st_size < 16_000_000 / 1000
-  check_equal(files.read_arrays(tmp_path / "x.npz")[0], zeros)
+  check_equal(read_arrays(tmp_path / "x.npz"), zeros)
 
 
 def test_other_readers_read_it(tmp_path):
@@ -136,7 +133,7 @@ def test_equal_arrays_give_equal_bytes(tmp_path, kind):
       dates = {member.date_time for member in archive.infolist()}
     assert dates == {(1980, 1, 1, 0, 0, 0)}
   else:  # With more than one note, the library orders them by chance.
-    files.write_safetensors(tmp_path / "c", ARRAYS, {"format": "pt"})
+    storing.write_safetensors(tmp_path / "c", ARRAYS, {"format": "pt"})
     safetensors.numpy.save_file(ARRAYS, tmp_path / "d", {"format": "pt"})
     assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
 
@@ -167,7 +164,7 @@ def test_other_files_are_named(tmp_path, data, match):
 
 def test_what_can_not_be_opened_is_named(tmp_path):
   check_refused(tmp_path / "x", "No such file")
-  check_refused(tmp_path, "is a directory")
+  check_refused(tmp_path, "directory without model.safetensors")
   (tmp_path / "file").touch()
   check_refused(tmp_path / "file" / "x", "Not a directory")
   (tmp_path / "model.ckpt.index").touch()
@@ -363,12 +360,12 @@ def test_a_file_is_overwritten_only_when_asked_and_whole(
     raise OSError(28, "No space left on device")
 
   with monkeypatch.context() as patch:
-    patch.setattr(files.os, "fsync", fail)
+    patch.setattr(os, "fsync", fail)
     with pytest.raises(files.CheckpointError, match="x cannot .*No space"):
       write(path, ARRAYS, overwrite=True, kind=kind)
   assert path.read_text() == "old" and os.listdir(tmp_path) == ["x"]
   write(path, ARRAYS, overwrite=True, kind=kind)
-  check_equal(files.read_arrays(path)[0], ARRAYS)
+  check_equal(read_arrays(path), ARRAYS)
 
 
 def test_what_can_not_be_read_back_is_not_written(tmp_path, kind):
@@ -389,14 +386,14 @@ def test_what_can_not_be_read_back_is_not_written(tmp_path, kind):
 def test_object_stores_know_no_renames_and_are_copied(
   tmp_path, kind, monkeypatch
 ):
-  monkeypatch.setattr(files, "_locate", lambda path: (epath.Path(path), False))
+  monkeypatch.setattr(files, "is_local", lambda path: False)
   monkeypatch.setattr("vit_jax.storage.files.is_local", lambda path: False)
-  monkeypatch.setattr(files.os, "replace", None)
+  monkeypatch.setattr(os, "replace", None)
   write(tmp_path / "x", ARRAYS, kind=kind)
   copies = tmp_path / "copies"
   copies.mkdir()
   os.utime(copies, (0, 0))
   monkeypatch.setattr(files.tempfile, "tempdir", str(copies))
-  check_equal(files.read_arrays(tmp_path / "x")[0], ARRAYS)
+  check_equal(read_arrays(tmp_path / "x"), ARRAYS)
   assert (copies.stat().st_mtime > 0) == (kind == "safetensors")
   assert not os.listdir(copies)

@@ -141,6 +141,20 @@ def test_json_is_the_last_line(capsys):
   assert not printed.out
 
 
+def test_several_files(capsys):
+  save_weights(make_weights(), "x.npz", "authors")
+  how = ("--to=hugging_face", "--shard_size=100KB")
+  text = run(capsys, "x.npz", "hf", *how)
+  lines = [line.split() for line in text.splitlines()]
+  written = [words[1] for words in lines if words[0] == "written"]
+  assert {os.path.basename(path) for path in written} == set(os.listdir("hf"))
+  assert "hf/model-00003-of-00003.safetensors" in written
+  run(capsys, "hf", "again.npz")
+  check_same(load_weights("again.npz"), load_weights("x.npz"))
+  for text, count in (("5GB", 5 * 10**9), ("7", 7), ("2kb", 2000)):
+    assert command.parse_bytes(text) == count
+
+
 def test_prefix_dtype_and_overwrite(capsys):
   weights = make_weights()
   save_weights(weights, "run")
@@ -174,6 +188,10 @@ def test_prefix_dtype_and_overwrite(capsys):
     (["run", "run", "--overwrite"], "run would be overwritten"),
     (["run/checkpoints/0", "run", "--overwrite"], "0 would be overwritten"),
     (["hf", "hf", "--to=timm", "--overwrite"], "hf would be overwritten"),
+    (["several", "several", "--to=hugging_face", "--overwrite"], "overwritten"),
+    (["x.npz", "y", "--to=hugging_face", "--shard_size=5GX"], "5GX must be"),
+    (["x.npz", "y", "--to=hugging_face", "--shard_size=0"], "0 must be"),
+    (["x.npz", "y", "--to=timm", "--shard_size=1GB"], "for directories of hug"),
     (["x.npz", "y.npz", "--source_size=7"], "stated size 7x7 px"),
     (["x.npz", "y.npz", "--source_size=1,2,3"], "must be H,W in pixels"),
     (["x.npz", "y.npz", "--source_size=true"], "must be H,W in pixels"),
@@ -195,6 +213,8 @@ def test_errors(arguments, message, capsys):
     save_weights(weights, "run")
   if arguments[0] == "hf":
     save_weights(weights, "hf", "hugging_face")
+  if arguments[0] == "several":
+    save_weights(weights, "several", "hugging_face", shard_size=100_000)
   if arguments[0] == "h.npz":
     save_weights(make_weights(HYBRID), "h.npz", "authors")
   with open("text.npz", "w") as file:

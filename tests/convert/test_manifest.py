@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import vit_jax
-from tests.support.weights import make_tiny_weights
+from tests.support.weights import make_tiny_weights, read_arrays
 from vit_jax.convert import CheckpointError, load_weights, save_weights
-from vit_jax.convert.files import read_arrays, write_safetensors
 from vit_jax.convert.npz import POSITION
+from vit_jax.convert.storing import write_safetensors
 
 
 def write(tmp_path, form, changes=None, **fields):
@@ -88,7 +88,7 @@ def test_a_classifier_does_not_read_the_pooler(tmp_path):
   path = write(tmp_path, "hugging_face")
   plain = load_weights(path)
   file = f"{path}/model.safetensors"
-  arrays, _ = read_arrays(file)
+  arrays = read_arrays(file)
   pooler = {
     "vit.pooler.dense.weight": np.eye(32, dtype=np.float32),
     "vit.pooler.dense.bias": np.zeros(32, np.float32),

@@ -19,9 +19,10 @@ from tests.support.weights import (
   edit,
   lie,
   make_weights,
+  read_arrays,
 )
 from vit_jax.config import ConfigError
-from vit_jax.convert import files
+from vit_jax.convert import storing
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import FORMATS
 from vit_jax.convert.weights import load_weights
@@ -87,7 +88,7 @@ def test_arrays_that_are_missing_and_not_wanted_are_listed_together(tmp_path):
 def test_no_shape_is_more_than_an_error(form, fields, shape, tmp_path):
   """Any array may be of any shape; those that tell the model are tried."""
   path, _ = write(tmp_path, form, fields=fields)
-  arrays, _ = files.read_arrays(path)
+  arrays = read_arrays(path)
   telling = [
     name
     for name in arrays
@@ -140,7 +141,7 @@ def test_damaged_files_and_pickles(tmp_path):
 
 def test_arrays_of_no_model(tmp_path):
   path = str(tmp_path / "x.npz")
-  files.write_npz(path, {"a/b": np.ones(3), "c": np.ones(2)})
+  storing.write_npz(path, {"a/b": np.ones(3), "c": np.ones(2)})
   check_refused(path, "its 2 arrays", "  a/b", "timm")
   path, _ = write(tmp_path)
   edit(path, lambda arrays: arrays | {"cls": np.ones((1, 1, 32), np.int32)})

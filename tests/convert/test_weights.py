@@ -21,9 +21,10 @@ from tests.support.weights import (
   count,
   edit,
   make_weights,
+  read_arrays,
 )
 from vit_jax import models
-from vit_jax.convert import files
+from vit_jax.convert import storing
 from vit_jax.convert.formats import FORMATS
 from vit_jax.convert.weights import load_weights, make_abstract_params
 from vit_jax.convert.writing import save_weights
@@ -294,7 +295,7 @@ def test_bfloat16(form, tmp_path):
     with np.load(path) as loaded:
       assert {loaded[name].dtype for name in loaded} == {np.dtype("V2")}
   else:
-    arrays, _ = files.read_arrays(path)
+    arrays = read_arrays(path)
     assert {x.dtype for x in arrays.values()} == {np.dtype(ml_dtypes.bfloat16)}
   rounded = {
     path: array.astype(ml_dtypes.bfloat16).astype(np.float32)
@@ -350,13 +351,13 @@ def test_the_directories_that_loaders_of_pytorch_want(tmp_path):
   check_same(found, weights)
   assert found.origins["gelu"] == str(tmp_path / "hf" / "config.json")
   # In several files, as large models are.
-  arrays, _ = files.read_arrays(tmp_path / "hf" / "model.safetensors")
+  arrays = read_arrays(tmp_path / "hf" / "model.safetensors")
   index = {}
   for i, name in enumerate(sorted(arrays)):
     index[name] = f"model-{i % 2}.safetensors"
   for file in set(index.values()):
     shard = {n: x for n, x in arrays.items() if index[n] == file}
-    files.write_safetensors(tmp_path / "hf" / file, shard, {})
+    storing.write_safetensors(tmp_path / "hf" / file, shard, {})
   (tmp_path / "hf" / "model.safetensors").unlink()
   name = "model.safetensors.index.json"
   (tmp_path / "hf" / name).write_text(json.dumps({"weight_map": index}))

@@ -18,8 +18,9 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 from PIL import Image
 
+from tests.support.weights import read_arrays
 from vit_jax.config import ConfigError
-from vit_jax.convert import files, manifest
+from vit_jax.convert import files, manifest, storing
 from vit_jax.convert.manifest_checks import check_manifest
 from vit_jax.convert.published import find_recommended
 from vit_jax.data import fingerprint, sources, tfds_builders, transforms
@@ -62,7 +63,7 @@ class Reader:
 
 
 def read_weights(path):
-  arrays, _ = files.read_arrays(path)
+  arrays = read_arrays(path)
   size = sum(array.nbytes for array in arrays.values())
   assert size <= untrusted.compute_unpack_limit(os.path.getsize(path))
   assert all(array.dtype.kind in "biufcV" for array in arrays.values())
@@ -96,6 +97,13 @@ def make_safetensors():
 def read_index(directory):
   for path in files.resolve(directory):
     assert path.parent == directory, path
+  assert set() < set(read_arrays(directory)) <= {"a", "b"}
+
+
+def prepare_index(directory):
+  for number, name in enumerate("ab", 1):
+    array = {name: np.full(number, number, np.float32)}
+    storing.write_safetensors(directory / f"{number}.safetensors", array, {})
 
 
 def make_index():
@@ -357,7 +365,7 @@ READERS = {
     "model.safetensors.index.json",
     read_index,
     make_index,
-    lambda d: [(d / f"{i}.safetensors").touch() for i in (1, 2)],
+    prepare_index,
   ),
   "manifest": Reader("x.npz.json", read_manifest, dump(MANIFEST)),
   "config": Reader(

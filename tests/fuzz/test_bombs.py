@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorstore
 from etils import epath
@@ -22,9 +23,11 @@ import vit_jax
 from tests.fuzz.readers import CORPUS
 from tests.support import ROOT
 from tests.support.weights import make_weights
+from vit_jax.checkpoint import Checkpointer, CheckpointOptions
 from vit_jax.config import ConfigError
 from vit_jax.convert.writing import save_weights
 from vit_jax.storage.untrusted import MAX_TEXT
+from vit_jax.train_state import TrainState
 
 # For processes whose memory is bounded: what a call adds to it at most, in KiB.
 # Not `ru_maxrss`, of which a process begins with its parent's, and keeps what
@@ -117,9 +120,23 @@ def test_what_claims_much_takes_little(tmp_path):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-  """A run with a checkpoint."""
+  """A run with a checkpoint, as training writes it."""
   path = tmp_path_factory.mktemp("runs") / "run"
-  save_weights(make_weights(), str(path))
+  weights = make_weights()
+  save_weights(weights, str(path))
+  state = TrainState(
+    step=np.zeros((), np.int32),
+    params=weights.tree,
+    opt_state=(),
+    ema=None,
+    aux={},
+  )
+  shutil.rmtree(path / "checkpoints")
+  with Checkpointer(
+    epath.Path(path / "checkpoints"), CheckpointOptions()
+  ) as checkpointer:
+    checkpointer.save(0, state)
+    checkpointer.finish()
   return path
 
 

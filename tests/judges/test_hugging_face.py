@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """transformers reads what we write, and we what transformers writes."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,27 @@ def test_directories_that_we_write(load, judge, tmp_path, variant):
   images = make_images(OTHER_SIZE)
   judged = judge(model, images, interpolate_pos_encoding=True)
   check(resize(weights, OTHER_SIZE, "bicubic"), images, judged.logits)
+
+
+def test_a_model_in_several_files(load, judge, tmp_path):
+  weights = make_weights("Ti/16", depth=3, **FIELDS)
+  ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+  save_weights(weights, str(ours), "hugging_face", shard_size=2_000_000)
+  model = load(ours)
+  images = make_images()
+  check(weights, images, judge(model, images).logits)
+  model.save_pretrained(theirs, max_shard_size=2_000_000)
+  # The same model in as many files, which both read.
+  index = "model.safetensors.index.json"
+  stated = [json.loads((x / index).read_text()) for x in (ours, theirs)]
+  sizes = [found["metadata"]["total_size"] for found in stated]
+  names = [len(found["weight_map"]) for found in stated]
+  assert sizes[0] == sizes[1] and names[0] == names[1]
+  assert len(list(ours.glob("*.safetensors"))) > 2
+  found = load_weights(str(theirs))
+  assert found.params.keys() == weights.params.keys()
+  for path, array in weights.params.items():
+    np.testing.assert_array_equal(found.params[path], array)
 
 
 def test_a_model_unlike_the_usual(load, judge, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vit_jax import models
-from vit_jax.convert import files
+from vit_jax.convert import files, storing
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.weights import Weights, load_weights, make_abstract_params
 from vit_jax.data.preprocess import Preprocess
@@ -88,13 +88,19 @@ def check_same(found, expected):
   assert found.preprocess == expected.preprocess
 
 
+def read_arrays(path):
+  """Reads all arrays of a file or directory: name -> array."""
+  with files.open_arrays(path) as arrays:
+    return {name: array.load() for name, array in arrays.items()}
+
+
 def edit(path, change):
   """Rewrites the arrays of a file."""
-  arrays = change(files.read_arrays(path)[0])
+  arrays = change(read_arrays(path))
   if str(path).endswith(".npz"):
-    files.write_npz(path, arrays, overwrite=True)
+    storing.write_npz(path, arrays, overwrite=True)
   else:
-    files.write_safetensors(path, arrays, {"format": "pt"}, overwrite=True)
+    storing.write_safetensors(path, arrays, {"format": "pt"}, overwrite=True)
 
 
 def compute_logits(weights, seed=0):

@@ -8,8 +8,9 @@ config, the data and a checksum of every array. A state is used only if it
 matches its metadata.
 """
 
-from vit_jax.checkpoint.checkpointer import Checkpointer, save_params
+from vit_jax.checkpoint.checkpointer import Checkpointer
 from vit_jax.checkpoint.directory import CheckpointOptions
+from vit_jax.checkpoint.parameters import save_params
 from vit_jax.checkpoint.reading import load_params
 
 __all__ = ["CheckpointOptions", "Checkpointer", "load_params", "save_params"]

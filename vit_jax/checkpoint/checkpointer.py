@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
 
 from vit_jax.checkpoint.checksums import compute_checksums
@@ -373,22 +372,3 @@ class Checkpointer:
         log.warning(
           "the old checkpoint of step %d cannot be deleted: %s", step, error
         )
-
-
-def save_params(directory: epath.Path, params: Any) -> None:
-  """Writes parameters alone, as a checkpoint of step 0.
-
-  Raises:
-    ConfigError: if the directory is not empty, or cannot be written.
-  """
-  if directory.exists() and any(directory.iterdir()):
-    raise ConfigError(f"{directory} holds checkpoints already")
-  state = TrainState(
-    step=np.zeros((), np.int32), params=params, opt_state=(), ema=None, aux={}
-  )
-  try:
-    with Checkpointer(directory, CheckpointOptions()) as checkpointer:
-      checkpointer.save(0, state)
-      checkpointer.finish()
-  except RunError as error:
-    raise ConfigError(str(error)) from error

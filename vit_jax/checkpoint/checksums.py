@@ -9,6 +9,7 @@ inverse modulo 2^32, no word can change alone without changing both.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -43,15 +44,27 @@ def compute_checksums(tree: Any) -> dict[str, str]:
 
 def compute_checksum(array: np.ndarray) -> str:
   """Computes `compute_checksums` of one array on this host, without jax."""
-  words = _view_host_words(array)
-  sums = [0, 0]
-  for start in range(0, len(words), CHUNK):
-    part = words[start : start + CHUNK].astype(np.uint32)
-    index = np.arange(start, start + len(part), dtype=np.uint64)
-    index = index.astype(np.uint32)  # Modulo 2^32, as on the device.
-    for k, weights in enumerate(_weigh(index, np.uint32)):
-      sums[k] = (sums[k] + int(np.dot(part, weights))) % 2**32
-  return f"{describe(array)} {_format(sums)}"
+  return sum_parts(describe(array), [array])
+
+
+def sum_parts(what: str, parts: Iterable[np.ndarray]) -> str:
+  """Computes `compute_checksum` of an array that comes in parts.
+
+  Args:
+    what: `describe` of the array.
+    parts: of the array along its first axis, in order.
+  """
+  sums, begin = [0, 0], 0
+  for words in map(_view_host_words, parts):
+    for start in range(0, len(words), CHUNK):
+      part = words[start : start + CHUNK].astype(np.uint32)
+      first = begin + start
+      index = np.arange(first, first + len(part), dtype=np.uint64)
+      index = index.astype(np.uint32)  # Modulo 2^32, as on the device.
+      for k, weights in enumerate(_weigh(index, np.uint32)):
+        sums[k] = (sums[k] + int(np.dot(part, weights))) % 2**32
+    begin += len(words)
+  return f"{what} {_format(sums)}"
 
 
 def _format(sums: Any) -> str:

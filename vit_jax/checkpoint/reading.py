@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from vit_jax.checkpoint.allocator import returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe
 from vit_jax.checkpoint.directory import METADATA, get_orbax, list_steps
 from vit_jax.checkpoint.metadata import (
@@ -40,6 +41,7 @@ from vit_jax.train_state import TrainState
 log = logging.getLogger(__name__)
 
 GROUP = 1 << 30  # Bytes of the arrays that are read back together.
+LITTLE = 1 << 26  # The same, where they stay in memory.
 
 
 @contextlib.contextmanager
@@ -253,6 +255,20 @@ def group_arrays(tree: Mapping[str, Any], size: int = GROUP) -> list[list[str]]:
   return groups
 
 
+def order_groups(tree: Mapping[str, Any]) -> list[list[str]]:
+  """Groups paths by LITTLE, the largest arrays first.
+
+  While Orbax reads an array it holds as much beside it, which matters least as
+  long as there are few others.
+  """
+  sizes = {
+    get_path(keys): math.prod(leaf.shape)
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+  groups = group_arrays(tree, LITTLE)
+  return sorted(groups, key=lambda names: -max(sizes[name] for name in names))
+
+
 def verify(
   path: epath.Path,
   index: int = 0,
@@ -325,7 +341,8 @@ def load_params(
     for number in reversed(chosen):
       path = directory / str(number)
       try:
-        params = _load_params(path, raw, needs_metadata)
+        with returning_memory():
+          params = _load_params(path, raw, needs_metadata)
       except DamagedError as error:
         errors.append(f"{path}: {error}")
         continue
@@ -348,8 +365,10 @@ def _load_params(path: epath.Path, raw: bool, needs_metadata: bool) -> Any:
   leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
   names = [get_path(keys) for keys, _ in leaves]
   check_claims(path, [leaf for _, leaf in leaves])
-  arrays = load_arrays(path, tree, names)
-  if metadata is not None:
-    sums = {name: compute_checksum(array) for name, array in arrays.items()}
-    compare(sums, metadata["checksums"])
+  arrays: dict[str, np.ndarray] = {}
+  for group in order_groups(shapes):
+    arrays |= load_arrays(path, tree, group)
+    if metadata is not None:
+      sums = {name: compute_checksum(arrays[name]) for name in group}
+      compare(sums, metadata["checksums"])
   return structure.unflatten([arrays[name] for name in names])[name]

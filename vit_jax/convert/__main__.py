@@ -7,18 +7,20 @@
   python -m vit_jax.convert runs/b16 b16.npz           to the authors' format
   python -m vit_jax.convert runs/b16 b16 --to=hugging_face
 
-SRC is a .npz or .safetensors file, a directory with model.safetensors, a run
-(its last checkpoint), or RUN/checkpoints/STEP. Of a run with optim.ema the
-averaged parameters are read, as in its evaluation. The model is inferred from
-the names and shapes of the arrays; what they do not determine comes from a flag
-or from the manifest or config.json beside SRC. DST is a file or, for runs and
-PyTorch formats, a directory. Beside a file, FILE.json records the rest.
+SRC is a .npz or .safetensors file, a directory with model.safetensors or with
+several files and their index, a run (its last checkpoint), or
+RUN/checkpoints/STEP. Of a run with optim.ema the averaged parameters are read,
+as in its evaluation. The model is inferred from the names and shapes of the
+arrays; what they do not determine comes from a flag or from the manifest or
+config.json beside SRC. DST is a file or, for runs and PyTorch formats, a
+directory. Beside a file, FILE.json records the rest.
 """
 
 import argparse
 import json
 import math
 import os
+import re
 import sys
 from typing import Any
 
@@ -33,6 +35,7 @@ from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import FORMATS
 from vit_jax.convert.infer import ASSUMED
 from vit_jax.convert.npz import PREFIXES
+from vit_jax.convert.storing import SHARDS
 from vit_jax.convert.timm import STEM
 from vit_jax.convert.weights import OURS, Weights, is_run, load_weights
 from vit_jax.convert.writing import NPZ, check_target, save_weights
@@ -67,6 +70,18 @@ def choose_format(path: str, asked: str | None) -> str | None:
   return SUFFIXES[suffix]
 
 
+def parse_bytes(text: str | None) -> int | None:
+  """Parses --shard_size, as 5GB; raises ConfigError for anything else."""
+  if text is None:
+    return None
+  found = re.fullmatch(r"(\d{1,18})([KMGT]?)B?", text.strip(), re.IGNORECASE)
+  if not found or not int(found[1]):
+    raise CheckpointError(
+      f"--shard_size={text} must be a number of bytes, as 5GB, 500MB or 1000000"
+    )
+  return int(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " ")
+
+
 def follow_links(path: epath.Path) -> epath.Path:
   """Resolves symbolic links, which epath keeps."""
   return epath.Path(os.path.realpath(path)) if is_local(path) else path
@@ -78,8 +93,11 @@ def check_apart(source: str, target: epath.Path) -> None:
   read = [location] if is_run(location) else files.resolve(location)
   writes = follow_links(target)
   for path in map(follow_links, (location, *read)):
-    # A run is written to a whole directory.
-    if path == writes or writes in path.parents:
+    # A run is written to a whole directory, and what a directory of PyTorch
+    # gets replaces several files too.
+    several = writes.name == files.WHOLE and SHARDS.fullmatch(path.name)
+    replaced = several and path.parent == writes.parent
+    if path == writes or writes in path.parents or replaced:
       raise CheckpointError(f"{source} would be overwritten; name another DST")
 
 
@@ -160,6 +178,7 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
     prefix=arguments.prefix,
     bfloat16=arguments.dtype == "bfloat16",
     overwrite=arguments.overwrite,
+    shard_size=parse_bytes(arguments.shard_size),
   )
   source = locate(arguments.src)
   if not source.exists():
@@ -227,6 +246,13 @@ def main(argv: list[str] | None = None) -> None:
     choices=("float32", "bfloat16"),
     default="float32",
     help="type of the arrays in DST (default: float32)",
+  )
+  parser.add_argument(
+    "--shard_size",
+    metavar="SIZE",
+    help="of a directory of hugging_face: the largest bytes of arrays in one "
+    "file, as 5GB or 500MB; more are written to several, with an index "
+    "(default: 50GB)",
   )
   parser.add_argument(
     "--overwrite", action="store_true", help="replace DST if it exists"

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 
 from vit_jax.config import ConfigError
+from vit_jax.convert.lazy import allocate
 from vit_jax.convert.weights import Weights
+
+CHUNK = 1 << 22  # Elements that are averaged at a time.
 
 # Fields that change how a model is computed or trained, not what it computes.
 FREE = ("dtype", "dropout", "stochastic_depth", "patch_dropout")
@@ -43,11 +46,10 @@ class Average:
     else:
       check_alike(self._first, weights)
     for name, array in weights.params.items():
-      value = np.asarray(array, np.float64)
       if name in self._sums:
-        self._sums[name] += value
+        np.add(self._sums[name], array, out=self._sums[name])
       else:
-        self._sums[name] = value.copy()
+        self._sums[name] = np.array(array, np.float64)
     self.count += 1
 
   def get(self, other: Weights | None = None) -> Weights:
@@ -56,9 +58,16 @@ class Average:
     count = self.count + (other is not None)
     params = {}
     for name, value in self._sums.items():
-      if other is not None:
-        value = value + np.asarray(other.params[name], np.float64)
-      params[name] = (value / count).astype(np.float32)
+      mean = allocate(value.shape)
+      sums, out = value.reshape(-1), mean.reshape(-1)
+      more = None if other is None else np.asarray(other.params[name])
+      for start in range(0, sums.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        total = sums[part]
+        if more is not None:
+          total = total + more.reshape(-1)[part]
+        out[part] = total / count
+      params[name] = mean
     return dataclasses.replace(self._first, params=params)
 
 

@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading and writing arrays as .npz and safetensors, local or gs://.
+"""Opening the arrays of .npz and safetensors files, local or gs://.
+
+Nothing is read but headers: arrays are `Lazy`. `storing` writes such files.
 
 Files are untrusted. A file's type is told by its content, not its name, and no
 pickle is ever opened: reading one can run any code. A header is checked against
@@ -8,16 +10,15 @@ the bytes that are present before memory is allocated for it.
 """
 
 import contextlib
+import functools
 import io
-import json
 import math
 import os
 import shutil
-import struct
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from typing import IO
+from collections.abc import Iterator
+from typing import IO, Any, cast
 
 import ml_dtypes
 import numpy as np
@@ -32,7 +33,7 @@ from vit_jax.convert.file_type import (
   CheckpointError,
   detect_file_type,
 )
-from vit_jax.storage.files import replacing
+from vit_jax.convert.lazy import Lazy, allocate
 from vit_jax.storage.paths import is_local, locate
 from vit_jax.storage.untrusted import (
   MAX_TEXT,
@@ -47,6 +48,10 @@ MAX_BYTES = 64 << 30  # All arrays of a file; eight times ViT-G in float32.
 MAX_DEFLATED = 1100  # Largest ratio; deflate itself cannot exceed 1032.
 MAX_NPY_HEADER = 1 << 16  # Bytes; numpy writes 128.
 
+# Of a model's directory: its one file, or an index of several.
+WHOLE, INDEX_SUFFIX = "model.safetensors", ".safetensors.index.json"
+INDEX = f"model{INDEX_SUFFIX}"
+
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 # In the order in which the library writes arrays: wide types first keeps all of
 # them aligned.
@@ -56,14 +61,9 @@ SAFETENSORS_TYPES = {
   **{"uint16": "U16", "int16": "I16", "int8": "I8", "uint8": "U8"},
   "bool": "BOOL",
 }
+DTYPES = {theirs: np.dtype(ours) for ours, theirs in SAFETENSORS_TYPES.items()}
 
 CUT = "the file seems truncated or damaged; fetch or write it again"
-
-
-def _locate(path: epath.PathLike) -> tuple[epath.Path, bool]:
-  """The path with ~ expanded, and whether it is on a local disk."""
-  local = is_local(path)
-  return locate(path), local
 
 
 @contextlib.contextmanager
@@ -101,23 +101,38 @@ def resolve(path: epath.PathLike) -> list[epath.Path]:
     CheckpointError: if there is nothing, or a directory holds neither; if an
       index is damaged, or names a file that is missing or in another directory.
   """
-  path, _ = _locate(path)
+  return _resolve(path)[0]
+
+
+def name_whole(path: epath.PathLike) -> epath.Path:
+  """The path that one file would have; what lies beside has its name."""
+  path = locate(path)
+  if path.name.endswith(INDEX_SUFFIX):
+    return path.with_name(path.name.removesuffix(".index.json"))
+  return path / WHOLE if path.is_dir() else path
+
+
+def _resolve(
+  path: epath.PathLike,
+) -> tuple[list[epath.Path], dict[str, epath.Path]]:
+  """The files of `resolve`; and of an index, name of an array -> its file."""
+  path = locate(path)
   with _explained(path):
-    if path.name.endswith(".safetensors.index.json"):
+    if path.name.endswith(INDEX_SUFFIX):
       return _read_index(path)
     if not path.is_dir():
       _check_exists(path)
-      return [path]
-    for name in ("model.safetensors", "model.safetensors.index.json"):
+      return [path], {}
+    for name in (WHOLE, INDEX):
       if (path / name).exists():
-        return resolve(path / name)
+        return _resolve(path / name)
     names = sorted(child.name for child in path.iterdir())
   for name, what in MEMBERS.items():
     if name in names:
       raise CheckpointError(f"{path}: {name} in it {what}")
   files = [name for name in names if name.endswith((".npz", ".safetensors"))]
   raise CheckpointError(
-    f"{path}: directory without model.safetensors; name a .npz or safetensors "
+    f"{path}: directory without {WHOLE}; name a .npz or safetensors "
     f"file (it holds {', '.join(files[:8]) or 'none'})"
   )
 
@@ -129,12 +144,14 @@ def _check_exists(path: epath.Path) -> None:
   path.stat()
 
 
-def _read_index(path: epath.Path) -> list[epath.Path]:
-  """Lists the files named by a Hugging Face index."""
+def _read_index(
+  path: epath.Path,
+) -> tuple[list[epath.Path], dict[str, epath.Path]]:
+  """Reads a Hugging Face index; see `_resolve`."""
   with _explained(f"{path}: not an index of weight files"):
     index = parse_json(read_file(path, MAX_TEXT))
-    shards = index["weight_map"].values()
-    shards = sorted(map(os.fspath, set(shards)))
+    where = {name: os.fspath(x) for name, x in index["weight_map"].items()}
+  shards = sorted(set(where.values()))
   for name in shards:
     # The index is untrusted: it must not lead to another directory.
     if name in ("", ".", "..") or set(name) & set("/\\\0"):
@@ -148,53 +165,81 @@ def _read_index(path: epath.Path) -> list[epath.Path]:
       f"{path}: {len(missing)} of the {len(files)} files that it names are "
       f"missing; fetch {', '.join(missing[:8])}"
     )
-  return files
+  return files, {name: path.parent / shard for name, shard in where.items()}
 
 
-def read_arrays(
-  path: epath.PathLike,
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-  """Reads all arrays of one file.
+@contextlib.contextmanager
+def open_arrays(path: epath.PathLike) -> Iterator[dict[str, Lazy]]:
+  """Opens weights; an array is read once it is loaded.
 
   Args:
-    path: a .npz or safetensors file, of any name.
+    path: see `resolve`.
 
-  Returns:
-    Name -> array, C-contiguous, in native byte order, bfloat16 as ml_dtypes has
-    it; and the file's metadata, which is empty for .npz.
+  Yields:
+    Name -> array, which can be loaded until the context ends: C-contiguous, in
+    native byte order, bfloat16 as ml_dtypes has it.
 
   Raises:
-    CheckpointError: if the file is missing, of another type, damaged, or holds
+    CheckpointError: if a file is missing, of another type, damaged, or holds
       anything but arrays of numbers; names the file, the array and a remedy.
+      What only the values show is raised where they are loaded.
   """
-  path, local = _locate(path)
-  with _explained(path), contextlib.ExitStack() as stack:
+  files, index = _resolve(path)
+  arrays: dict[str, Lazy] = {}
+  found: dict[str, epath.Path] = {}
+  with contextlib.ExitStack() as stack:
+    for file in files:
+      shard = _open_file(file, stack)
+      twice = sorted(arrays.keys() & shard.keys())
+      if twice:
+        raise CheckpointError(
+          f"{file} repeats arrays that {found[twice[0]].name} has: "
+          f"{', '.join(twice[:4])}; fetch all of these files anew"
+        )
+      arrays |= shard
+      found |= dict.fromkeys(shard, file)
+    for name, file in index.items():
+      if found.get(name) != file:
+        raise CheckpointError(
+          f"{file} lacks the array {name!r}, which its index says it has; "
+          f"fetch both anew"
+        )
+    yield arrays
+
+
+def _open_file(
+  path: epath.Path, stack: contextlib.ExitStack
+) -> dict[str, Lazy]:
+  """Opens a .npz or safetensors file of any name; `stack` closes it."""
+  with _explained(path):
     if path.is_dir():
       raise CheckpointError(f"{path} is a directory; name a file in it")
-    _check_exists(path)
     check_file(path, MAX_BYTES)
     file = stack.enter_context(path.open("rb"))
     if detect_file_type(file, path) == "npz":
-      arrays, notes = _read_npz(file, path), {}
+      arrays = _open_npz(file, path, stack)
+    elif is_local(path):
+      arrays = _open_safetensors(file, os.fspath(path), path)
     else:
-      name = os.fspath(path)
-      if not local:
-        # The library maps a local file, which takes disk rather than memory.
-        copy = stack.enter_context(tempfile.NamedTemporaryFile())
-        shutil.copyfileobj(file, copy, CHUNK)
-        copy.flush()
-        name = copy.name
-      arrays, notes = _read_safetensors(name, path)
+      # The library checks a file on a disk.
+      copy = stack.enter_context(tempfile.NamedTemporaryFile())
+      shutil.copyfileobj(file, copy, CHUNK)
+      copy.flush()
+      copy.seek(0)
+      arrays = _open_safetensors(copy.file, copy.name, path)
   if not arrays:
     raise CheckpointError(f"{path} holds no arrays; is it the right file?")
-  return arrays, notes
+  return arrays
 
 
-def _read_npz(file: IO[bytes], path: epath.Path) -> dict[str, np.ndarray]:
+def _open_npz(
+  file: IO[bytes], path: epath.Path, stack: contextlib.ExitStack
+) -> dict[str, Lazy]:
   """Name -> array of an open .npz; `path` is for messages."""
   size = file.seek(0, io.SEEK_END)
   arrays = {}
-  with _explained(f"{path}: as a zip"), zipfile.ZipFile(file) as archive:
+  with _explained(f"{path}: as a zip"):
+    archive = stack.enter_context(zipfile.ZipFile(file))
     members = archive.infolist()
     if any(member.filename.endswith(".pkl") for member in members):
       raise CheckpointError(f"{path}: {PICKLE}")
@@ -217,14 +262,14 @@ def _read_npz(file: IO[bytes], path: epath.Path) -> dict[str, np.ndarray]:
       if name in arrays:
         raise CheckpointError(f"{where} occurs twice; write the file again")
       with _explained(where):
-        arrays[name] = _read_member(archive, member, where)
+        arrays[name] = _open_member(archive, member, where)
   return arrays
 
 
-def _read_member(
+def _open_member(
   archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str
-) -> np.ndarray:
-  """Reads one array of a .npz; checks its header before allocating memory."""
+) -> Lazy:
+  """Reads and checks the header of one array of a .npz."""
   held, packed = member.file_size, member.compress_size
   # The methods that numpy uses; others may need gigabytes for a kilobyte.
   if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -237,159 +282,103 @@ def _read_member(
   with archive.open(member) as file:
     # A header may claim to be 4 GB long.
     head = io.BytesIO(file.read(MAX_NPY_HEADER))
-    # numpy has no public reader of version 3.0, for structured types alone.
-    reader = "read_array_header_{}_{}".format(*np.lib.format.read_magic(head))
-    shape, fortran, dtype = getattr(np.lib.format, reader)(head)
-    if dtype.hasobject:
-      raise CheckpointError(
-        f"{where} holds Python objects, which take a pickle to read, and a "
-        "pickle can run any code; write the array again as plain numbers"
-      )
-    if dtype == np.dtype("V2"):
-      dtype = BFLOAT16  # numpy writes types that it does not know as void.
-    elif dtype.kind not in "biufc":
-      raise CheckpointError(f"{where} holds {dtype}, not numbers; leave it out")
-    claimed, held = math.prod(shape) * dtype.itemsize, held - head.tell()
-    if min(shape, default=0) < 0 or claimed != held:
-      raise CheckpointError(
-        f"{where} claims to be {shape} of {dtype}, {claimed} bytes, but holds "
-        f"{held}: {CUT}"
-      )
-    data = np.empty(claimed, np.uint8)
-    start = 0
-    # To the end of the member, where zipfile compares the checksum.
-    while chunk := head.read() or file.read(CHUNK):
-      data[start : start + len(chunk)] = np.frombuffer(chunk, np.uint8)
-      start += len(chunk)
-  if start != claimed:
-    raise CheckpointError(f"{where} ends after {start} bytes: {CUT}")
-  array = data.view(dtype).reshape(shape[::-1] if fortran else shape)
-  return _plain(array.T if fortran else array)
+  # numpy has no public reader of version 3.0, for structured types alone.
+  reader = "read_array_header_{}_{}".format(*np.lib.format.read_magic(head))
+  shape, fortran, dtype = getattr(np.lib.format, reader)(head)
+  if dtype.hasobject:
+    raise CheckpointError(
+      f"{where} holds Python objects, which take a pickle to read, and a "
+      "pickle can run any code; write the array again as plain numbers"
+    )
+  if dtype == np.dtype("V2"):
+    dtype = BFLOAT16  # numpy writes types that it does not know as void.
+  elif dtype.kind not in "biufc":
+    raise CheckpointError(f"{where} holds {dtype}, not numbers; leave it out")
+  claimed, held = math.prod(shape) * dtype.itemsize, held - head.tell()
+  if min(shape, default=0) < 0 or claimed != held:
+    raise CheckpointError(
+      f"{where} claims to be {shape} of {dtype}, {claimed} bytes, but holds "
+      f"{held}: {CUT}"
+    )
+  order = shape[::-1] if fortran else shape
+
+  def load() -> np.ndarray:
+    array = allocate(order, dtype)
+    with _explained(where), archive.open(member) as file:
+      file.read(head.tell())
+      _fill(array, cast(io.BufferedIOBase, file), where)
+      # At the end of the member zipfile compares the checksum.
+      file.read(1)
+    return plain(array.T if fortran else array)
+
+  return Lazy(shape, dtype.newbyteorder("="), load)
 
 
-def _read_safetensors(name: str, path: epath.Path) -> tuple[dict, dict]:
-  """Reads the local file `name`; `path` is for messages."""
+def _open_safetensors(
+  file: Any, name: str, path: epath.Path
+) -> dict[str, Lazy]:
+  """Name -> array of an open safetensors file.
+
+  Its values are not read by the library, which maps all of a file into memory.
+
+  Args:
+    file: the file.
+    name: its path on a disk.
+    path: the path for messages.
+  """
   arrays = {}
-  with (
-    _explained(f"{path}: as a safetensors file"),
-    safetensors.safe_open(name, "np") as file,
-  ):
-    for key in file.keys():
-      dtype = file.get_slice(key).get_dtype()
-      if dtype not in SAFETENSORS_TYPES.values():
+  with _explained(f"{path}: as a safetensors file"):
+    with safetensors.safe_open(name, "np"):
+      pass  # It has checked that types, shapes and places fit each other.
+    size = int.from_bytes(file.read(8), "little")
+    header = parse_json(file.read(size))
+    header.pop("__metadata__", None)
+    for key, entry in header.items():
+      if entry["dtype"] not in DTYPES:
         raise CheckpointError(
-          f"{path}: array {key!r} has unsupported type {dtype}; convert it to "
-          "F32 or BF16 where it was made"
+          f"{path}: array {key!r} has unsupported type {entry['dtype']}; "
+          "convert it to F32 or BF16 where it was made"
         )
-      arrays[key] = _plain(file.get_tensor(key))
-    return arrays, dict(file.metadata() or {})
+      shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
+      start = 8 + size + entry["data_offsets"][0]
+      load = functools.partial(
+        _read_values, file, start, shape, dtype, f"{path}: array {key!r}"
+      )
+      arrays[key] = Lazy(shape, dtype, load)
+  return arrays
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
+def _read_values(
+  file: io.BufferedIOBase, start: int, shape: tuple, dtype: np.dtype, where: str
+) -> np.ndarray:
+  """Reads an array from a place in a file."""
+  array = allocate(shape, dtype)
+  with _explained(where):
+    file.seek(start)
+    _fill(array, file, where)
+  return array
+
+
+def _fill(array: np.ndarray, file: io.BufferedIOBase, where: str) -> None:
+  """Reads the bytes of an array; raises CheckpointError if there are less."""
+  data = array.reshape(-1).view(np.uint8).data
+  start = 0
+  while start < len(data):
+    count = file.readinto(data[start : start + CHUNK])
+    if not count:
+      raise CheckpointError(f"{where} ends after {start} bytes: {CUT}")
+    start += count
+
+
+def plain(array: np.ndarray) -> np.ndarray:
   """The array, C-contiguous, in native byte order; copied only if needed."""
   return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
-def to_float32(array: np.ndarray) -> np.ndarray:
-  """Converts a floating-point array to float32; only float64 is rounded."""
+def to_float32(array: Lazy) -> Lazy:
+  """A floating-point array as float32; only float64 is rounded."""
   floating = np.issubdtype(array.dtype, np.floating)
-  if floating or array.dtype == BFLOAT16:
-    return array.astype(np.float32, copy=False)
-  return array
-
-
-def write_npz(
-  path: epath.PathLike,
-  arrays: Mapping[str, np.ndarray],
-  overwrite: bool = False,
-) -> None:
-  """Writes a .npz that `np.load` reads; bfloat16 becomes V2, as numpy has it.
-
-  Equal arrays give equal bytes: sorted, uncompressed and undated.
-
-  Raises:
-    CheckpointError: if an array does not hold numbers, the file exists and
-      `overwrite` is False, or it cannot be written.
-  """
-  plain = _check(path, arrays)
-
-  def write(file):
-    with zipfile.ZipFile(file, "w") as archive:
-      for name, array in plain.items():
-        member = zipfile.ZipInfo(f"{name}.npy")  # Dated 1980.
-        member.create_system = 3  # Otherwise it depends on the system.
-        with archive.open(member, "w", force_zip64=True) as entry:
-          np.lib.format.write_array(entry, array, allow_pickle=False)
-
-  _publish(path, overwrite, write)
-
-
-def write_safetensors(
-  path: epath.PathLike,
-  arrays: Mapping[str, np.ndarray],
-  metadata: Mapping[str, str],
-  overwrite: bool = False,
-) -> None:
-  """Writes a safetensors file; equal arrays and metadata give equal bytes.
-
-  The library is not used: it writes metadata in random order, to local paths.
-
-  Raises:
-    CheckpointError: as `write_npz`.
-  """
-  plain = _check(path, arrays)
-  order = list(SAFETENSORS_TYPES)
-  # The sort is stable: arrays of one type stay sorted by name.
-  names = sorted(plain, key=lambda name: order.index(plain[name].dtype.name))
-  header = {"__metadata__": dict(sorted(metadata.items()))}
-  end = 0
-  for name in names:
-    start, end = end, end + plain[name].nbytes
-    header[name] = dict(
-      dtype=SAFETENSORS_TYPES[plain[name].dtype.name],
-      shape=plain[name].shape,
-      data_offsets=(start, end),
-    )
-  text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-  text += b" " * (-len(text) % 8)
-
-  def write(file):
-    file.write(struct.pack("<Q", len(text)) + text)
-    for name in names:
-      data = plain[name].reshape(-1).view(np.uint8)
-      for start in range(0, data.size, CHUNK):
-        file.write(data[start : start + CHUNK].tobytes())
-
-  _publish(path, overwrite, write)
-
-
-def _check(
-  path: epath.PathLike, arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """Name -> plain array, sorted; refuses arrays that could not be read back."""
-  for name, array in arrays.items():
-    if array.dtype.name not in SAFETENSORS_TYPES:
-      raise CheckpointError(
-        f"{path}: array {name!r} has unsupported type {array.dtype}; choose "
-        f"from: {', '.join(SAFETENSORS_TYPES)}"
-      )
-    if name == "__metadata__" or "\0" in name or not name:
-      raise CheckpointError(f"{path}: invalid array name {name!r}")
-  return {name: _plain(arrays[name]) for name in sorted(arrays)}
-
-
-def _publish(
-  path: epath.PathLike, overwrite: bool, write: Callable[[IO[bytes]], None]
-) -> None:
-  """Writes a file whole or not at all; makes the directories above it."""
-  path, _ = _locate(path)
-  try:
-    if path.exists() and not overwrite:
-      raise CheckpointError(
-        f"{path} exists: name another, or overwrite it (--overwrite)"
-      )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, durable=True) as target, target.open("wb") as file:
-      write(file)
-  except (OSError, ImportError) as error:
-    raise CheckpointError(f"{path} cannot be written: {error}") from error
+  if array.dtype == np.float32 or not (floating or array.dtype == BFLOAT16):
+    return array
+  wide = np.dtype(np.float32)
+  return Lazy(array.shape, wide, lambda: array.load().astype(wide))

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from vit_jax.config import get
 from vit_jax.convert import npz, torch_names
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.foreign import check_foreign, strip_wrapper
+from vit_jax.convert.lazy import load
 from vit_jax.convert.table import Arrays, Row, write_rows
 from vit_jax.data.resize import Resize
 
@@ -75,7 +77,12 @@ class Format:
       heads: number of heads (K).
     """
     shapes = jax.eval_shape(
-      lambda ours: write_rows(self.rows, self.fold(ours), heads)[0],
+      lambda ours: {
+        name: make()
+        for name, make in write_rows(self.rows, self.fold(ours), heads)[
+          0
+        ].items()
+      },
       dict(params),
     )
     return {name: tuple(x.shape) for name, x in shapes.items()}
@@ -147,12 +154,11 @@ def canonicalize_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
   """
   if "pos_embed" not in arrays:
     return arrays
-  position = arrays["pos_embed"]
-  xp = position.__array_namespace__()
+  position = load(arrays["pos_embed"])
   width = position.shape[-1]
-  empty = xp.zeros((1, 0, width), dtype=position.dtype)
-  cls = arrays.get("cls_token", empty)
-  registers = arrays.get("reg_token", empty)
+  empty = np.zeros((1, 0, width), dtype=position.dtype)
+  cls = load(arrays.get("cls_token", empty))
+  registers = load(arrays.get("reg_token", empty))
   prefix, patches = position[:, :extra], position[:, extra:]
   missing = cls.shape[1] + registers.shape[1] - extra
   if missing < 0:
@@ -160,15 +166,15 @@ def canonicalize_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
       f"pos_embed has {extra} rows before those of the patches, and there are "
       f"{cls.shape[1] + registers.shape[1]} class tokens and registers"
     )
-  zeros = xp.zeros((1, missing, width), dtype=position.dtype)
-  prefix = xp.concat([prefix, zeros], axis=1)
+  zeros = np.zeros((1, missing, width), dtype=position.dtype)
+  prefix = np.concatenate([prefix, zeros], axis=1)
   settled = {
     name: array
     for name, array in arrays.items()
     if name not in ("cls_token", "reg_token")
   }
   if gap:
-    registers = xp.concat([cls, registers], axis=1) + prefix
+    registers = np.concatenate([cls, registers], axis=1) + prefix
     prefix = empty
   else:
     count = cls.shape[1]
@@ -178,7 +184,8 @@ def canonicalize_timm(arrays: Arrays, extra: int, gap: bool) -> Arrays:
       settled["cls_token"] = cls
   if registers.shape[1]:
     settled["reg_token"] = registers
-  return settled | {"pos_embed": xp.concat([prefix, patches], axis=1)}
+  joined = np.concatenate([prefix, patches], axis=1)
+  return settled | {"pos_embed": joined}
 
 
 def list_extra_timm(arrays: Arrays) -> tuple[int, ...]:

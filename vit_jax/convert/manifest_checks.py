@@ -42,6 +42,21 @@ def check_fields(
   return {key: checked[key] for key in given if key in checked}
 
 
+def check_overrides(overrides: Mapping[str, Any], kind: str) -> dict[str, Any]:
+  """Checks the caller's fields of a model.
+
+  Raises:
+    CheckpointError: for unknown fields and values of a wrong type.
+  """
+  errors: list[str] = []
+  if "adapter" in overrides:
+    errors.append("adapter is for training: weights have it added to them")
+  fields = check_fields(overrides, kind, errors)
+  if errors:
+    raise CheckpointError("\n".join(errors))
+  return fields
+
+
 def check_manifest(manifest: Manifest, kind: str | None = None) -> Manifest:
   """Checks a manifest; returns it in plain Python.
 

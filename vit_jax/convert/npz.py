@@ -5,6 +5,7 @@ big_vision, ResNets of BiT, MLP-Mixers."""
 
 from collections.abc import Iterator
 
+from vit_jax.convert.lazy import defer
 from vit_jax.convert.table import Arrays, Row, Transform
 
 STACK = "Transformer/encoderblock"
@@ -175,7 +176,9 @@ def spread_norms(arrays: Arrays) -> Arrays:
 
   def spread(name, array):
     inside = name.startswith(("gn_root/", "block")) and "gn" in name
-    return array.reshape(1, 1, 1, -1) if inside and array.ndim == 1 else array
+    if not inside or array.ndim != 1:
+      return array
+    return defer(lambda x: x.reshape(1, 1, 1, -1), array)
 
   return {name: spread(name, array) for name, array in arrays.items()}
 

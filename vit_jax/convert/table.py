@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from vit_jax.convert.files import CheckpointError
+from vit_jax.convert.file_type import CheckpointError
+from vit_jax.convert.lazy import allocate, load, make_hollow
 
 # A placeholder; -1 where this side counts from one less than the other.
 _PLACEHOLDER = re.compile(r"\{([a-z]+)(-1)?\}")
@@ -29,6 +30,7 @@ class Transform:
   """Converts an array of theirs into ours, and back.
 
   Both functions work on anything with NumPy's methods, shapes alone included.
+  What `read` returns are views: see `make_hollow`.
 
   Attributes:
     read: (array, number of heads K) -> our array, or a tuple of one per path.
@@ -103,11 +105,13 @@ def fill(template: str, values: Mapping[str, int | str]) -> str:
 
 @dataclasses.dataclass
 class Found:
-  """The arrays of a file under our paths.
+  """The arrays of a file under our paths, without their values.
 
   Attributes:
     whole: our path -> array, of arrays that are not stacked.
     layers: our path -> layer -> array, of arrays that we stack.
+    places: their name -> its row's transform, and where the arrays that it
+      gives go: our path, and the layer or None.
     left: names that no row matches.
     names: (our path, layer or None) -> their name.
     odd: name -> shape, of arrays that their row's transform cannot take.
@@ -116,21 +120,40 @@ class Found:
   whole: Arrays = dataclasses.field(default_factory=dict)
   layers: dict[str, dict[int, Any]] = dataclasses.field(default_factory=dict)
   left: list[str] = dataclasses.field(default_factory=list)
+  places: dict[str, tuple[Transform, list[tuple[str, int | None]]]] = (
+    dataclasses.field(default_factory=dict)
+  )
   names: dict[tuple[str, int | None], str] = dataclasses.field(
     default_factory=dict
   )
   odd: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
-  def stack(self) -> Arrays:
-    """Our path -> array, with layers stacked to [L ...]."""
-    arrays = dict(self.whole)
+  def load(self, arrays: Arrays, heads: int) -> Arrays:
+    """Loads the values, one array of the file at a time.
+
+    Args:
+      arrays: as of `read_rows`, float32, with all layers.
+      heads: number of heads (K).
+
+    Returns:
+      Our path -> array, with layers stacked to [L ...].
+    """
+    made = dict(self.whole)
     for path, layers in self.layers.items():
-      arrays[path] = np.stack([layers[i] for i in sorted(layers)])
-    return arrays
+      made[path] = allocate((len(layers), *layers[0].shape))
+    for name, (transform, places) in self.places.items():
+      parts = transform.read(load(arrays[name]), heads)
+      parts = parts if isinstance(parts, tuple) else (parts,)
+      for (path, layer), part in zip(places, parts, strict=True):
+        if layer is None:
+          made[path] = np.asarray(part, order="C")
+        else:
+          made[path][layer] = part
+    return made
 
 
 def read_rows(rows: Iterable[Row], arrays: Arrays, heads: int) -> Found:
-  """Converts a file's arrays to ours.
+  """Finds the places of a file's arrays among ours.
 
   Args:
     rows: the table of the format.
@@ -152,30 +175,36 @@ def read_rows(rows: Iterable[Row], arrays: Arrays, heads: int) -> Found:
       found.left.append(name)
       continue
     try:
-      parts = row.transform.read(array, heads)
+      parts = row.transform.read(make_hollow(array), heads)
     except (ValueError, TypeError, IndexError, ZeroDivisionError):
       found.odd[name] = tuple(array.shape)
       continue
     parts = parts if isinstance(parts, tuple) else (parts,)
+    places = []
     for template, part in zip(row.paths, parts, strict=True):
-      path = fill(template, values)
-      found.names[path, values["i"] if row.stacked else None] = name
+      path, layer = fill(template, values), None
       if row.stacked:
-        found.layers.setdefault(path, {})[values["i"]] = part
+        layer = int(values["i"])
+        found.layers.setdefault(path, {})[layer] = part
       else:
         found.whole[path] = part
+      found.names[path, layer] = name
+      places.append((path, layer))
+    found.places[name] = row.transform, places
   return found
 
 
 def write_rows(
   rows: Iterable[Row], ours: Arrays, heads: int
-) -> tuple[Arrays, list[str]]:
+) -> tuple[dict[str, Callable[[], Any]], list[str]]:
   """Converts our arrays to theirs; the inverse of `read_rows`.
 
   Returns:
-    Name -> array, and those of our paths that no row matches.
+    Name -> the function that makes the array, and those of our paths that no
+    row matches.
   """
-  written, used, rows = {}, set(), list(rows)
+  written: dict[str, Callable[[], Any]] = {}
+  used, rows = set(), list(rows)
   for path in ours:
     if path in used:
       continue
@@ -190,12 +219,20 @@ def write_rows(
       used.update(paths)
       group = [ours[p] for p in paths]
       for i in range(group[0].shape[0]) if row.stacked else (None,):
-        parts = tuple(x if i is None else x[i] for x in group)
-        part = parts if len(parts) > 1 else parts[0]
         name = fill(row.theirs, values if i is None else {**values, "i": i})
-        written[name] = row.transform.write(part, heads)
+        written[name] = functools.partial(
+          _write, row.transform, group, i, heads
+        )
       break
   return written, [path for path in ours if path not in used]
+
+
+def _write(
+  transform: Transform, group: list, layer: int | None, heads: int
+) -> Any:
+  """Makes an array of theirs from those of ours, or from a layer of each."""
+  parts = tuple(x if layer is None else x[layer] for x in group)
+  return transform.write(parts if len(parts) > 1 else parts[0], heads)
 
 
 def check_shapes(

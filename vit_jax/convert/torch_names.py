@@ -9,6 +9,9 @@ ours HWIO.
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
+from vit_jax.convert.lazy import load
 from vit_jax.convert.npz import ATTENTION, MAP, POSITION, STACK
 from vit_jax.convert.table import SAME, Arrays, Row, Transform
 
@@ -207,10 +210,10 @@ def finish_timm(arrays: Arrays) -> Arrays:
   Where the class token has a position, timm expects one for every register too.
   """
   if "cls_token" in arrays and "reg_token" in arrays:
-    position, registers = arrays["pos_embed"], arrays["reg_token"]
-    xp = position.__array_namespace__()
-    parts = (position[:, :1], xp.zeros_like(registers), position[:, 1:])
-    arrays = arrays | {"pos_embed": xp.concat(parts, axis=1)}
+    position = load(arrays["pos_embed"])
+    zeros = np.zeros(arrays["reg_token"].shape, position.dtype)
+    parts = (position[:, :1], zeros, position[:, 1:])
+    arrays = arrays | {"pos_embed": np.concatenate(parts, axis=1)}
   if any(name.startswith(f"{_BARE}stages.") for name in arrays):
     return arrays
   return {name.replace(_STEM, _BARE): array for name, array in arrays.items()}

@@ -37,8 +37,8 @@ from vit_jax.convert.infer import (
 from vit_jax.convert.manifest import MANIFEST, load_manifest, make_manifest
 from vit_jax.convert.manifest_checks import (
   check_agreement,
-  check_fields,
   check_manifest,
+  check_overrides,
   load_run_manifest,
 )
 from vit_jax.convert.table import Arrays, check_shapes, read_rows
@@ -246,7 +246,7 @@ def _load_run(
   run, step, manifest = load_run_manifest(location)
   fields = dict(manifest["model"])
   variant = fields.pop("variant")
-  fields |= _check_overrides(overrides, get_kind(variant))
+  fields |= check_overrides(overrides, get_kind(variant))
   variant = fields.pop("variant", variant)
   size = manifest["preprocess"].size
   if source_size not in (None, size):
@@ -287,21 +287,6 @@ def _load_run(
   return dataclasses.replace(weights, params=params, fields=fields)
 
 
-def _check_overrides(overrides: Mapping[str, Any], kind: str) -> dict[str, Any]:
-  """Checks the caller's fields of a model.
-
-  Raises:
-    CheckpointError: for unknown fields and values of a wrong type.
-  """
-  errors: list[str] = []
-  if "adapter" in overrides:
-    errors.append("adapter is for training: weights have it added to them")
-  fields = check_fields(overrides, kind, errors)
-  if errors:
-    raise CheckpointError("\n".join(errors))
-  return fields
-
-
 def _compute_shapes(weights: Weights) -> dict[str, jax.ShapeDtypeStruct]:
   """Path -> shape of the parameters that the weights' model has.
 
@@ -324,21 +309,28 @@ def _load_file(
   overrides: dict[str, Any],
 ) -> Weights:
   """Reads a file of another project; arguments as `load_weights`."""
-  arrays: Arrays = {}
-  paths = files.resolve(location)
-  for path in paths:
-    shard, _ = files.read_arrays(path)
-    twice = arrays.keys() & shard.keys()
-    if twice:
-      raise CheckpointError(
-        f"{path} repeats arrays {', '.join(sorted(twice)[:4])}"
-      )
-    arrays |= shard
-  detected = detect_format(arrays)
+  with files.open_arrays(location) as stored:
+    return _read_arrays(stored, location, source_size, overrides)
+
+
+def _read_arrays(
+  stored: Arrays,
+  location: epath.Path,
+  source_size: tuple[int, int] | None,
+  overrides: dict[str, Any],
+) -> Weights:
+  """Reads arrays that are open; other arguments as `load_weights`.
+
+  All that their names and shapes tell is checked before any value is read, but
+  for those of the few arrays of positions that timm has otherwise.
+  """
+  detected = detect_format(stored)
   form = detected.form
   arrays = {name: files.to_float32(x) for name, x in detected.arrays.items()}
-  manifest = check_manifest(load_manifest(paths[0]), form.kind)
-  overrides = _check_overrides(overrides, form.kind)
+  manifest = check_manifest(
+    load_manifest(files.name_whole(location)), form.kind
+  )
+  overrides = check_overrides(overrides, form.kind)
   known = dict(form.fields) | manifest["model"] | overrides
   named = known.pop("variant", None)
 
@@ -348,7 +340,8 @@ def _load_file(
   gap = known.get("pool") == "gap" or "fc_norm.weight" in arrays
   arrays = form.canonicalize(arrays, extra, gap)
   rows = form.choose_rows(arrays)
-  found = read_rows(rows, arrays, infer_heads(arrays, form, known))
+  heads = infer_heads(arrays, form, known)
+  found = read_rows(rows, arrays, heads)
   kind, determined, num_classes, channels = infer_fields(found)
   given = dict(
     model=overrides, num_classes=None, preprocess=None, source="an override"
@@ -397,4 +390,6 @@ def _load_file(
       raise CheckpointError(
         f"array {name} is {array.dtype}, expected floating point"
       )
-  return dataclasses.replace(weights, params=form.unfold(found.stack()))
+  return dataclasses.replace(
+    weights, params=form.unfold(found.load(arrays, heads))
+  )

@@ -2,22 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing weights in any known format."""
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from etils import epath
 
 from vit_jax.checkpoint import save_params
 from vit_jax.config import get
-from vit_jax.convert import files
+from vit_jax.convert import files, storing
 from vit_jax.convert.fields import KINDS, get_kind
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import Format, get_format
 from vit_jax.convert.hugging_face import make_hugging_face
+from vit_jax.convert.lazy import Lazy, load
 from vit_jax.convert.manifest import MANIFEST, make_manifest_path
 from vit_jax.convert.npz import PREFIXES
 from vit_jax.convert.pixels import list_nearest
@@ -30,6 +31,9 @@ from vit_jax.storage.paths import check_directory, expand, locate
 SUFFIXES = (".npz", ".safetensors")
 # Kind of a model -> the format of its .npz files.
 NPZ = dict(vit="authors", mixer="mixer", resnet="bit")
+# Format whose loaders read several files -> bytes of the largest by default,
+# that of `save_pretrained` in transformers 5.
+SHARD_SIZES = {"hugging_face": 50 * 10**9}
 
 
 def save_weights(
@@ -40,6 +44,7 @@ def save_weights(
   prefix: str = "",
   bfloat16: bool = False,
   overwrite: bool = False,
+  shard_size: int | None = None,
   say: Callable[[str], Any] | None = None,
 ) -> list[epath.Path]:
   """Writes weights, and beside them a manifest.
@@ -54,6 +59,8 @@ def save_weights(
     prefix: precedes every name in a .npz, e.g. "opt/target/".
     bfloat16: rounds arrays to bfloat16.
     overwrite: allows to replace existing files.
+    shard_size: bytes of arrays above which a directory of hugging_face has
+      several files; None is the default of `save_pretrained`.
     say: takes a line on what other programs will do otherwise with the file;
       None warns.
 
@@ -65,7 +72,12 @@ def save_weights(
       be written.
   """
   file = check_target(
-    path, form, prefix=prefix, bfloat16=bfloat16, overwrite=overwrite
+    path,
+    form,
+    prefix=prefix,
+    bfloat16=bfloat16,
+    overwrite=overwrite,
+    shard_size=shard_size,
   )
   if form == OURS:
     _save_run(weights, file)
@@ -73,25 +85,29 @@ def save_weights(
   target = get_format(form)
   arrays = to_format(weights, target)
   if bfloat16:
-    arrays = {n: x.astype(ml_dtypes.bfloat16) for n, x in arrays.items()}
+    arrays = {name: _round(x) for name, x in arrays.items()}
   name = make_manifest_path(file).name
-  beside, notes = {name: weights.manifest}, []
+  beside, lines = {name: weights.manifest}, []
   if file != locate(path):
     beside |= _make_side_files(weights, form)
-    notes = list_nearest(weights.preprocess, form)
+    lines = list_nearest(weights.preprocess, form)
   elif form == "timm":
-    notes = describe_constants(weights.all_fields)
-  for line in notes:
+    lines = describe_constants(weights.all_fields)
+  for line in lines:
     if say is None:
       warnings.warn(line, stacklevel=2)
     else:
       say(line)
   _refuse_existing([file.parent / name for name in beside], overwrite)
+  written, notes = [file], {"format": "pt"}
   if target.suffix == ".npz":
     arrays = {prefix + name: x for name, x in arrays.items()}
-    files.write_npz(file, arrays, overwrite=overwrite)
+    storing.write_npz(file, arrays, overwrite=overwrite)
+  elif file == locate(path):
+    storing.write_safetensors(file, arrays, notes, overwrite=overwrite)
   else:
-    files.write_safetensors(file, arrays, {"format": "pt"}, overwrite=overwrite)
+    most = shard_size or SHARD_SIZES.get(form, files.MAX_BYTES)
+    written = storing.write_shards(file.parent, arrays, notes, most)
   try:
     for name, content in beside.items():
       write_json(file.parent / name, content)
@@ -99,7 +115,7 @@ def save_weights(
     raise CheckpointError(
       f"{file.parent} cannot be written: {error}"
     ) from error
-  return [file, *(file.parent / name for name in beside)]
+  return [*written, *(file.parent / name for name in beside)]
 
 
 def check_target(
@@ -109,6 +125,7 @@ def check_target(
   prefix: str = "",
   bfloat16: bool = False,
   overwrite: bool = False,
+  shard_size: int | None = None,
 ) -> epath.Path:
   """Checks the arguments of `save_weights` as far as possible without weights.
 
@@ -118,9 +135,10 @@ def check_target(
     prefix: see `save_weights`.
     bfloat16: see `save_weights`.
     overwrite: see `save_weights`.
+    shard_size: see `save_weights`.
 
   Returns:
-    The file that will hold the arrays, or the directory of a run.
+    The file that will hold the arrays if one does, or the directory of a run.
 
   Raises:
     CheckpointError: if weights cannot be written with these arguments.
@@ -138,6 +156,11 @@ def check_target(
   if prefix and suffix != ".npz":
     raise CheckpointError(f"prefix={prefix!r} is for .npz files only")
   get(dict.fromkeys(PREFIXES), prefix, "prefix")
+  if shard_size and (form not in SHARD_SIZES or location.suffix == suffix):
+    raise CheckpointError(
+      f"{path}: shard_size is for directories of {', '.join(SHARD_SIZES)}, "
+      f"whose loaders read several files; those of other formats read one"
+    )
   if bfloat16 and ours:
     raise CheckpointError(
       f"{path}: a run's parameters are float32; choose another format"
@@ -145,8 +168,9 @@ def check_target(
   if ours:
     _check_run(location, overwrite)
   elif location.suffix != suffix:
-    file = location / f"model{suffix}"
+    file = location / files.WHOLE
     _check_directory(location)
+    _refuse_existing(storing.list_old(location), overwrite)
   check_directory(location if ours else file.parent, os.fspath(path))
   _refuse_existing([] if ours else [file], overwrite)
   return file
@@ -227,8 +251,28 @@ def to_format(weights: Weights, form: Format) -> Arrays:
       + "\n".join(lines[:20] + ["  ..."] * (len(lines) > 20))
       + "\n  the format vit_jax can: python -m vit_jax.convert SRC DIR"
     )
-  arrays = {name: np.ascontiguousarray(x) for name, x in written.items()}
-  return form.finish(arrays)
+  shapes = form.compute_shapes(weights.params, heads)
+  wide = np.dtype(np.float32)
+  return form.finish(
+    {
+      name: Lazy(shapes[name], wide, functools.partial(_make, make))
+      for name, make in written.items()
+    }
+  )
+
+
+def _make(make: Callable[[], Any]) -> np.ndarray:
+  """Makes an array of `write_rows`, as float32."""
+  return np.asarray(make(), np.float32)
+
+
+def _round(array: Any) -> Lazy:
+  """An array as bfloat16."""
+  return Lazy(
+    array.shape,
+    files.BFLOAT16,
+    lambda: load(array).astype(files.BFLOAT16),
+  )
 
 
 def _save_run(weights: Weights, location: epath.Path) -> None:

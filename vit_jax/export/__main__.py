@@ -24,9 +24,9 @@ ends with status 1. Nothing here needs an accelerator. See docs/export.md.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ from vit_jax.config import ConfigError
 from vit_jax.config.command_line import make_parser, reported
 from vit_jax.config.weight_options import add_options, read_options
 from vit_jax.devices.detection import start_backend
-from vit_jax.storage.files import write_json
+from vit_jax.storage.files import replacing_directory, write_json
 from vit_jax.storage.paths import (
   check_directory,
   compute_size,
@@ -82,24 +82,13 @@ def check_out(name: str, overwrite: bool) -> epath.Path:
 
 
 @contextlib.contextmanager
-def replacing(path: epath.Path) -> Iterator[epath.Path]:
-  """Makes a directory whole: `path` is as before, or has all of it.
-
-  Yields:
-    A new directory beside it, which gets its name at the end, or is removed.
-  """
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-  shutil.rmtree(temporary, ignore_errors=True)  # Of a process that was killed.
+def making(path: epath.Path) -> Iterator[epath.Path]:
+  """`replacing_directory`, which explains a disk that takes nothing."""
   try:
-    temporary.mkdir(parents=True)
-    yield temporary
-    if path.exists():
-      shutil.rmtree(path)
-    os.replace(temporary, path)
+    with replacing_directory(path) as directory:
+      yield directory
   except OSError as error:
     raise ConfigError(f"{path} was not written: {error}") from error
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def parse_platforms(text: str) -> list[str]:
@@ -152,7 +141,7 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
   pixels, which = check.read_images(arguments.images or (), weights.preprocess)
   wanted = formats.compute_wanted(weights, pixels)
   record: dict[str, Any] = {"format": form, "dtype": dtype}
-  with replacing(out) as directory:
+  with making(out) as directory:
     if is_program:
       function, names = formats.write_program(
         weights,
@@ -173,6 +162,8 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
       names = formats.write_weights(
         weights, form, directory, dtype, lambda line: tell("note", line)
       )
+      # The other program holds as much: ours are let go before.
+      weights = dataclasses.replace(weights, params={})
       found = formats.compare_weights(
         weights, form, directory, dtype, pixels, wanted, which
       )

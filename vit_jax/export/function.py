@@ -109,7 +109,7 @@ def make_function(
   return Function(
     module=module.clone(**values),
     params={
-      path: np.asarray(array).astype(rounded)
+      path: np.asarray(array).astype(rounded, copy=False)
       for path, array in sorted(weights.params.items())
     },
     preprocess=weights.preprocess,

@@ -14,7 +14,7 @@ import jax.export
 import numpy as np
 from etils import epath
 
-from vit_jax.convert import files
+from vit_jax.convert import storing
 from vit_jax.export.function import Function, trace_input
 
 FILE, PARAMS = "model.stablehlo", "params.npz"
@@ -32,7 +32,7 @@ def save(
     jax.jit(function.apply), platforms=tuple(platforms)
   )(params, trace_input(function))
   (directory / FILE).write_bytes(bytes(exported.serialize()))
-  files.write_npz(directory / PARAMS, dict(function.params))
+  storing.write_npz(directory / PARAMS, dict(function.params))
   return [FILE, PARAMS]
 
 

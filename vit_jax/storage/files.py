@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic writes of text and JSON files; rows of CSV."""
+"""Atomic writes of files and directories; text, JSON and rows of CSV."""
 
 import contextlib
 import csv
@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,29 @@ def replacing(path: epath.Path, durable: bool = False) -> Iterator[epath.Path]:
     with contextlib.suppress(OSError):
       os.remove(temporary)
     raise
+
+
+@contextlib.contextmanager
+def replacing_directory(path: epath.Path) -> Iterator[epath.Path]:
+  """Makes a directory on a disk whole: it is as before, or has all of the new.
+
+  Args:
+    path: the directory; what is there is removed at the end.
+
+  Yields:
+    A new, empty directory beside it, which gets its name at the end, or is
+    removed after an error.
+  """
+  temporary = path.with_name(f".{path.name}.writing")
+  shutil.rmtree(temporary, ignore_errors=True)  # Of a process that was killed.
+  try:
+    temporary.mkdir(parents=True)
+    yield temporary
+    if path.exists():
+      shutil.rmtree(path)
+    os.replace(temporary, path)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: epath.Path, text: str) -> None:
