@@ -66,6 +66,8 @@ LETTERS = (
   (r"Dense_1/bias", "D"),
   (r"pre_logits/kernel", "D R"),
   (r"pre_logits/bias", "R"),
+  (r"embed/kernel", "D _"),
+  (r"embed/bias", "D"),
   (r"head/kernel", "R Y"),
   (r"head/bias", "Y"),
 )

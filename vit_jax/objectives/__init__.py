@@ -6,6 +6,7 @@
 """
 
 from vit_jax.objectives.distillation import Distillation
+from vit_jax.objectives.mae import MAE
 from vit_jax.objectives.masked_patch import MaskedPatch
 from vit_jax.objectives.objective import Objective
 from vit_jax.objectives.supervised import Supervised
@@ -14,4 +15,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
   "supervised": Supervised,
   "distillation": Distillation,
   "masked_patch": MaskedPatch,
+  "mae": MAE,
 }
