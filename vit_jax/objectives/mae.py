@@ -187,7 +187,7 @@ class MAE(Objective):
 
   def reconstruct(
     self, params: Any, image: Float[Array, "B H W c"]
-  ) -> dict[str, Float[Array, "B H W c"]]:
+  ) -> tuple[Float[Array, "B H W c"], Float[Array, "B H W c"]]:
     """Images as the encoder sees them, and with what the decoder fills in.
 
     Predictions of normalised patches get mean and deviation of the true ones.
@@ -202,10 +202,8 @@ class MAE(Objective):
     hidden = find_hidden(visible, patches.shape[1])[..., None, None, None]
     filled = jnp.where(hidden, predicted.reshape(patches.shape), patches)
     grid = model.make_layout(*image.shape[1:3]).grid
-    return {
-      "visible": join_patches(jnp.where(hidden, 0.0, patches), grid),
-      "reconstruction": join_patches(jnp.clip(filled, -1, 1), grid),
-    }
+    seen = jnp.where(hidden, 0.0, patches)
+    return join_patches(seen, grid), join_patches(jnp.clip(filled, -1, 1), grid)
 
 
 def find_hidden(visible: Int[Array, "B v"], patches: int) -> Bool[Array, "B m"]:
