@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from vit_jax.config import Count, Share, check_multiple
 from vit_jax.models.autoencoder import MaskedAutoencoder, Sizes
-from vit_jax.objectives.objective import Objective
 from vit_jax.objectives.patches import (
+  PatchObjective,
   cut_patches,
   find_model_errors,
   join_patches,
@@ -62,7 +62,7 @@ def measure_patches(
 
 
 @dataclasses.dataclass(frozen=True)
-class MAE(Objective):
+class MAE(PatchObjective):
   """Mean squared error of hidden patches that a decoder predicts.
 
   Attributes:
@@ -82,8 +82,6 @@ class MAE(Objective):
   decoder_width: Count = 512
   decoder_depth: Count = 8
   decoder_heads: Count = 16
-
-  uses_labels = False
 
   @property
   def module(self) -> MaskedAutoencoder:
@@ -109,43 +107,33 @@ class MAE(Objective):
       )
     )
 
-  def forward(
-    self, params: Any, image: Float[Array, "B H W c"], key: jax.Array
-  ) -> Float[Array, "B m F"]:
-    """The predictions of training."""
-    return self._predict(params, image, key)[0]
-
-  def _predict(
-    self, params: Any, image: Float[Array, "B H W c"], key: jax.Array
+  def predict(
+    self,
+    params: Any,
+    image: Float[Array, "B H W c"],
+    keys: Key[Array, "B"],
+    **options: Any,
   ) -> tuple[Float[Array, "B m F"], Int[Array, "B v"]]:
-    """Predictions, and the visible patches; `key` is that of the loss."""
-    visible_key, dropout_key = jax.random.split(key)
-    visible = self._draw(jax.random.split(visible_key, image.shape[0]), image)
-    rngs = {"dropout": dropout_key}
-    found: Any = self.module.apply(
-      {"params": params}, image, visible, train=True, rngs=rngs
-    )
-    return found, visible
-
-  def _draw(
-    self, keys: Key[Array, "B"], image: Float[Array, "B H W c"]
-  ) -> Int[Array, "B v"]:
-    """Draws the visible patches of images."""
+    """Predicts all patches, from the visible ones; as of `PatchObjective`."""
     model: Any = self.model
     grid = model.make_layout(*image.shape[1:3]).grid
-    return draw_visible(keys, math.prod(grid), self.rate)
+    visible = draw_visible(keys, math.prod(grid), self.rate)
+    found: Any = self.module.apply(
+      {"params": params}, image, visible, **options
+    )
+    return found, visible
 
   def compute_metrics(
     self,
     predicted: Float[Array, "B m F"],
-    visible: Int[Array, "B v"],
+    drawn: Int[Array, "B v"],
     batch: dict[str, jax.Array],
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Loss as (sum, count) of images, each the mean of its hidden patches.
 
     Args:
       predicted: of all patches.
-      visible: those that do not count.
+      drawn: the visible ones, which do not count.
       batch: image and mask.
     """
     model: Any = self.model
@@ -155,35 +143,11 @@ class MAE(Objective):
       mean, deviation = measure_patches(patches)
       target = (target - mean) / deviation
     losses = jnp.square(predicted - target).mean(axis=-1)
-    hidden = find_hidden(visible, losses.shape[1])
+    hidden = find_hidden(drawn, losses.shape[1])
     losses = jnp.where(hidden, losses, 0).sum(axis=1) / hidden.sum(axis=1)
     mask = batch["mask"]
     total = jnp.where(mask, losses, 0).sum()
     return {"loss": (total, mask.sum(dtype=jnp.float32))}
-
-  def loss(
-    self,
-    params: Any,
-    aux: Any,
-    batch: dict[str, jax.Array],
-    key: jax.Array,
-    *frozen: Any,
-  ) -> tuple[Float[Array, ""], tuple[dict, Any]]:
-    """Mean loss of a batch, with its metrics, as of `compute_metrics`."""
-    del frozen
-    predicted, visible = self._predict(params, batch["image"], key)
-    metrics = self.compute_metrics(predicted, visible, batch)
-    total, count = metrics["loss"]
-    return total / jnp.maximum(count, 1), (metrics, aux)
-
-  def evaluate(
-    self, params: Any, batch: dict[str, jax.Array]
-  ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Metrics of a batch; what is hidden is a function of each image."""
-    image = batch["image"]
-    visible = self._draw(make_image_keys(image), image)
-    predicted: Any = self.module.apply({"params": params}, image, visible)
-    return self.compute_metrics(predicted, visible, batch)
 
   def reconstruct(
     self, params: Any, image: Float[Array, "B H W c"]
@@ -193,8 +157,7 @@ class MAE(Objective):
     Predictions of normalised patches get mean and deviation of the true ones.
     """
     model: Any = self.model
-    visible = self._draw(make_image_keys(image), image)
-    predicted: Any = self.module.apply({"params": params}, image, visible)
+    predicted, visible = self.predict(params, image, make_image_keys(image))
     patches = cut_patches(image, model.patch_size)
     if self.normalise:
       mean, deviation = measure_patches(patches)

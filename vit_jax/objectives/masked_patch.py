@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, Int, Key
 from vit_jax.config import Share
 from vit_jax.models.position import take_tokens
 from vit_jax.models.vit import ViT
-from vit_jax.objectives.objective import Objective
 from vit_jax.objectives.patches import (
+  PatchObjective,
   cut_patches,
   find_model_errors,
   make_image_keys,
@@ -193,7 +193,7 @@ def cut_cells(patches: Float[Array, "B n P P c"]) -> Float[Array, "B m p p c"]:
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedPatch(Objective):
+class MaskedPatch(PatchObjective):
   """Loss of the corrupted patches of an image, averaged over them.
 
   Attributes:
@@ -210,8 +210,6 @@ class MaskedPatch(Objective):
   _: dataclasses.KW_ONLY
   rate: Share = 0.5
   target: Literal["mean_colour", "downsized", "pixels"] = "mean_colour"
-
-  uses_labels = False
 
   @property
   def module(self) -> nn.Module:
@@ -231,41 +229,34 @@ class MaskedPatch(Objective):
       )
     return errors
 
-  def forward(
-    self, params: Any, image: Float[Array, "B H W c"], key: jax.Array
-  ) -> Float[Array, "B n F"]:
-    """The predictions of training."""
-    return self._predict(params, image, key)[0]
-
-  def _predict(
-    self, params: Any, image: Float[Array, "B H W c"], key: jax.Array
+  def predict(
+    self,
+    params: Any,
+    image: Float[Array, "B H W c"],
+    keys: Key[Array, "B"],
+    **options: Any,
   ) -> tuple[Float[Array, "B n F"], Corruption]:
-    """Predictions, and what they are of; `key` is that of the loss."""
-    corruption_key, dropout_key = jax.random.split(key)
-    keys = jax.random.split(corruption_key, image.shape[0])
-    rngs = {"dropout": dropout_key}
-    found: Any = self.module.apply(
-      {"params": params}, image, keys, train=True, rngs=rngs
-    )
+    """Predicts the corrupted patches; arguments as of `PatchObjective`."""
+    found: Any = self.module.apply({"params": params}, image, keys, **options)
     return found
 
   def compute_metrics(
     self,
     predicted: Float[Array, "B n F"],
-    corruption: Corruption,
+    drawn: Corruption,
     batch: dict[str, jax.Array],
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Loss, and of classes the share that is right, as (sum, count) of images.
 
     Args:
       predicted: of the corrupted patches.
-      corruption: which these are.
+      drawn: which these are.
       batch: image and mask.
     """
     image, mask = batch["image"], batch["mask"]
     model: Any = self.model
     patches = cut_patches(image, model.patch_size)
-    patches = take_tokens(patches, corruption.chosen)
+    patches = take_tokens(patches, drawn.chosen)
     count = mask.sum(dtype=jnp.float32)
 
     def fold(values: Float[Array, "B m"]) -> tuple[jax.Array, jax.Array]:
@@ -285,26 +276,3 @@ class MaskedPatch(Objective):
       "loss": fold(losses(logits, target)),
       "patch_accuracy": fold(right.astype(jnp.float32)),
     }
-
-  def loss(
-    self,
-    params: Any,
-    aux: Any,
-    batch: dict[str, jax.Array],
-    key: jax.Array,
-    *frozen: Any,
-  ) -> tuple[Float[Array, ""], tuple[dict, Any]]:
-    """Mean loss of a batch, with its metrics, as of `compute_metrics`."""
-    del frozen
-    predicted, corruption = self._predict(params, batch["image"], key)
-    metrics = self.compute_metrics(predicted, corruption, batch)
-    total, count = metrics["loss"]
-    return total / jnp.maximum(count, 1), (metrics, aux)
-
-  def evaluate(
-    self, params: Any, batch: dict[str, jax.Array]
-  ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Metrics of a batch; what is corrupted is a function of each image."""
-    found: Any = self.module.apply({"params": params}, batch["image"])
-    predicted, corruption = found
-    return self.compute_metrics(predicted, corruption, batch)

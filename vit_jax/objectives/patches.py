@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What objectives that hide patches share: pixels of patches, random keys."""
 
+import abc
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from vit_jax.models.vit import ViT
+from vit_jax.objectives.objective import Objective
 
 
 def cut_patches(
@@ -84,3 +87,79 @@ def find_model_errors(
       f"patches or larger images"
     )
   return errors
+
+
+class PatchObjective(Objective):
+  """An objective that hides patches of images, and predicts them."""
+
+  uses_labels = False
+
+  @abc.abstractmethod
+  def predict(
+    self,
+    params: Any,
+    image: Float[Array, "B H W c"],
+    keys: Key[Array, "B"],
+    **options: Any,
+  ) -> tuple[Array, Any]:
+    """Predicts hidden patches.
+
+    Args:
+      params: parameters of `module`.
+      image: images of values in [-1, 1].
+      keys: random keys, from which is drawn what is hidden of each.
+      **options: as of `module.apply`.
+
+    Returns:
+      The predictions, and what was drawn.
+    """
+
+  @abc.abstractmethod
+  def compute_metrics(
+    self, predicted: Array, drawn: Any, batch: dict[str, jax.Array]
+  ) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Metrics as (sum, count) of images, with "loss" among them.
+
+    Args:
+      predicted: from `predict`.
+      drawn: likewise.
+      batch: image and mask.
+    """
+
+  def _predict(
+    self, params: Any, image: Float[Array, "B H W c"], key: jax.Array
+  ) -> tuple[Array, Any]:
+    """Predicts in training; `key` is that of the loss."""
+    draw_key, dropout_key = jax.random.split(key)
+    keys = jax.random.split(draw_key, image.shape[0])
+    rngs = {"dropout": dropout_key}
+    return self.predict(params, image, keys, train=True, rngs=rngs)
+
+  def forward(
+    self, params: Any, image: Float[Array, "B H W c"], key: jax.Array
+  ) -> Array:
+    """The predictions of training."""
+    return self._predict(params, image, key)[0]
+
+  def loss(
+    self,
+    params: Any,
+    aux: Any,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    *frozen: Any,
+  ) -> tuple[Float[Array, ""], tuple[dict, Any]]:
+    """Mean loss of a batch, with its metrics, as of `compute_metrics`."""
+    del frozen
+    predicted, drawn = self._predict(params, batch["image"], key)
+    metrics = self.compute_metrics(predicted, drawn, batch)
+    total, count = metrics["loss"]
+    return total / jnp.maximum(count, 1), (metrics, aux)
+
+  def evaluate(
+    self, params: Any, batch: dict[str, jax.Array]
+  ) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Metrics of a batch; what is hidden is a function of each image."""
+    keys = make_image_keys(batch["image"])
+    predicted, drawn = self.predict(params, batch["image"], keys)
+    return self.compute_metrics(predicted, drawn, batch)
