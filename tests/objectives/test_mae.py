@@ -38,7 +38,14 @@ def make_params(objective):
 
 @pytest.mark.parametrize(
   ("patches", "rate", "count"),
-  [(196, 0.75, 49), (256, 0.75, 64), (10, 0.9, 1), (4, 1.0, 1), (196, 0.5, 98)],
+  [
+    (196, 0.75, 49),
+    (256, 0.75, 64),
+    (10, 0.9, 1),
+    (4, 1.0, 1),
+    (196, 0.5, 98),
+    (9, 0.01, 8),
+  ],
 )
 def test_a_quarter_is_visible(patches, rate, count):
   """Their number is exact; every patch is as likely as another."""

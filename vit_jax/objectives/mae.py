@@ -31,9 +31,10 @@ EPSILON = 1e-6  # Of the variance of a patch, as in the authors' code.
 
 
 def count_visible(patches: int, rate: float) -> int:
-  """Number of patches that the encoder sees: rounded down, at least one."""
+  """Number of patches that the encoder sees: rounded down; one, or not all."""
   # The product of 10 and 1 - 0.9 is a little less than 1.
-  return max(1, math.floor(patches * (1 - rate) + 1e-6))
+  count = math.floor(patches * (1 - rate) + 1e-6)
+  return min(max(1, count), patches - 1)
 
 
 def draw_visible(
