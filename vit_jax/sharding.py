@@ -44,7 +44,7 @@ STACKED = ("encoderblock/", "MixerBlock/")
 LETTERS = (
   (r"embedding/kernel", "P P c D"),
   (r"embedding/bias", "D"),
-  (r"cls|probe", "1 1 D"),
+  (r"cls|probe|mask", "1 1 D"),
   (r"pos_embedding|register", "1 N D"),
   (r"[xy]_embedding", "N D"),
   (r"relative/embedding", "N K C"),
@@ -66,6 +66,8 @@ LETTERS = (
   (r"Dense_1/bias", "D"),
   (r"pre_logits/kernel", "D R"),
   (r"pre_logits/bias", "R"),
+  (r"embed/kernel", "D _"),
+  (r"embed/bias", "D"),
   (r"head/kernel", "R Y"),
   (r"head/bias", "Y"),
   (r"(query|key|value|Dense_0|gate)_lora/a", "D r"),
@@ -77,6 +79,11 @@ LETTERS = (
 )
 # Paths of the arrays of adapters (`models.adapter`).
 ADAPTER = re.compile(r"_lora/[ab]$")
+
+
+# Subtrees of parameters that an objective trains beside its model's. They are
+# left out where weights are read from a run, and are above all layers.
+OWN = ("masked_patch", "mae", "dino", "moco")
 
 
 def count_bytes(tree: Any) -> int:
@@ -178,6 +185,11 @@ def get_path(keys: Sequence[Any]) -> str:
 def is_stacked(path: str) -> bool:
   """Returns whether the array at a path has a leading L, one row per block."""
   return any(name in path for name in STACKED)
+
+
+def is_own(path: str) -> bool:
+  """Returns whether a parameter is the objective's own, not the model's."""
+  return path.partition("/")[0] in OWN
 
 
 def get_letters(path: str) -> str | None:
