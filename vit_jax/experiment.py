@@ -38,7 +38,9 @@ from vit_jax.data.pipeline import (
   find_rows,
   make_train_batches,
 )
+from vit_jax.data.placing import make_abstract_batch
 from vit_jax.data.sources import load_info, open_source
+from vit_jax.data.views import Views
 from vit_jax.devices import auto
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
@@ -83,7 +85,8 @@ class Experiment:
     """
     self.config = config
     augment = Augment(**config["data"]["augment"])
-    self.data = Data(**config["data"] | {"augment": augment})
+    views = Views(**config["data"]["views"])
+    self.data = Data(**config["data"] | dict(augment=augment, views=views))
     self.train = Train(**config["train"])
     self.optim = optim.Optim(**config["optim"])
     self.checkpoint = CheckpointOptions(**config["checkpoint"])
@@ -221,17 +224,8 @@ class Experiment:
   @functools.cached_property
   def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
     """Training batch of shapes, dtypes and shardings."""
-    place = sharding.get_batch_sharding(self.mesh)
-    batch, slots = self.train.batch_size, self.data.label_slots
-    shapes = {
-      "image": ((batch, *self.image_shape), jnp.uint8),
-      "label": ((batch, slots) if slots else (batch,), jnp.int32),
-      "mask": ((batch,), jnp.bool_),
-    }
-    return {
-      name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
-      for name, (shape, dtype) in shapes.items()
-    }
+    batch_size, channels = self.train.batch_size, self.info.channels
+    return make_abstract_batch(self.data, self.mesh, channels, batch_size)
 
   @functools.cached_property
   def abstract_frozen(self) -> tuple[Any, ...]:
@@ -334,7 +328,9 @@ class Experiment:
       self.tx,
       self.schedule,
       make_augment(
-        self.data.augment, lambda y: make_targets(y, self.num_classes)
+        self.data.augment,
+        lambda y: make_targets(y, self.num_classes),
+        self.data.views,
       ),
       seed=self.train.seed,
       ema=self.optim.ema,

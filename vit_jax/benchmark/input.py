@@ -16,10 +16,10 @@ from jax.sharding import Mesh
 
 from vit_jax.benchmark.rival import Rival
 from vit_jax.data import parallelism, pipeline, sources, transforms
-from vit_jax.data.crops import CROPS
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
 from vit_jax.data.rows import Pictures, TrainRows
+from vit_jax.data.views import find_hull
 from vit_jax.devices.machine import count_cores
 
 # Stages that run in all threads; the others run one at a time.
@@ -220,10 +220,13 @@ def measure_stages(
     lambda number: decoded.write(number, batch, number), numbers, cpu
   )
   local = pipeline.find_rows(mesh, batch_size)
-  image = np.ones((len(local), *data.shape, channels), np.uint8)
+  made = {
+    name: np.ones((len(local), *shape), np.uint8)
+    for name, shape in data.views.get_shapes(data.shape, channels).items()
+  }
   seconds, _ = time_each(
     lambda x: jax.block_until_ready(pipeline.place(x, mesh, batch_size)),
-    [{"image": image}] * ROUNDS,
+    [made] * ROUNDS,
   )
   stages["transfer"] = seconds / len(local)
   return stages
@@ -232,17 +235,14 @@ def measure_stages(
 def make_boxes(
   rows: TrainRows, examples: Sequence[dict[str, Any]], channels: int
 ) -> Iterator[tuple[dict[str, Any], Any]]:
-  """Yields each readable example with the box of it that training cuts out."""
+  """Yields each readable example with the box of it that training decodes."""
   for position, example in enumerate(examples):
     try:
       image = transforms.Picture(example["image"], channels).cut(copy=False)
     except ValueError:
       continue
-    box = None
-    if rows.crop != "none":
-      rng, sample = rows.order.get_rng(position), CROPS[rows.crop]
-      box = sample(*image.shape[:2], rng, rows.crop_area)
-    yield example, box
+    boxes = rows.sample_boxes(image.shape[:2], position)
+    yield example, find_hull(boxes) if len(boxes) > 1 else boxes[0]
 
 
 def measure_whole(
@@ -329,7 +329,9 @@ def measure(
       rival=rival,
     )
   own = speeds.pop("input")
-  cost = parallelism.measure_cost(source, channels, data.shape, data.resize)
+  cost = parallelism.measure_cost(
+    source, channels, data.shape, data.resize, data.views
+  )
   return Report(
     source=data.source,
     size=data.shape,
