@@ -19,10 +19,10 @@ PACKAGE = ROOT / "vit_jax"
 FLOORS = [
   {"config", "sharding"},
   {
-    *("storage", "hosts", "devices", "optim", "objectives", "train_state"),
+    *("storage", "hosts", "devices", "optim", "models", "train_state"),
     "perturbations",
   },
-  {"models", "data", "metrics", "train_step", "checkpoint"},
+  {"objectives", "data", "metrics", "train_step", "checkpoint"},
   {"convert", "evaluators", "prepare", "runtime", "analysis", "plots"},
   {"sections", "experiment", "trained", "examination"},
   {"train"},

@@ -145,9 +145,7 @@ def get_state(variant, name, classes):
   options = optim.Optim(name=name, lr=1.0, weight_decay=0.1, clip_norm=1.0)
   tx = optim.make_optimizer(options, optim.make_schedule(options, 10))
   return jax.eval_shape(
-    make_init_state(
-      model, Supervised(model), tx, (224, 224, 3), seed=0, ema=0.99
-    )
+    make_init_state(Supervised(model), tx, (224, 224, 3), seed=0, ema=0.99)
   )
 
 

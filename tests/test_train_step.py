@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import build, lower
 from vit_jax.devices.mesh import make_mesh
+from vit_jax.objectives.objective import Objective
 from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import TrainState, compute_digest
 from vit_jax.train_step import make_train_step, split_batch
@@ -163,15 +164,20 @@ def test_accumulation_is_the_big_batch(config, fill_state):
     assert norm(a - b) <= 1e-6 * max(1, norm(a)), keys
 
 
-class Drawing:
+class Drawing(Objective):
   """An objective whose gradient is a number that it draws for its batch."""
+
+  evaluate = None
 
   def loss(self, params, aux, batch, key):
     drawn = jax.random.uniform(key)
     count = batch["mask"].sum(dtype=jnp.float32)
     metrics = {"loss": (drawn * count, count)}
-    aux = {"seen": aux["seen"] + batch["image"]}
+    aux = aux | {"seen": aux["seen"] + batch["image"]}
     return params["kernel"] * drawn, (metrics, aux)
+
+  def update_aux(self, aux, params, step):
+    return aux | {"new": aux["new"] + params["kernel"] + step}
 
 
 def run_drawing(accumulate):
@@ -192,10 +198,14 @@ def run_drawing(accumulate):
     accumulate=accumulate,
   )
   params = {"kernel": jnp.zeros(())}
-  aux = {"seen": jnp.zeros(8 // accumulate)}
+  aux = {"seen": jnp.zeros(8 // accumulate), "new": jnp.float32(10)}
   state = TrainState(jnp.int32(0), params, tx.init(params), None, aux)
   batch = {"image": jnp.arange(8.0), "mask": jnp.ones(8, bool)}
   state, metrics = jax.jit(step)(state, batch)
+  # It is changed once, whatever the micro-batches, by the new parameters.
+  np.testing.assert_array_equal(
+    state.aux["new"], 10 + state.params["kernel"]
+  )
   return -float(state.params["kernel"]), metrics, np.asarray(state.aux["seen"])
 
 

@@ -94,7 +94,9 @@ class Experiment:
     self.info = load_info(self.data.source, self.data.dir)
     slots = self.data.label_slots or self.info.label_slots
     self.data = dataclasses.replace(self.data, label_slots=slots or None)
-    self.num_classes = self.data.num_classes or self.info.num_classes
+    uses_labels = OBJECTIVES[config["objective"]["name"]].uses_labels
+    classes = self.data.num_classes or self.info.num_classes
+    self.num_classes = classes if uses_labels else 0
     self.steps = self._set_durations()
     # The config keeps "auto": a run may continue where that is something else.
     device = (devices or jax.devices())[0]
@@ -108,6 +110,7 @@ class Experiment:
     self.tx = optim.make_optimizer(self.optim, self.schedule)
     self.teacher, self._teacher_sha256 = self._load_teacher()
     self.objective = self._make_objective()
+    raise_all(self.objective.find_errors(*self.image_shape))
     self._shapes = jax.eval_shape(self.init_state)
     self.mesh = make_mesh(devices, self._shapes, **config["mesh"])
     check_batches(config, self.mesh)
@@ -125,7 +128,7 @@ class Experiment:
     for section in self.config["evals"].values():
       self.info.count(section["split"])
       self.info.count(section.get("train_split", section["split"]))
-    if self.num_classes < self.info.num_classes:
+    if 0 < self.num_classes < self.info.num_classes:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "
         f"{self.info.num_classes} classes of {self.data.source}"
@@ -204,12 +207,11 @@ class Experiment:
   @functools.cached_property
   def init_state(self) -> Callable:
     """Function that builds the initial TrainState; takes no arguments."""
-    model = self.model
-    if hasattr(model, "unroll"):  # Unrolled it compiles for minutes.
-      model = model.clone(unroll=1)
+    objective = self.objective
+    if hasattr(self.model, "unroll"):  # Unrolled it compiles for minutes.
+      objective = objective.clone(unroll=1)
     return make_init_state(
-      model,
-      self.objective,
+      objective,
       self.tx,
       self.image_shape,
       seed=self.train.seed,
@@ -388,7 +390,7 @@ class Experiment:
     return {
       "model": model,
       "num_classes": self.num_classes,
-      "class_names": list(self.info.class_names),
+      "class_names": list(self.info.class_names if self.num_classes else ()),
       "cross_entropy": self.config["objective"].get("cross_entropy", "softmax"),
       "preprocess": self.data.make_preprocess(self.info.channels).to_json(),
     }

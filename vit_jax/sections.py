@@ -116,6 +116,9 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
   if not isinstance(evals, Mapping):
     errors.append(f"evals={quote(evals)} must be a section of evaluations")
     evals = {}
+  # Without labels there is no accuracy.
+  kind = OBJECTIVES.get(resolved["objective"].get("name"))
+  usual = {} if kind is None or kind.uses_labels else {"kind": "loss"}
   for name in evals:
     # A metric is NAME/METRIC in rows and TensorBoard.
     if not re.fullmatch(r"[^\s/]{1,100}", name) or name in RESERVED:
@@ -124,7 +127,12 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
         f"no / or space, and is none of {', '.join(RESERVED)}"
       )
   resolved["evals"] = {
-    name: _check_section(f"evals.{name}", given, _evaluation, errors)
+    name: _check_section(
+      f"evals.{name}",
+      usual | {**given} if isinstance(given, Mapping) else given,
+      _evaluation,
+      errors,
+    )
     for name, given in evals.items()
   }
   resolved["init"] = config.get("init")
@@ -138,6 +146,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
     )
   errors += find_name_errors(resolved["train"].get("loggers"))
   raise_all(errors)
+  raise_all(_find_uses_of_labels(resolved))
   _check_metric(resolved, "checkpoint", "best")
   _check_metric(resolved, "train", "stop_by")
   return FrozenDict(resolved)
@@ -166,6 +175,31 @@ def _check_section(
   except ConfigError as error:
     errors.append(str(error))
   return {}
+
+
+def _find_uses_of_labels(resolved: Mapping[str, Any]) -> list[str]:
+  """Lists the keys that need labels, for an objective that reads none."""
+  name, data = resolved["objective"]["name"], resolved["data"]
+  if OBJECTIVES[name].uses_labels:
+    return []
+  errors = [
+    f"data.augment.{key}={data['augment'][key]:g} mixes labels, and "
+    f"objective.name={name!r} reads none: leave it out"
+    for key in ("mixup", "cutmix")
+    if data["augment"][key]
+  ]
+  if data["num_classes"] is not None:
+    errors.append(
+      f"data.num_classes={data['num_classes']} has no effect: the model of "
+      f"objective.name={name!r} has no head: leave it out"
+    )
+  return errors + [
+    f"evals.{key}.kind={section['kind']!r} reads a head, and the model of "
+    f"objective.name={name!r} has none: take 'loss', 'knn', 'fewshot' or "
+    f"'linear'"
+    for key, section in resolved["evals"].items()
+    if EVALUATORS[section["kind"]].READS_HEAD
+  ]
 
 
 def _check_metric(resolved: Mapping[str, Any], section: str, key: str) -> None:

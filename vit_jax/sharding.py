@@ -71,6 +71,11 @@ LETTERS = (
 )
 
 
+# Subtrees of parameters that an objective trains beside its model's. They are
+# left out where weights are read from a run, and are above all layers.
+OWN = ("masked_patch", "mae", "dino", "moco")
+
+
 def count_bytes(tree: Any) -> int:
   """Counts the bytes per device of abstract or real arrays with shardings."""
   return sum(
@@ -157,6 +162,11 @@ def get_path(keys: Sequence[Any]) -> str:
 def is_stacked(path: str) -> bool:
   """Returns whether the array at a path has a leading L, one row per block."""
   return any(name in path for name in STACKED)
+
+
+def is_own(path: str) -> bool:
+  """Returns whether a parameter is the objective's own, not the model's."""
+  return path.partition("/")[0] in OWN
 
 
 def get_letters(path: str) -> str | None:

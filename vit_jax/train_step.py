@@ -28,7 +28,6 @@ def make_key(seed: int, purpose: int) -> jax.Array:
 
 
 def make_init_state(
-  model: Any,
   objective: Any,
   tx: optax.GradientTransformation,
   image_shape: tuple[int, int, int],
@@ -39,8 +38,7 @@ def make_init_state(
   """Makes a function that builds the initial TrainState; it takes no arguments.
 
   Args:
-    model: Flax module, images -> logits.
-    objective: initialises `aux`.
+    objective: its module is initialised, and its `aux`.
     tx: optimizer.
     image_shape: (H, W, c).
     seed: seed of the run.
@@ -49,7 +47,8 @@ def make_init_state(
 
   def init_state() -> TrainState:
     params_key, aux_key = jax.random.split(make_key(seed, INIT))
-    params = model.init(params_key, jnp.zeros((1, *image_shape)))["params"]
+    image = jnp.zeros((1, *image_shape))
+    params = objective.module.init(params_key, image)["params"]
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
@@ -188,6 +187,7 @@ def make_train_step(
         grads, state.opt_state, state.params, step=state.step
       )
       params = optax.apply_updates(state.params, updates)
+    aux = objective.update_aux(aux, params, state.step)
     average = state.ema
     if ema is not None:
       average = update_ema(average, params, state.step, ema)

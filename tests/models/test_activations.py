@@ -23,5 +23,9 @@ def test_two_layers_keep_their_inputs():
   """12 floats of the image, 5 before the square and 5 after it."""
   image = jnp.zeros((1, 2, 2, 3))
   params = TwoLayers().init(jax.random.key(0), image, train=True)["params"]
-  found = count_activation_bytes(TwoLayers(), params, (2, 2, 3))
+
+  def forward(params, image):
+    return TwoLayers().apply({"params": params}, image, train=True)
+
+  found = count_activation_bytes(forward, params, (2, 2, 3))
   assert found == 4 * (12 + 5 + 5)

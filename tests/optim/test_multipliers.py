@@ -9,6 +9,7 @@ import pytest
 from tests.support import build, lower
 from vit_jax import models, optim
 from vit_jax.config import ConfigError
+from vit_jax.objectives.objective import Objective
 from vit_jax.optim import multipliers
 from vit_jax.sharding import get_path
 from vit_jax.train_state import TrainState
@@ -147,8 +148,10 @@ def test_factors_are_on_the_whole_update():
   np.testing.assert_array_equal(run(0.2, ()), run(0.1, (("head", 2.0),)))
 
 
-class Linear:
+class Linear(Objective):
   """An objective whose gradient is its batch."""
+
+  evaluate = None
 
   def loss(self, params, aux, batch, key):
     count = batch["mask"].sum()

@@ -14,6 +14,7 @@ import pytest
 from tests.support import build, lower
 from vit_jax import optim
 from vit_jax.metrics import spikes as spiking
+from vit_jax.objectives.objective import Objective
 from vit_jax.optim import nonfinite
 from vit_jax.optim.options import OPTIMIZERS
 from vit_jax.runtime.nonfinite import add_range
@@ -68,11 +69,10 @@ def test_a_bad_step_leaves_the_state_to_the_bit(config, accumulate):
   assert [int(metrics[name][0]) for name in nonfinite.CHECKS] == [2, 1, 0]
 
 
-class Sum:
+class Sum(Objective):
   """An objective whose gradient is its batch, path by path."""
 
-  def init_aux(self, params, key):
-    return {}
+  evaluate = None
 
   def loss(self, params, aux, batch, key):
     found = sum(
@@ -145,8 +145,10 @@ def test_a_state_has_room_for_the_most_that_a_config_allows():
   assert int(states[65].step) == 64
 
 
-class Roots:
+class Roots(Objective):
   """An objective that is finite at zero, where its gradient is not."""
+
+  evaluate = None
 
   def loss(self, params, aux, batch, key):
     found = jnp.sqrt(params["root"]) + params["a"].sum()

@@ -134,7 +134,7 @@ def make_batch(exp: Experiment) -> dict[str, jax.Array]:
     if leaf.dtype == jnp.uint8:  # The image, and other views of it.
       return rng.integers(0, 256, leaf.shape, np.uint8)
     if name == "label":
-      return rng.integers(0, exp.num_classes, leaf.shape, np.int32)
+      return rng.integers(0, exp.info.num_classes, leaf.shape, np.int32)
     return np.ones(leaf.shape, leaf.dtype)
 
   return {

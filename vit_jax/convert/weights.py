@@ -47,7 +47,7 @@ from vit_jax.convert.manifest_checks import (
 )
 from vit_jax.convert.table import Arrays, check_shapes, read_rows
 from vit_jax.data.preprocess import Preprocess
-from vit_jax.sharding import get_path
+from vit_jax.sharding import get_path, is_own
 from vit_jax.storage.paths import locate
 
 OURS = "vit_jax"  # Name of our own format, the directory of a run.
@@ -213,10 +213,9 @@ def load_weights(
       raise CheckpointError("raw=True is for runs, and this is not one")
     return _load_file(location, source_size, overrides)
   except ConfigError as error:
-    text = str(error)
-    if str(location) in text:
+    if str(location) in str(error):
       raise
-    raise CheckpointError(f"{location}: {text}") from error
+    raise CheckpointError(f"{location}: {error}") from error
 
 
 def is_run(path: epath.Path) -> bool:
@@ -257,7 +256,8 @@ def _load_run(
       f"source_size={source_size}, but the run's manifest has {size}"
     )
   try:
-    params = flatten(load_params(run / "checkpoints", step, raw=raw))
+    found = flatten(load_params(run / "checkpoints", step, raw=raw))
+    params = {path: x for path, x in found.items() if not is_own(path)}
   except ConfigError:
     raise
   except Exception as error:  # Untrusted metadata can cause any error.

@@ -9,6 +9,7 @@ state, and METRICS are those of its metrics that checkpoint.best may name.
 """
 
 import dataclasses
+from typing import Any
 
 from vit_jax.config import Count
 from vit_jax.evaluators.attention_logits import AttentionLogits
@@ -17,14 +18,16 @@ from vit_jax.evaluators.corruptions import Corruptions
 from vit_jax.evaluators.fewshot import FewShot
 from vit_jax.evaluators.knn import Knn
 from vit_jax.evaluators.linear import LinearProbe
+from vit_jax.evaluators.loss import Loss
 from vit_jax.evaluators.occlusion import Occlusion
 from vit_jax.evaluators.patch_attack import PatchAttack
 from vit_jax.evaluators.pgd import Pgd
 from vit_jax.evaluators.shuffle import Shuffle
 from vit_jax.evaluators.texture import Texture
 
-EVALUATORS = {
+EVALUATORS: dict[str, Any] = {
   "classification": Classification,
+  "loss": Loss,
   "fewshot": FewShot,
   "knn": Knn,
   "linear": LinearProbe,
@@ -43,7 +46,8 @@ class Evaluation:
   """The keys of every section under evals, beside those of its evaluator.
 
   Attributes:
-    kind: a key of EVALUATORS.
+    kind: what is measured; "loss" is the default where the objective reads no
+      labels.
     every: number of steps between two evaluations, with one at the end of the
       run; None is at the end only.
   """

@@ -38,6 +38,7 @@ class Classification(Evaluator):
   """Top-1 and top-5 accuracy, and loss, as the objective computes them."""
 
   METRICS = ("accuracy", "correct", "total", "loss")
+  READS_HEAD = True
 
   @functools.cached_property
   def step(self) -> Any:

@@ -67,6 +67,7 @@ class Robustness(Evaluator):
   """
 
   METRICS = ("clean_accuracy", "robust_accuracy")
+  READS_HEAD = True
   POINTS = ""  # The key of which each value is a point.
   AXIS = ""  # Of the curves, with its unit.
   CLEAN = 0.0  # Where on it an image is as it is.

@@ -109,6 +109,8 @@ class Evaluator(abc.ABC):
 
   # Those of its metrics that checkpoint.best may name.
   METRICS: ClassVar[tuple[str, ...]] = ()
+  # Whether it reads the head's logits, which a model may lack.
+  READS_HEAD: ClassVar[bool] = False
 
   objective: Any
   data: pipeline.Data

@@ -3,15 +3,17 @@
 """The memory of activations, counted in shapes."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 
 def count_activation_bytes(
-  model: nn.Module, params: Any, image_shape: tuple[int, int, int]
+  forward: Callable[[Any, Any], Any],
+  params: Any,
+  image_shape: tuple[int, int, int],
 ) -> int:
   """Bytes that the forward pass keeps of an image for the backward pass.
 
@@ -19,14 +21,10 @@ def count_activation_bytes(
   count, 43.6 by the compiler); the compiler may keep less of an unrolled one.
 
   Args:
-    model: images -> logits.
-    params: its parameters, or their shapes.
+    forward: (params, images) -> arrays, in training.
+    params: parameters, or their shapes.
     image_shape: (H, W, c).
   """
-  keys = {"dropout": jax.random.key(0)}
-
-  def forward(params, image):
-    return model.apply({"params": params}, image, train=True, rngs=keys)
 
   def count(batch):
     image = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)

@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Float
 
 from vit_jax.config import Positive, Rate, Share, raise_all
+from vit_jax.objectives.objective import Objective
 from vit_jax.objectives.supervised import Supervised
 from vit_jax.sharding import constrain
 
@@ -95,7 +96,7 @@ def hard_loss(
 
 
 @dataclasses.dataclass(frozen=True)
-class Distillation:
+class Distillation(Objective):
   """Loss of a student against a frozen teacher and, with alpha < 1, the labels.
 
   Both models see the same pixels, after augmentation and mixing: the consistent
@@ -152,10 +153,13 @@ class Distillation:
     """The objective that gives loss and metrics against the labels."""
     return Supervised(self.model, label_smoothing=self.label_smoothing)
 
-  def init_aux(self, params: Any, key: jax.Array) -> Any:
-    """Nothing: the teacher is a frozen input, no part of the state."""
-    del params, key
-    return {}
+  def observe(
+    self, aux: Any, image: Float[Array, "B H W c"], *frozen: Any
+  ) -> Float[Array, "B Y"]:
+    """The teacher's logits; it is a frozen input, no part of the state."""
+    del aux
+    (teacher,) = frozen
+    return self.reader.compute_logits(teacher, image)
 
   def loss(
     self,
@@ -163,7 +167,7 @@ class Distillation:
     aux: Any,
     batch: dict[str, jax.Array],
     key: jax.Array,
-    teacher: Any,
+    *frozen: Any,
   ) -> tuple[Float[Array, ""], tuple[dict, Any]]:
     """Mean loss of a batch, with its metrics.
 
@@ -173,7 +177,7 @@ class Distillation:
       batch: image float [B H W c], label (any form that `Supervised` takes),
         mask bool [B].
       key: random key of the student's dropout.
-      teacher: the frozen input, {"params": the teacher's parameters}.
+      *frozen: the one frozen input, {"params": the teacher's parameters}.
 
     Returns:
       The loss and (metrics, aux). The metrics are (sum, count) pairs: loss; the
@@ -181,10 +185,8 @@ class Distillation:
       is the same for both models; and teacher_accuracy.
     """
     image, label, mask = (batch[name] for name in ("image", "label", "mask"))
-    logits = self.model.apply(
-      {"params": params}, image, train=True, rngs={"dropout": key}
-    )
-    teacher_logits = self.reader.compute_logits(teacher, image)
+    logits = self.forward(params, image, key)
+    teacher_logits = self.observe(aux, image, *frozen)
     if self.mode == "soft":
       losses = soft_loss(logits, teacher_logits, self.temperature)
     else:

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vit_jax.config import NotNegative, Rate
+from vit_jax.objectives.objective import Objective
 from vit_jax.sharding import constrain
 
 
@@ -69,7 +70,7 @@ LOSSES = {"softmax": softmax_loss, "sigmoid": sigmoid_loss}
 
 
 @dataclasses.dataclass(frozen=True)
-class Supervised:
+class Supervised(Objective):
   """Cross-entropy of a model's logits against labels.
 
   Attributes:
@@ -89,11 +90,6 @@ class Supervised:
   cross_entropy: Literal["softmax", "sigmoid"] = "softmax"
   label_smoothing: Rate = 0.0
   class_weights: Literal["balanced"] | tuple[NotNegative, ...] | None = None
-
-  def init_aux(self, params: Any, key: jax.Array) -> Any:
-    """Nothing is kept beside the parameters."""
-    del params, key
-    return {}
 
   def compute_metrics(
     self,
@@ -128,7 +124,12 @@ class Supervised:
     }
 
   def loss(
-    self, params: Any, aux: Any, batch: dict[str, jax.Array], key: jax.Array
+    self,
+    params: Any,
+    aux: Any,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    *frozen: Any,
   ) -> tuple[Float[Array, ""], tuple[dict, Any]]:
     """Mean loss of a batch, with its metrics.
 
@@ -137,13 +138,13 @@ class Supervised:
       aux: from `init_aux`, returned unchanged.
       batch: image float [B H W c], label as of `make_targets`, mask bool [B].
       key: random key of dropout.
+      *frozen: none.
 
     Returns:
       The loss and (metrics, aux), with metrics as of `compute_metrics`.
     """
-    logits = self.model.apply(
-      {"params": params}, batch["image"], train=True, rngs={"dropout": key}
-    )
+    del frozen
+    logits = self.forward(params, batch["image"], key)
     weights: Any = 1.0
     if self.class_weights is not None:
       weights = jnp.asarray(self.class_weights, jnp.float32)[None]

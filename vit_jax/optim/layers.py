@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from vit_jax.optim.multipliers import compute_multipliers, is_plain
 from vit_jax.optim.options import Optim
-from vit_jax.sharding import get_path, is_stacked, replicate
+from vit_jax.sharding import get_path, is_own, is_stacked, replicate
 
 BINS = 32
 SMALL = ("/bias", "/scale")  # Ends of the paths of what is no weight.
@@ -23,6 +23,9 @@ SMALL = ("/bias", "/scale")  # Ends of the paths of what is no weight.
 
 def _find_name(path: str) -> str:
   """The layer, or the stack of layers, that a parameter is of."""
+  if is_own(path):  # As mae_encoderblock.
+    own, _, rest = path.partition("/")
+    return f"{own}_{_find_name(rest)}"
   return path.removeprefix("Transformer/").partition("/")[0]
 
 

@@ -17,7 +17,7 @@ import optax
 
 from vit_jax.config import ConfigError, raise_all
 from vit_jax.optim.options import Optim
-from vit_jax.sharding import STACKED, get_path, is_stacked
+from vit_jax.sharding import STACKED, get_path, is_own, is_stacked
 
 # Parameters above the last block. All that are neither here nor in a block feed
 # the first block: patches, positions, tokens, the stem of a hybrid.
@@ -46,6 +46,8 @@ def compute_layer_decay(
     layers: L, the number of blocks.
     decay: factor from one layer to the one below it.
   """
+  if is_own(path):  # It reads the last layer.
+    return np.asarray(1.0)
   if is_stacked(path):
     return decay ** np.arange(layers, 0, -1, dtype=np.float64)
   above = 0 if ABOVE.match(path) else layers + 1
@@ -84,7 +86,8 @@ def compute_multipliers(optim: Optim, params: Any) -> Any:
         f"optim.multipliers: {patterns[i].pattern!r} has no effect: earlier "
         f"patterns match all of its parameters"
       )
-  layers = max((depth for depth in depths if depth), default=None)
+  pairs = zip(paths, depths, strict=True)
+  layers = max((x for path, x in pairs if x and not is_own(path)), default=None)
   if optim.layer_decay is not None and layers is None:
     errors.append(
       "optim.layer_decay: this model has no stack of blocks; leave it out"

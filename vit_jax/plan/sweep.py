@@ -295,21 +295,28 @@ def make_candidates(exp: Experiment, topology: Topology, sizes: Sequence[int]):
 
 def measure_image(exp: Experiment, remat: str | None) -> Image:
   """The cost of an image under a remat policy, computed from shapes."""
-  model = exp.model if remat is None else exp.model.clone(remat=remat)
-  keys = {"dropout": jax.random.key(0)}
-  params = exp.abstract_state.params
-  # Kernels hide their products.
-  plain = model.clone(attention="xla") if hasattr(model, "attention") else model
+  objective = exp.objective
+  if remat is not None:
+    objective = objective.clone(remat=remat)
+  plain = objective
+  if hasattr(exp.model, "attention"):  # Kernels hide their products.
+    plain = objective.clone(attention="xla")
+  state = exp.abstract_state
 
-  def train(params, image):
-    forward = functools.partial(plain.apply, train=True, rngs=keys)
-    logits, back = jax.vjp(forward, {"params": params}, image)
-    return back(jnp.ones_like(logits))
+  def forward(own, params, image):
+    return own.forward(params, image, jax.random.key(0))
+
+  def train(params, aux, image, *frozen):
+    found, back = jax.vjp(functools.partial(forward, plain), params, image)
+    plain.observe(aux, image, *frozen)
+    return back(jax.tree.map(jnp.ones_like, found))
 
   image = jax.ShapeDtypeStruct((1, *exp.image_shape), jnp.float32)
   return Image(
-    count_activation_bytes(model, params, exp.image_shape),
-    count_flops(train, params, image),
+    count_activation_bytes(
+      functools.partial(forward, objective), state.params, exp.image_shape
+    ),
+    count_flops(train, state.params, state.aux, image, *exp.abstract_frozen),
   )
 
 

@@ -48,8 +48,14 @@ def make_fitting(exp: Any) -> Fitting:
 
   @functools.cache
   def count(remat):
-    other = model if remat is None else model.clone(remat=remat)
-    return count_activation_bytes(other, params, exp.image_shape)
+    objective = exp.objective
+    if remat is not None:
+      objective = objective.clone(remat=remat)
+
+    def forward(params, image):
+      return objective.forward(params, image, jax.random.key(0))
+
+    return count_activation_bytes(forward, params, exp.image_shape)
 
   def estimate(fit: Fit) -> int | float:
     return held + count(fit.remat) * examples / fit.accumulate

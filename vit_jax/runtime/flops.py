@@ -14,18 +14,20 @@ from vit_jax.models.flops import count_flops, count_training_flops
 
 
 def count_flops_per_image(exp: Any) -> float:
-  """FLOPs to train on one image, with a teacher's forward pass if any."""
+  """FLOPs to train on one image, with passes that get no gradient if any."""
+  objective = exp.objective
+  if hasattr(exp.model, "attention"):  # Kernels hide their products.
+    objective = objective.clone(attention="xla", remat="none")
+  state, key = exp.abstract_state, jax.random.key(0)
   flops = count_training_flops(
-    exp.model,
-    exp.abstract_state.params,
+    lambda params, image: objective.forward(params, image, key),
+    state.params,
     exp.image_shape,
     functools.partial(optim.stop_frozen, exp.optim),
   )
-  if exp.teacher is not None:
-    image = jax.ShapeDtypeStruct((1, *exp.image_shape), jnp.float32)
-    teacher = exp.objective.reader.compute_logits
-    flops += count_flops(teacher, *exp.abstract_frozen, image)
-  return flops
+  image = jax.ShapeDtypeStruct((1, *exp.image_shape), jnp.float32)
+  observe = objective.observe
+  return flops + count_flops(observe, state.aux, image, *exp.abstract_frozen)
 
 
 def compute_peak_images_per_second(exp: Any) -> float | None:

@@ -170,9 +170,10 @@ def describe(exp: Any, say: Say) -> None:
     f"{device.device_kind} ({axes})"
   )
   examples = exp.info.count(exp.data.train)
+  classes = f" of {exp.num_classes:,} classes" if exp.num_classes else ""
   say(
-    f"{exp.data.source}: {examples:,} images of {exp.num_classes:,} classes at "
-    f"{pixels} px, {exp.steps:,} steps of {exp.train.batch_size:,}"
+    f"{exp.data.source}: {examples:,} images{classes} at {pixels} px, "
+    f"{exp.steps:,} steps of {exp.train.batch_size:,}"
   )
   if exp.teacher is not None:
     say(f"teacher {exp.teacher.describe()}")
