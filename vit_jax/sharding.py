@@ -44,7 +44,7 @@ STACKED = ("encoderblock/", "MixerBlock/")
 LETTERS = (
   (r"embedding/kernel", "P P c D"),
   (r"embedding/bias", "D"),
-  (r"cls|probe", "1 1 D"),
+  (r"cls|probe|mask", "1 1 D"),
   (r"pos_embedding|register", "1 N D"),
   (r"[xy]_embedding", "N D"),
   (r"relative/embedding", "N K C"),

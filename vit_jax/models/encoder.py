@@ -268,9 +268,11 @@ class Encoder(nn.Module, kw_only=True):
     layout: Layout,
     train: bool,
     intermediates: bool,
+    kept: Int[Array, "B n"] | None = None,
   ) -> tuple[Float[Array, "B n D"], dict[str, Array]]:
+    """Encodes tokens; `kept` are those that it sees, None for all."""
     found = {}
-    x, positions = self._add_positions(x, layout, train)
+    x, positions = self._add_positions(x, layout, train, kept)
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     if intermediates:
       found["embedded"] = x
@@ -335,15 +337,19 @@ class Encoder(nn.Module, kw_only=True):
     return x, found
 
   def _add_positions(
-    self, x: Float[Array, "B N D"], layout: Layout, train: bool
+    self,
+    x: Float[Array, "B N D"],
+    layout: Layout,
+    train: bool,
+    index: Int[Array, "B n"] | None,
   ) -> tuple[Float[Array, "B n D"], Positions]:
-    """Adds the position embedding of the input, and drops patches.
+    """Adds the position embedding of the input, and drops tokens.
 
     Returns:
       The tokens, and the position inputs of the blocks.
     """
     width = x.shape[-1]
-    added = angles = position_ids = index = None
+    added = angles = position_ids = None
     if self.position in ADDED and self.position_at != "every_layer":
       added = PositionEmbedding(
         self.position, layout, width, name="posembed_input"
@@ -354,9 +360,10 @@ class Encoder(nn.Module, kw_only=True):
       angles = make_rotation_angles(layout, width // self.block["num_heads"])
     elif self.position == "relative":
       position_ids = make_position_ids(layout)
-    if train and self.patch_dropout:
+    if index is None and train and self.patch_dropout:
       key = self.make_rng("dropout")
       index = sample_tokens(key, x.shape[0], layout, self.patch_dropout)
+    if index is not None:
       x = constrain(take_tokens(x, index), "B N D")
       added, angles, position_ids = (
         None if table is None else take_tokens(table, index)

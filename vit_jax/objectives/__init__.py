@@ -6,10 +6,12 @@
 """
 
 from vit_jax.objectives.distillation import Distillation
+from vit_jax.objectives.masked_patch import MaskedPatch
 from vit_jax.objectives.objective import Objective
 from vit_jax.objectives.supervised import Supervised
 
 OBJECTIVES: dict[str, type[Objective]] = {
   "supervised": Supervised,
   "distillation": Distillation,
+  "masked_patch": MaskedPatch,
 }

@@ -98,10 +98,18 @@ class LoggedSession(Session):
     )
 
   def _find_main(self) -> str:
-    """Finds the evaluation of result.json: the first that has an accuracy."""
+    """Finds the evaluation of result.json.
+
+    The first that has an accuracy; else the first that has a loss.
+    """
     evaluators = self.exp.evaluators
-    names = [x for x in evaluators if "accuracy" in evaluators[x].METRICS]
-    return next(iter([*names, *evaluators]))
+    found = [
+      name
+      for metric in ("accuracy", "loss")
+      for name, evaluator in evaluators.items()
+      if metric in evaluator.METRICS
+    ]
+    return next(iter([*found, *evaluators]))
 
   def _say_values(
     self, when: str, values: Mapping[str, Mapping[str, float]]

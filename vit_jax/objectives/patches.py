@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What objectives that hide patches share: pixels of patches, random keys."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from vit_jax.models.vit import ViT
+
+
+def cut_patches(
+  image: Float[Array, "B H W c"], size: int
+) -> Float[Array, "B N P P c"]:
+  """Cuts images into patches of `size` pixels, in raster order."""
+  batch, height, width, channels = image.shape
+  rows, columns = height // size, width // size
+  x = image.reshape(batch, rows, size, columns, size, channels)
+  return x.swapaxes(2, 3).reshape(batch, rows * columns, size, size, channels)
+
+
+def join_patches(
+  patches: Float[Array, "B N P P c"], grid: tuple[int, int]
+) -> Float[Array, "B H W c"]:
+  """Puts patches together to images; the inverse of `cut_patches`."""
+  batch, _, size, _, channels = patches.shape
+  rows, columns = grid
+  x = patches.reshape(batch, rows, columns, size, size, channels)
+  return x.swapaxes(2, 3).reshape(batch, rows * size, columns * size, channels)
+
+
+def make_image_keys(image: Float[Array, "B H W c"]) -> Key[Array, "B"]:
+  """Makes a random key for each image that is a function of its pixels.
+
+  So an evaluation hides the same of an image whatever the batch, the mesh and
+  the step. The sum of the words does not depend on the order of summation.
+  """
+  words = jax.lax.bitcast_convert_type(image.astype(jnp.float32), jnp.uint32)
+  sums = words.sum(axis=(1, 2, 3), dtype=jnp.uint32)
+  return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), sums)
+
+
+def shuffle_patches(key: Key[Array, ""], patches: int) -> Int[Array, "N"]:
+  """A random order of the patches of one image."""
+  return jnp.argsort(jax.random.uniform(key, (patches,)))
+
+
+def find_model_errors(
+  name: str, model: nn.Module, height: int, width: int
+) -> list[str]:
+  """Lists why the patches of a model cannot be hidden.
+
+  Args:
+    name: of the objective.
+    model: the encoder.
+    height: H.
+    width: W.
+  """
+  what = f"objective.name={name!r}"
+  if not isinstance(model, ViT):
+    return [
+      f"{what} hides patches, and a {type(model).__name__} has none: take a ViT"
+    ]
+  errors = []
+  if model.stem is not None:
+    errors.append(
+      f"{what} hides patches of pixels, and those of a hybrid see their "
+      f"neighbours: take a ViT without a stem"
+    )
+  if model.patch_dropout:
+    errors.append(
+      f"model.patch_dropout={model.patch_dropout:g} drops patches that {what} "
+      f"predicts: leave it out"
+    )
+  if math.prod(model.make_layout(height, width).grid) < 2:
+    errors.append(
+      f"{what} needs two patches or more, and data.size has one: take smaller "
+      f"patches or larger images"
+    )
+  return errors
