@@ -203,9 +203,7 @@ def run_drawing(accumulate):
   batch = {"image": jnp.arange(8.0), "mask": jnp.ones(8, bool)}
   state, metrics = jax.jit(step)(state, batch)
   # It is changed once, whatever the micro-batches, by the new parameters.
-  np.testing.assert_array_equal(
-    state.aux["new"], 10 + state.params["kernel"]
-  )
+  np.testing.assert_array_equal(state.aux["new"], 10 + state.params["kernel"])
   return -float(state.params["kernel"]), metrics, np.asarray(state.aux["seen"])
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from vit_jax.analysis.examples import make_examples
 from vit_jax.analysis.explain import count_attention_bytes, has_attention
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
-from vit_jax.data import pipeline
+from vit_jax.data import placing
 from vit_jax.data.label_map import list_names
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.metrics import evaluation
@@ -248,11 +248,11 @@ def compute_maps(
 
   # One image on each device at a time: attention weights are large.
   count, maps = count_data_shards(mesh), []
-  mine = pipeline.find_rows(mesh, count)
+  mine = placing.find_rows(mesh, count)
   for start in range(0, len(inputs), count):
     rows = [*inputs[start : start + count], *[inputs[0]] * count][:count]
     local = np.stack([rows[i] for i in mine])
-    batch = pipeline.place({"image": local}, mesh, count)
+    batch = placing.place({"image": local}, mesh, count)
     with jax.set_mesh(mesh):
       found = roll_out(evaluator.get_params(state), batch["image"])
     maps += [*np.asarray(jax.device_get(found), np.float32)]

@@ -15,7 +15,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vit_jax.benchmark.rival import Rival
-from vit_jax.data import parallelism, pipeline, sources, transforms
+from vit_jax.data import (
+  parallelism,
+  pipeline,
+  placing,
+  sources,
+  transforms,
+)
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
 from vit_jax.data.rows import Pictures, TrainRows
@@ -219,13 +225,13 @@ def measure_stages(
   stages["crop"], _ = time_each(
     lambda number: decoded.write(number, batch, number), numbers, cpu
   )
-  local = pipeline.find_rows(mesh, batch_size)
+  local = placing.find_rows(mesh, batch_size)
   made = {
     name: np.ones((len(local), *shape), np.uint8)
     for name, shape in data.views.get_shapes(data.shape, channels).items()
   }
   seconds, _ = time_each(
-    lambda x: jax.block_until_ready(pipeline.place(x, mesh, batch_size)),
+    lambda x: jax.block_until_ready(placing.place(x, mesh, batch_size)),
     [made] * ROUNDS,
   )
   stages["transfer"] = seconds / len(local)
@@ -242,7 +248,8 @@ def make_boxes(
     except ValueError:
       continue
     boxes = rows.sample_boxes(image.shape[:2], position)
-    yield example, find_hull(boxes) if len(boxes) > 1 else boxes[0]
+    whole = [box for box in boxes if box is not None]
+    yield example, find_hull(whole) if whole else None
 
 
 def measure_whole(
@@ -271,7 +278,7 @@ def measure_whole(
   with contextlib.closing(batches):
     for _ in range(ROUNDS):
       # Those that were begun ahead, and that wait.
-      for _ in range(2 * pipeline.AHEAD + 2 * data.count_workers()):
+      for _ in range(2 * placing.AHEAD + 2 * data.count_workers()):
         jax.block_until_ready(next(batches))
       began, count = time.perf_counter(), 0
       while (
@@ -309,7 +316,7 @@ def measure(
     DataError: if there is nothing to measure with.
   """
   source = sources.open_source(data.source, data.train, data.dir)
-  local = pipeline.find_rows(mesh, batch_size)
+  local = placing.find_rows(mesh, batch_size)
   data, choices = pipeline.choose_for_training(
     data, source, channels, rows=len(local)
   )

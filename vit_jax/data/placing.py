@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh
+from jax.sharding import Mesh
 
 from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import Batch
@@ -23,7 +23,7 @@ AHEAD = 2
 
 
 def make_abstract_batch(
-  data: Any, mesh: Mesh | AbstractMesh, channels: int, batch_size: int
+  data: Any, mesh: Mesh, channels: int, batch_size: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Makes a training batch of shapes, dtypes and shardings.
 
@@ -35,7 +35,9 @@ def make_abstract_batch(
   """
   images = data.views.get_shapes(data.shape, channels)
   labels = (data.label_slots,) if data.label_slots else ()
-  shapes = {name: (shape, jnp.uint8) for name, shape in images.items()}
+  shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+    name: (shape, jnp.uint8) for name, shape in images.items()
+  }
   shapes |= {"label": (labels, jnp.int32), "mask": ((), jnp.bool_)}
   place = get_batch_sharding(mesh)
   return {

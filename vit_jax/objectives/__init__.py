@@ -5,8 +5,10 @@
 `objective.Objective` describes what each has.
 """
 
+from vit_jax.objectives.dino import Dino
 from vit_jax.objectives.distillation import Distillation
 from vit_jax.objectives.masked_patch import MaskedPatch
+from vit_jax.objectives.moco import Moco
 from vit_jax.objectives.objective import Objective
 from vit_jax.objectives.supervised import Supervised
 
@@ -14,4 +16,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
   "supervised": Supervised,
   "distillation": Distillation,
   "masked_patch": MaskedPatch,
+  "dino": Dino,
+  "moco": Moco,
 }

@@ -65,7 +65,7 @@ def make_fitting(exp: Any) -> Fitting:
     tokens = model.make_layout(*exp.data.shape).tokens
   return Fitting(
     getattr(model, "remat", None),
-    exp.train.accumulate,
+    exp.train.accumulate if exp.objective.splits else 1,
     examples=examples,
     tokens=tokens,
     device=exp.mesh.devices.flat[0],
