@@ -23,8 +23,8 @@ Arguments: dataset, imagenet, digits or folder:PATH; model; epochs, on ImageNet;
 local, the number of small views.
 
 The paper's (section 3.2, appendix C) are AdamW, batch 1024, learning rate 5e-4
-for each 256 images, 10 epochs of warm-up, cosine decay to 1e-6, two views at 224
-px and small ones at 96, a head of 2048, 2048 and 256 with 65,536 outputs,
+for each 256 images, 10 epochs of warm-up, cosine decay to 1e-6, two views at
+224 px and small ones at 96, a head of 2048, 2048 and 256 with 65,536 outputs,
 temperatures 0.1 and 0.04, which rises to 0.07 in 30 epochs, a teacher's
 momentum of 0.996 that rises to 1, and a centre's of 0.9. From its released code
 are 8 small views of 5 to 40 % and large ones of 40 to 100 % of an image, their

@@ -5,7 +5,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -70,7 +70,7 @@ class Objective(abc.ABC):
     model = self.model.clone(**fields)
     return dataclasses.replace(self, model=model)  # type: ignore[type-var]
 
-  def place(self, setting: Setting) -> Self:
+  def place(self, setting: Setting) -> "Objective":
     """The same objective as part of a run."""
     if not self.compares_views:
       return self
