@@ -5,8 +5,8 @@ r"""Masked patch prediction (ViT paper, appendix B.1.2): no labels are read.
   python -m vit_jax.main --config=configs/masked_patch.py --workdir=DIR
   python -m vit_jax.main --workdir=DIR \
       --config=configs/masked_patch.py:dataset=imagenet,steps=100000
-  python -m vit_jax.main --config=configs/masked_patch.py:dataset=folder:PHOTOS \
-      --workdir=DIR
+  python -m vit_jax.main --workdir=DIR \
+      --config=configs/masked_patch.py:dataset=folder:PHOTOS
   python -m vit_jax.main --config=configs/masked_patch.py:dataset=digits \
       --workdir=DIR
 
@@ -18,12 +18,12 @@ Its encoder is then fine-tuned, or probed, like any other:
 
 The paper's: 79.9 % on ImageNet after fine-tuning B/16, 2 % above training from
 scratch and 4 % below supervised pre-training.
-The paper's cost: not known; 1M steps of 4,096 images of JFT-300M, and 100k steps
-give nearly as much.
+The paper's cost: not known; 1M steps of 4,096 images of JFT-300M.
 Ours, measured: nothing yet.
 
-Arguments: dataset, jft300m, imagenet21k, imagenet, folder:PATH or digits; model;
-rate, 0.5 or 0.15 of the patches; target, mean_colour, downsized or pixels; steps.
+Arguments: dataset, jft300m, imagenet21k, imagenet, folder:PATH or digits;
+model; rate, 0.5 or 0.15 of the patches; target, mean_colour, downsized or
+pixels; steps.
 
 The paper's are Adam, batch 4096, learning rate 2e-4, 10k steps of warm-up and
 cosine decay, and that half of the patches and their mean colour are best. It

@@ -62,7 +62,6 @@ SLOW = (
   "perturbations/test_corruptions.py",
   "prepare/test_command.py",
   "recipes/test_recipes.py",
-  "runs/test_views.py::test_two_processes",
   "runtime/test_lock.py",
   "runtime/test_profile.py::test_a_run",
   "test_evaluate_robustness.py",

@@ -8,10 +8,11 @@ end WORKDIR/evaluation holds the figures by class and every prediction, as
 the run shows them.
 """
 
+import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +26,8 @@ from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.data import placing
 from vit_jax.data.label_map import list_names
 from vit_jax.evaluators.classification import Classification, Scores
+from vit_jax.evaluators.loss import Loss
+from vit_jax.evaluators.split import Evaluator
 from vit_jax.metrics import evaluation
 from vit_jax.objectives.distillation import Distillation
 from vit_jax.objectives.supervised import Supervised
@@ -33,6 +36,7 @@ from vit_jax.plots.examined import (
   Pictures,
   draw_figures,
   save_mistakes,
+  save_reconstructions,
 )
 from vit_jax.plots.pictures import read_png, restore
 from vit_jax.plots.report import save_examples
@@ -46,6 +50,7 @@ log = logging.getLogger(__name__)
 
 TOP = 5  # Classes of an image in predictions.csv.
 SHOWN = 12  # Mistakes.
+RECONSTRUCTED = 12
 BINS = 20  # Of a histogram of shares.
 # What the attention weights of one image may take.
 MAX_BYTES = 2**30
@@ -56,8 +61,9 @@ def examine(
 ) -> bool:
   """Writes WORKDIR/evaluation, of the first evaluation that has an accuracy.
 
-  Every process takes part, and the first writes. Where nothing of the config
-  measures an accuracy, there is nothing.
+  Or, of an objective that reconstructs images, pictures of the first that has a
+  loss. Every process takes part, and the first writes. Where nothing of the
+  config measures either, there is nothing.
 
   Args:
     exp: an `Experiment`.
@@ -73,7 +79,7 @@ def examine(
   if isinstance(objective, Distillation):
     objective = objective.labels  # Evaluated is the student alone.
   if not found or not isinstance(objective, Supervised):
-    return False
+    return reconstruct(exp, state, workdir / FOLDER, mark)
   evaluator = dataclasses.replace(found[0], objective=objective)
   values, scores = evaluator.score(state, TOP, mark)
   scores = Scores(*(np.asarray(x) for x in scores))
@@ -104,6 +110,43 @@ def examine(
     | values
     | evaluation.describe_scores(*scores, names),
   )
+  return True
+
+
+def reconstruct(
+  exp: Any, state: TrainState, directory: epath.Path, mark: Callable[[], None]
+) -> bool:
+  """Writes images, and what the objective makes of them, as a picture.
+
+  Arguments and result are as of `examine`.
+  """
+  losses = [x for x in exp.evaluators.values() if isinstance(x, Loss)]
+  if not losses:
+    return False
+  evaluator = losses[0]
+  source = evaluator.data.open(evaluator.split)
+  preprocess = evaluator.data.make_preprocess(evaluator.channels)
+  count = min(RECONSTRUCTED, len(source))
+  inputs = []
+  for i in np.linspace(0, len(source) - 1, count).astype(int):
+    with contextlib.suppress(ValueError):  # It cannot be read.
+      inputs.append(preprocess(source[int(i)]["image"])[0])
+
+  @jax.jit
+  def make(params, image):
+    found = exp.objective.reconstruct(params, image)
+    return jax.tree.map(replicate, found)
+
+  made = list(map_inputs(make, evaluator, state, inputs, mark))
+  if not made or not made[0] or jax.process_index() > 0:
+    return False
+  mean, std = preprocess.mean or (), preprocess.std or ()
+  rows = [
+    [restore(image, mean, std) for image in (x, *found)]
+    for x, found in zip(inputs, made, strict=True)
+  ]
+  directory.mkdir(parents=True, exist_ok=True)
+  save_reconstructions(directory, int(state.step), rows)
   return True
 
 
@@ -232,7 +275,7 @@ def compute_maps(
   mark: Callable[[], None],
 ) -> list[Float[np.ndarray, "h w"]]:
   """Attention rollout of images; none where a model or its size has none."""
-  model, mesh = evaluator.objective.model, evaluator.mesh
+  model = evaluator.objective.model
   size = evaluator.data.shape
   if not inputs or not has_attention(model):
     return []
@@ -246,15 +289,31 @@ def compute_maps(
     rollout = compute_rollout(found["attention"])
     return replicate(read_rollout(rollout, layout, found.get("pooling")))
 
-  # One image on each device at a time: attention weights are large.
-  count, maps = count_data_shards(mesh), []
+  return list(map_inputs(roll_out, evaluator, state, inputs, mark))
+
+
+def map_inputs(
+  function: Callable[[Any, Any], Any],
+  evaluator: Evaluator,
+  state: TrainState,
+  inputs: Sequence[Float[np.ndarray, "H W c"]],
+  mark: Callable[[], None],
+) -> Iterator[Any]:
+  """Applies a jitted (parameters, images) -> arrays; yields those of each.
+
+  One image on each device at a time: attention weights are large.
+  """
+  mesh = evaluator.mesh
+  count = count_data_shards(mesh)
   mine = placing.find_rows(mesh, count)
   for start in range(0, len(inputs), count):
-    rows = [*inputs[start : start + count], *[inputs[0]] * count][:count]
+    own = inputs[start : start + count]
+    rows = [*own, *[inputs[0]] * count][:count]
     local = np.stack([rows[i] for i in mine])
     batch = placing.place({"image": local}, mesh, count)
     with jax.set_mesh(mesh):
-      found = roll_out(evaluator.get_params(state), batch["image"])
-    maps += [*np.asarray(jax.device_get(found), np.float32)]
+      found = function(evaluator.get_params(state), batch["image"])
+    found = jax.tree.map(np.asarray, jax.device_get(found))
+    for i in range(len(own)):
+      yield jax.tree.map(lambda x, i=i: x[i].astype(np.float32), found)
     mark()
-  return maps[: len(inputs)]

@@ -71,6 +71,8 @@ LETTERS = (
   (r"dino/last/kernel", "R Y"),
   (r"pre_logits/kernel", "D R"),
   (r"pre_logits/bias", "R"),
+  (r"embed/kernel", "D _"),
+  (r"embed/bias", "D"),
   (r"head/kernel", "R Y"),
   (r"head/bias", "Y"),
 )

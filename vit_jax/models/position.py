@@ -99,13 +99,17 @@ def join_axes(
   return jnp.concatenate([x, y], axis=-1).reshape(-1, 2 * shape[-1])
 
 
-def make_sincos(length: int, features: int) -> Float[Array, "N E"]:
+def make_sincos(
+  length: int, features: int, last: bool = True
+) -> Float[Array, "N E"]:
   """Sines, then cosines, of positions 0 to N - 1 at E/2 frequencies.
 
-  The longest period is 2 pi times 10,000, the shortest 2 pi.
+  The shortest period is 2 pi, and 2 pi times 10,000 the `last`, or else the one
+  that would follow.
   """
   count = features // 2
-  exponents = jnp.arange(count, dtype=jnp.float32) / max(1, count - 1)
+  steps = max(1, count - 1) if last else count
+  exponents = jnp.arange(count, dtype=jnp.float32) / steps
   frequencies = SINCOS_PERIOD**-exponents
   angles = jnp.arange(length, dtype=jnp.float32)[:, None] * frequencies[None]
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

@@ -7,6 +7,7 @@
 
 from vit_jax.objectives.dino import Dino
 from vit_jax.objectives.distillation import Distillation
+from vit_jax.objectives.mae import MAE
 from vit_jax.objectives.masked_patch import MaskedPatch
 from vit_jax.objectives.moco import Moco
 from vit_jax.objectives.objective import Objective
@@ -16,6 +17,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
   "supervised": Supervised,
   "distillation": Distillation,
   "masked_patch": MaskedPatch,
+  "mae": MAE,
   "dino": Dino,
   "moco": Moco,
 }

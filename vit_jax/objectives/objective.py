@@ -119,6 +119,16 @@ class Objective(abc.ABC):
     """The passes that get no gradient, as a teacher's; none by default."""
     del aux, image, frozen
 
+  def reconstruct(
+    self, params: Any, image: Float[Array, "B H W c"]
+  ) -> tuple[Float[Array, "B H W c"], ...]:
+    """Makes images of values in [-1, 1] to look at beside the given ones.
+
+    What the encoder sees of each, and what is filled in; none by default.
+    """
+    del params, image
+    return ()
+
   @abc.abstractmethod
   def loss(
     self,

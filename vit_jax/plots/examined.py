@@ -30,6 +30,7 @@ from vit_jax.storage.files import replacing
 from vit_jax.storage.untrusted import load_json, read_file
 
 FOLDER, MISTAKES = "evaluation", "mistakes.npz"
+RECONSTRUCTION = "reconstruction_{}.png"  # Of a step.
 MATRIX = 200  # Classes of a confusion matrix that is drawn, at most.
 OPEN = 20  # Classes of a table that is not folded, at most.
 CONFUSIONS = 10
@@ -78,6 +79,38 @@ def load_mistakes(directory: epath.Path) -> Pictures | None:
     return Pictures(list(arrays["images"]), captions, maps)
 
 
+def save_reconstructions(
+  directory: epath.Path,
+  step: int,
+  rows: Sequence[Sequence[UInt8[np.ndarray, "H W 3"]]],
+) -> None:
+  """Keeps rows of images and what was made of each; removes older ones."""
+  for path in directory.glob(RECONSTRUCTION.format("*")):
+    path.unlink()
+  columns = len(rows[0])
+  # Two of them in a row of the picture.
+  flat = [image for row in rows for image in row]
+  with replacing(directory / RECONSTRUCTION.format(step)) as target:
+    target.write_bytes(draw_grid(flat, 2 * columns))
+
+
+def _show_reconstructions(directory: epath.Path, step: int) -> list[Section]:
+  """The picture that `save_reconstructions` wrote, if it is of this step."""
+  path = directory / RECONSTRUCTION.format(step)
+  if not path.exists():
+    return []
+  png = read_file(path, MAX_BYTES)
+  text = (
+    "Images that were not trained on, what the encoder saw of each, and what "
+    "the decoder filled in. Where patches are normalised, they have the mean "
+    "and the deviation of the true ones here."
+  )
+  figures = [Figure([(png, "original, visible, filled in")], kind="photo")]
+  return [
+    Section(title="Reconstructions", text=text, figures=figures, layout="wide")
+  ]
+
+
 def make_sections(workdir: epath.Path, step: int) -> list[Section]:
   """Makes the sections of what a run wrote at its end.
 
@@ -91,7 +124,7 @@ def make_sections(workdir: epath.Path, step: int) -> list[Section]:
   directory = workdir / FOLDER
   path = directory / "evaluation.json"
   if not path.exists():
-    return []
+    return _show_reconstructions(directory, step)
   try:
     found = load_json(path)
     if found.get("step") != step:
@@ -207,6 +240,10 @@ def draw_figures(
   Returns:
     Name -> PNG; and the recall of every class that has images.
   """
+  if not (directory / "evaluation.json").exists():
+    (path,) = directory.glob(RECONSTRUCTION.format("*"))
+    pngs = {"reconstruction": path.read_bytes()}
+    return pngs, np.zeros(0, np.float32)
   found = load_json(directory / "evaluation.json")
   rows = found.get("classes", [])
   there = [row for row in rows if row["support"]]

@@ -26,7 +26,7 @@ class Quantity(NamedTuple):
 
   Attributes:
     title: its name.
-    label: its axis, with the unit.
+    label: its axis, with the unit; UNIT stands for that of the runs' losses.
     factor: from the metric to the unit.
     scale: "log" is drawn on a logarithmic axis, "zero" with zero on it.
   """
@@ -38,7 +38,7 @@ class Quantity(NamedTuple):
 
 
 CURVES = {
-  "loss": Quantity("Loss", "training loss (nats)"),
+  "loss": Quantity("Loss", "training loss (UNIT)"),
   "accuracy": Quantity("Accuracy", "training accuracy (%)", 100.0),
   "lr": Quantity("Learning rate", "learning rate (no unit)", scale="zero"),
   "grad_norm": Quantity(
@@ -56,7 +56,7 @@ CURVES = {
 # What rows of evaluations count, and no curve shows.
 COUNTS = ("correct", "total")
 # How metrics that are shares begin, as accuracy_top5.
-SHARE = "accuracy"
+SHARE = ("accuracy", "patch_accuracy")
 
 
 def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
@@ -157,7 +157,7 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
       counted = f"{result['correct']:,} / {result['total']:,}"
       facts.append(("correct", counted))
   if "loss" in result:
-    facts.append(("loss", f"{result['loss']:.4f} nats"))
+    facts.append(("loss", f"{result['loss']:.4f} {_get_unit(run)}".strip()))
   facts.append(("steps", f"{run.step:,}"))
   if "seconds" in result:
     facts.append(("time", format_duration(result["seconds"])))
@@ -165,6 +165,14 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
   if isinstance(model, dict) and "variant" in model:
     facts.append(("model", str(model["variant"])))
   return facts
+
+
+def _get_unit(run: RunFiles) -> str:
+  """The unit of a run's loss: nats of a cross-entropy, none of a square."""
+  objective = run.config.get("objective")
+  given = objective if isinstance(objective, dict) else {}
+  squares = given.get("name") == "mae" or given.get("target") == "pixels"
+  return "" if squares else "nats"
 
 
 def _show_examples(runs: Sequence[RunFiles]) -> Section:
@@ -208,9 +216,11 @@ def _draw(
       curves[name] = (steps, [quantity.factor * x for x in values])
   if not curves:
     return []
+  units = {_get_unit(run) or "mean square" for run in runs}
+  label = quantity.label.replace("UNIT", " or ".join(sorted(units)))
   png = draw_curves(
     curves,
-    quantity.label,
+    label,
     log=quantity.scale == "log",
     from_zero=quantity.scale == "zero",
   )
@@ -219,7 +229,7 @@ def _draw(
     f"{name if len(curves) > 1 else ''} {values[-1]:.4g}{unit}".strip()
     for name, (_, values) in curves.items()
   )
-  text = f"{quantity.label} by step; at the end {last}"
+  text = f"{label} by step; at the end {last}"
   return [Figure([(png, text)], f"{quantity.title}.", f"At the end {last}.")]
 
 
@@ -246,7 +256,7 @@ def _draw_evaluations(runs: Sequence[RunFiles]) -> list[Figure]:
     if last.startswith(SHARE):
       quantity = Quantity(metric, f"{metric} (%)", 100.0)
     elif last == "loss":
-      quantity = Quantity(metric, f"{metric} (nats)")
+      quantity = Quantity(metric, f"{metric} (UNIT)")
     found += _draw(runs, metric, quantity)
   return found
 
