@@ -52,7 +52,8 @@ def find_rows(mesh: Mesh, batch_size: int) -> list[int]:
     (batch_size,)
   )
   rows = set()
-  for (part,) in places.values():
+  for index in places.values():
+    (part,) = index or (slice(None),)
     rows.update(range(*part.indices(batch_size)))
   return sorted(rows)
 
