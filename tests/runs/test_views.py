@@ -17,8 +17,6 @@ from tests.support.runs import get_timeless
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import Preempted
-from vit_jax.metrics.collapse import CollapseDetector
-from vit_jax.objectives.moco import Moco
 from vit_jax.sections import resolve
 from vit_jax.train import train
 from vit_jax.train_state import compute_digest
@@ -182,12 +180,3 @@ def test_no_estimate_splits_a_batch_that_is_compared(config, monkeypatch):
   config = make(config, "moco")
   config["train"]["accumulate"] = "auto"
   assert build(config, jax.devices()[:1]).fit.accumulate == 1
-
-
-def test_a_collapse_is_said_once_and_not_at_the_beginning():
-  """Of an encoder that sees no image: its representations are all the same."""
-  find = Moco(None).find_collapse  # type: ignore[arg-type]
-  detector = CollapseDetector(find, steps=100)
-  spreads = [0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]
-  said = [detector.add(5 * i, {"spread": x}) for i, x in enumerate(spreads)]
-  assert [bool(x) for x in said] == [i == 6 for i in range(9)]
