@@ -11,8 +11,8 @@ r"""DINO (Caron et al., 2021, arXiv 2104.14294): no labels are read.
 
 The encoder, which is the teacher's, is then fine-tuned, or probed, like any:
 
-  python -m vit_jax.main --config=configs/finetune.py:dataset=folder:PHOTOS \
-      --workdir=TUNED --config.init=DIR
+  python -m vit_jax.main --workdir=TUNED --config.init=DIR \
+      --config=configs/finetune.py:model=S/16,dataset=folder:PHOTOS,res=224
 
 The paper's: S/16 on ImageNet, by k-NN and a linear probe, 69.3 and 74.0 % after
 100 epochs, as its authors' files have it.

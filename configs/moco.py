@@ -10,8 +10,9 @@ r"""MoCo v3 (Chen et al., 2021, arXiv 2104.02057): no labels are read.
 
 The encoder is then fine-tuned, or probed, like any other:
 
-  python -m vit_jax.main --config=configs/finetune.py:dataset=folder:PHOTOS \
-      --workdir=TUNED --config.init=DIR
+  python -m vit_jax.main --workdir=TUNED --config.init=DIR \
+      --config=configs/finetune.py:model=S/16,dataset=folder:PHOTOS,res=224 \
+      --config.model.position=sincos_2d
 
 The paper's: a linear probe on ImageNet of 73.2 % (S/16) and 76.7 % (B/16) after
 300 epochs, as its authors' files have it.

@@ -78,7 +78,8 @@ def test_statistics_of_the_corruption(rate, count):
 def test_draws_are_of_each_image_alone():
   """The first two of four images have what they have among two."""
   keys = make_image_keys(jnp.concatenate([IMAGES, IMAGES[::-1]]))
-  words = PIXELS.view(np.uint32).reshape(2, -1).sum(axis=1, dtype=np.uint32)
+  levels = np.round((PIXELS.reshape(2, -1).astype(np.float64) + 1) * 127.5)
+  words = (levels * np.arange(1, 769)).sum(axis=1) % 2**32
   expected = [jax.random.fold_in(jax.random.key(0), int(x)) for x in words]
   data = [jax.random.key_data(x) for x in (*expected, *expected[::-1])]
   np.testing.assert_array_equal(jax.random.key_data(keys), np.stack(data))

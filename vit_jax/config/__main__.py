@@ -40,7 +40,8 @@ INTRODUCTIONS = {
   "[models](configuration.md#models).",
   "data": "See [data](data.md).",
   "objective": "`name` chooses the loss. See "
-  "[distillation](pretrained.md#distillation).",
+  "[distillation](pretrained.md#distillation) and "
+  "[learning without labels](self_supervised.md).",
   "optim": "See [optimizers](configuration.md#optimizers).",
   "train": "`steps`, `epochs` or `examples` sets the length of the run. See "
   "[running](running.md).",

@@ -50,13 +50,13 @@ FOREIGN: tuple[tuple[str, tuple[str, ...], str], ...] = (
     "take the same weights from timm, vit_*_patch14_dinov2",
   ),
   (
-    "a masked autoencoder with its decoder",
-    (r"(^|\.)(decoder_pos_embed|decoder\.decoder_pos_embed)",),
+    "a masked autoencoder with its decoder, as its authors publish it",
+    (r"(^|module\.|model\.)decoder_pos_embed",),
     "take the encoder alone, as timm's vit_*_patch16_224.mae",
   ),
   (
     "an iBOT, BEiT or other model with a mask token",
-    (r"(^|\.)mask_token",),
+    (r"(?<!decoder\.)\bmask_token",),
     "remove that array, which only its pre-training used",
   ),
   (

@@ -85,7 +85,7 @@ def load_manifest(path: epath.Path) -> Manifest:
     try:
       if "pretrained_cfg" in found or "architecture" in found:
         return read_timm(found) | {"source": str(config)}
-      if found.get("model_type") == "vit":
+      if found.get("model_type") in ("vit", "vit_mae"):
         processor = path.parent / "preprocessor_config.json"
         more = load_json(processor) if processor.exists() else {}
         found = read_hugging_face(found, more)

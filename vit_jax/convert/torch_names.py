@@ -114,6 +114,8 @@ def normalize_hugging_face(arrays: Arrays) -> Arrays:
   """Renames to the names of transformers before 5, with the prefix `vit.`."""
   renamed = {}
   for name, array in arrays.items():
+    if name.startswith("decoder."):  # Of a masked autoencoder.
+      continue
     if not name.startswith(("vit.", "classifier.")):
       name = f"vit.{name}"
     for pattern, replacement in _RENAMED:

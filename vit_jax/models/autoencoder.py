@@ -33,10 +33,17 @@ class Sizes(NamedTuple):
   num_heads: int
 
 
-def make_blocks(encoder: ViT, sizes: Sizes) -> ViT:
-  """Makes the ViT whose blocks decode, with the settings of an encoder."""
+def make_blocks(encoder: ViT, sizes: Sizes, height: int, width: int) -> ViT:
+  """Makes the ViT whose blocks decode, with the settings of an encoder.
+
+  Args:
+    encoder: the encoder.
+    sizes: of the decoder.
+    height: height of the images in pixels.
+    width: width of the images in pixels.
+  """
   unroll: Any = encoder.unroll
-  return encoder.clone(
+  blocks = encoder.clone(
     # Bound to no module, as the encoder may be.
     parent=None,
     name=None,
@@ -53,8 +60,10 @@ def make_blocks(encoder: ViT, sizes: Sizes) -> ViT:
     stochastic_depth=0.0,
     fc_norm=False,
     unroll=unroll if unroll == "auto" else min(unroll, sizes.depth),
-    attention=encoder.attention,
   )
+  if blocks.find_errors(height, width):  # The encoder's kernel is none for it.
+    blocks = blocks.clone(attention="xla", parent=None, name=None)
+  return blocks
 
 
 class Decoder(nn.Module, kw_only=True):
@@ -139,9 +148,8 @@ class MaskedAutoencoder(nn.Module, kw_only=True):
 
   def setup(self):
     nn.share_scope(self, self.encoder)
-    make = functools.partial(make_blocks, self.encoder, Sizes(*self.decoder))
-    self.mae = Decoder(make=make)
 
+  @nn.compact
   def __call__(
     self,
     image: Float[Array, "B H W c"],
@@ -166,8 +174,11 @@ class MaskedAutoencoder(nn.Module, kw_only=True):
     x, _ = encoder.Transformer(encoder.embed(image), layout, train, False, kept)
     if self.is_initializing():  # What the head of a later model reads.
       encoder.represent(x, False)
+    make = functools.partial(
+      make_blocks, encoder, Sizes(*self.decoder), *image.shape[1:3]
+    )
     outputs = encoder.patch_size**2 * image.shape[-1]
-    return self.mae(x, place, layout, outputs, train)
+    return Decoder(make=make, name="mae")(x, place, layout, outputs, train)
 
 
 def place_tokens(

@@ -36,10 +36,13 @@ def make_image_keys(image: Float[Array, "B H W c"]) -> Key[Array, "B"]:
   """Makes a random key for each image that is a function of its pixels.
 
   So an evaluation hides the same of an image whatever the batch, the mesh and
-  the step. The sum of the words does not depend on the order of summation.
+  the step. Of values in [-1, 1] the nearest of 256 levels counts, not their
+  rounding, and a sum of integers does not depend on its order.
   """
-  words = jax.lax.bitcast_convert_type(image.astype(jnp.float32), jnp.uint32)
-  sums = words.sum(axis=(1, 2, 3), dtype=jnp.uint32)
+  levels = jnp.clip(jnp.round((image + 1) * 127.5), 0, 255).astype(jnp.uint32)
+  levels = levels.reshape(levels.shape[0], -1)
+  places = jnp.arange(1, levels.shape[1] + 1, dtype=jnp.uint32)
+  sums = (levels * places[None]).sum(axis=1, dtype=jnp.uint32)
   return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), sums)
 
 

@@ -318,8 +318,11 @@ def _tabulate_versions(runs: Sequence[RunFiles]) -> list[Table]:
 def _list_commands(run: RunFiles) -> list[str]:
   """Commands that begin with this run."""
   path = shlex.quote(run.path)
+  use = f"python -m vit_jax.predict {path} IMAGE ..."
+  if run.manifest.get("num_classes") == 0:
+    use = f"python -m vit_jax.evaluate {path} --evals=knn,fewshot,linear"
   commands = [
-    f"python -m vit_jax.predict {path} IMAGE ...",
+    use,
     f"python -m vit_jax.analyze {path} --images=FOLDER --out=DIR",
     f"python -m vit_jax.convert {path} model.safetensors",
     f"python -m vit_jax.report {path}",
