@@ -23,7 +23,7 @@ from jaxtyping import Float
 from vit_jax.analysis.examples import make_examples
 from vit_jax.analysis.explain import count_attention_bytes, has_attention
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
-from vit_jax.data import pipeline
+from vit_jax.data import placing
 from vit_jax.data.label_map import list_names
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.evaluators.loss import Loss
@@ -305,12 +305,12 @@ def map_inputs(
   """
   mesh = evaluator.mesh
   count = count_data_shards(mesh)
-  mine = pipeline.find_rows(mesh, count)
+  mine = placing.find_rows(mesh, count)
   for start in range(0, len(inputs), count):
     own = inputs[start : start + count]
     rows = [*own, *[inputs[0]] * count][:count]
     local = np.stack([rows[i] for i in mine])
-    batch = pipeline.place({"image": local}, mesh, count)
+    batch = placing.place({"image": local}, mesh, count)
     with jax.set_mesh(mesh):
       found = function(evaluator.get_params(state), batch["image"])
     found = jax.tree.map(np.asarray, jax.device_get(found))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vit_jax import models, optim, sharding
@@ -35,20 +34,22 @@ from vit_jax.data.augment import Augment, make_augment
 from vit_jax.data.pipeline import (
   Data,
   choose_for_training,
-  find_rows,
   make_train_batches,
 )
+from vit_jax.data.placing import find_rows, make_abstract_batch
 from vit_jax.data.sources import load_info, open_source
+from vit_jax.data.views import Views
 from vit_jax.devices import auto
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
 from vit_jax.objectives import OBJECTIVES
+from vit_jax.objectives.objective import Setting
 from vit_jax.objectives.supervised import make_targets
 from vit_jax.runtime.class_weights import find_class_weights
 from vit_jax.runtime.fitting import jit_once, make_fitting
 from vit_jax.runtime.preflight import check_batches
-from vit_jax.train_state import Batch
-from vit_jax.train_step import make_init_state, make_train_step
+from vit_jax.train_state import Batch, replace_params
+from vit_jax.train_step import init_aux, make_init_state, make_train_step
 
 
 class Experiment:
@@ -83,7 +84,8 @@ class Experiment:
     """
     self.config = config
     augment = Augment(**config["data"]["augment"])
-    self.data = Data(**config["data"] | {"augment": augment})
+    views = Views(**config["data"]["views"])
+    self.data = Data(**config["data"] | dict(augment=augment, views=views))
     self.train = Train(**config["train"])
     self.optim = optim.Optim(**config["optim"])
     self.checkpoint = CheckpointOptions(**config["checkpoint"])
@@ -177,7 +179,16 @@ class Experiment:
     if (weights := section.get("class_weights")) is not None:
       weights = find_class_weights(weights, self.data, self.num_classes)
       section["class_weights"] = weights
-    return OBJECTIVES[section.pop("name")](*arguments, **section)
+    objective = OBJECTIVES[section.pop("name")](*arguments, **section)
+    views, train = self.data.views, self.train
+    return objective.place(
+      Setting(
+        self.steps,
+        self.info.count(self.data.train) / train.batch_size,
+        *(views.count, views.local, views.local_size),
+        accumulate=train.accumulate,
+      )
+    )
 
   def _set_durations(self) -> int:
     """Returns the length of the run; sets that of its phases in `optim`."""
@@ -224,17 +235,8 @@ class Experiment:
   @functools.cached_property
   def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
     """Training batch of shapes, dtypes and shardings."""
-    place = sharding.get_batch_sharding(self.mesh)
-    batch, slots = self.train.batch_size, self.data.label_slots
-    shapes = {
-      "image": ((batch, *self.image_shape), jnp.uint8),
-      "label": ((batch, slots) if slots else (batch,), jnp.int32),
-      "mask": ((batch,), jnp.bool_),
-    }
-    return {
-      name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
-      for name, (shape, dtype) in shapes.items()
-    }
+    batch_size, channels = self.train.batch_size, self.info.channels
+    return make_abstract_batch(self.data, self.mesh, channels, batch_size)
 
   @functools.cached_property
   def abstract_frozen(self) -> tuple[Any, ...]:
@@ -288,17 +290,13 @@ class Experiment:
     state = jit_once(self.init_state, shardings)()
     if not given:
       return state
-
-    def choose(keys, leaf):
-      array = given.get(sharding.get_path(keys))
-      return leaf if array is None else sharding.put(array, leaf)
-
-    params = jax.tree_util.tree_map_with_path(choose, state.params)
-    ema = state.ema
-    if ema is not None:
-      # The step donates both, and no buffer can be donated twice.
-      ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
-    return state.replace(params=params, ema=ema)
+    state = replace_params(state, given)
+    if not state.aux:
+      return state
+    # The objective may have made it of the parameters.
+    make = functools.partial(init_aux, self.objective, seed=self.train.seed)
+    aux = jax.jit(make, out_shardings=shardings.aux)(state.params)
+    return state.replace(aux=aux)
 
   def choose_input(self, processes: int) -> None:
     """Chooses the workers and threads that read; opens the data.
@@ -337,7 +335,9 @@ class Experiment:
       self.tx,
       self.schedule,
       make_augment(
-        self.data.augment, lambda y: make_targets(y, self.num_classes)
+        self.data.augment,
+        lambda y: make_targets(y, self.num_classes),
+        self.data.views,
       ),
       seed=self.train.seed,
       ema=self.optim.ema,

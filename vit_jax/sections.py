@@ -130,7 +130,9 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
     evals = {}
   # Without labels there is no accuracy.
   kind = OBJECTIVES.get(resolved["objective"].get("name"))
-  usual = {} if kind is None or kind.uses_labels else {"kind": "loss"}
+  usual = {}
+  if kind is not None and not kind.uses_labels:
+    usual = {"kind": "knn" if kind.compares_views else "loss"}
   for name in evals:
     # A metric is NAME/METRIC in rows and TensorBoard.
     if not re.fullmatch(r"[^\s/]{1,100}", name) or name in RESERVED:
@@ -205,13 +207,23 @@ def _find_uses_of_labels(resolved: Mapping[str, Any]) -> list[str]:
       f"data.num_classes={data['num_classes']} has no effect: the model of "
       f"objective.name={name!r} has no head: leave it out"
     )
-  return errors + [
-    f"evals.{key}.kind={section['kind']!r} reads a head, and the model of "
-    f"objective.name={name!r} has none: take 'loss', 'knn', 'fewshot' or "
-    f"'linear'"
-    for key, section in resolved["evals"].items()
-    if EVALUATORS[section["kind"]].READS_HEAD
-  ]
+  return (
+    errors
+    + [
+      f"evals.{key}.kind={section['kind']!r} reads a head, and the model of "
+      f"objective.name={name!r} has none: take 'loss', 'knn', 'fewshot' or "
+      f"'linear'"
+      for key, section in resolved["evals"].items()
+      if EVALUATORS[section["kind"]].READS_HEAD
+    ]
+    + [
+      f"evals.{key}.kind='loss' has one view of an image, and the loss of "
+      f"objective.name={name!r} compares several: take 'knn', 'fewshot' or "
+      f"'linear'"
+      for key, section in resolved["evals"].items()
+      if section["kind"] == "loss" and OBJECTIVES[name].compares_views
+    ]
+  )
 
 
 def _check_metric(resolved: Mapping[str, Any], section: str, key: str) -> None:

@@ -3,14 +3,16 @@
 """State and batch of a training step: arrays, and nothing but arrays."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vit_jax.sharding import get_path
+from vit_jax.sharding import get_path, put
 
 # `image` uint8 or float [B H W c]; `label` int [B], ids [B s] padded with -1,
 # or float [B Y]; `mask` bool [B], False for padding.
@@ -72,8 +74,35 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def get_evaluated_params(state: TrainState) -> Any:
-  """Returns the parameters to evaluate: the average, where one is kept."""
-  return state.params if state.ema is None else state.ema
+  """Returns the parameters to evaluate: the average, where one is kept.
+
+  Or the teacher of an objective that has one in `aux`.
+  """
+  if state.ema is not None:
+    return state.ema
+  return state.aux.get("teacher", state.params)
+
+
+def replace_params(
+  state: TrainState, given: Mapping[str, np.ndarray]
+) -> TrainState:
+  """Replaces parameters, and their average where one is kept.
+
+  Args:
+    state: a new state.
+    given: path -> values, on every process; what it lacks stays.
+  """
+
+  def choose(keys, leaf):
+    array = given.get(get_path(keys))
+    return leaf if array is None else put(array, leaf)
+
+  params = jax.tree_util.tree_map_with_path(choose, state.params)
+  ema = state.ema
+  if ema is not None:
+    # The step donates both, and no buffer can be donated twice.
+    ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
+  return state.replace(params=params, ema=ema)
 
 
 def compute_digest(params: Any) -> str:

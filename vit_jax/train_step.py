@@ -32,6 +32,12 @@ def make_key(seed: int, purpose: int) -> jax.Array:
   return jax.random.fold_in(jax.random.key(seed), purpose)
 
 
+def init_aux(objective: Any, params: Any, seed: int) -> Any:
+  """Initialises what an objective keeps beside the parameters of a run."""
+  _, key = jax.random.split(make_key(seed, INIT))
+  return objective.init_aux(params, key)
+
+
 def make_init_state(
   objective: Any,
   tx: optax.GradientTransformation,
@@ -51,7 +57,7 @@ def make_init_state(
   """
 
   def init_state() -> TrainState:
-    params_key, aux_key = jax.random.split(make_key(seed, INIT))
+    params_key, _ = jax.random.split(make_key(seed, INIT))
     image = jnp.zeros((1, *image_shape))
     params = objective.module.init(params_key, image)["params"]
     return TrainState(
@@ -60,7 +66,7 @@ def make_init_state(
       opt_state=tx.init(params),
       # A copy: the step donates the state, and no buffer can be given twice.
       ema=None if ema is None else jax.tree.map(jnp.copy, params),
-      aux=objective.init_aux(params, aux_key),
+      aux=init_aux(objective, params, seed),
     )
 
   return init_state

@@ -36,6 +36,7 @@ HELPERS = {
   "augmentation",
   "photographs",
   "pretraining",
+  "views",
 }
 NAMES = sorted(
   path.stem

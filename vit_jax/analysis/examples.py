@@ -35,7 +35,7 @@ def make_examples(
   for row in range(count):
     rows.write(row, batch, row)
   augment = make_augment(
-    data.augment, lambda label: make_targets(label, num_classes)
+    data.augment, lambda label: make_targets(label, num_classes), data.views
   )
   given = {name: batch[name] for name in ("image", "label", "mask")}
   images = jax.jit(augment)(given, jax.random.key(seed))["image"]

@@ -15,11 +15,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vit_jax.benchmark.rival import Rival
-from vit_jax.data import parallelism, pipeline, sources, transforms
-from vit_jax.data.crops import CROPS
+from vit_jax.data import (
+  parallelism,
+  pipeline,
+  placing,
+  sources,
+  transforms,
+)
 from vit_jax.data.info import DataError
 from vit_jax.data.order import Order
 from vit_jax.data.rows import Pictures, TrainRows
+from vit_jax.data.views import find_hull
 from vit_jax.devices.machine import count_cores
 
 # Stages that run in all threads; the others run one at a time.
@@ -219,11 +225,14 @@ def measure_stages(
   stages["crop"], _ = time_each(
     lambda number: decoded.write(number, batch, number), numbers, cpu
   )
-  local = pipeline.find_rows(mesh, batch_size)
-  image = np.ones((len(local), *data.shape, channels), np.uint8)
+  local = placing.find_rows(mesh, batch_size)
+  made = {
+    name: np.ones((len(local), *shape), np.uint8)
+    for name, shape in data.views.get_shapes(data.shape, channels).items()
+  }
   seconds, _ = time_each(
-    lambda x: jax.block_until_ready(pipeline.place(x, mesh, batch_size)),
-    [{"image": image}] * ROUNDS,
+    lambda x: jax.block_until_ready(placing.place(x, mesh, batch_size)),
+    [made] * ROUNDS,
   )
   stages["transfer"] = seconds / len(local)
   return stages
@@ -232,17 +241,15 @@ def measure_stages(
 def make_boxes(
   rows: TrainRows, examples: Sequence[dict[str, Any]], channels: int
 ) -> Iterator[tuple[dict[str, Any], Any]]:
-  """Yields each readable example with the box of it that training cuts out."""
+  """Yields each readable example with the box of it that training decodes."""
   for position, example in enumerate(examples):
     try:
       image = transforms.Picture(example["image"], channels).cut(copy=False)
     except ValueError:
       continue
-    box = None
-    if rows.crop != "none":
-      rng, sample = rows.order.get_rng(position), CROPS[rows.crop]
-      box = sample(*image.shape[:2], rng, rows.crop_area)
-    yield example, box
+    boxes = rows.sample_boxes(image.shape[:2], position)
+    whole = [box for box in boxes if box is not None]
+    yield example, find_hull(whole) if whole else None
 
 
 def measure_whole(
@@ -271,7 +278,7 @@ def measure_whole(
   with contextlib.closing(batches):
     for _ in range(ROUNDS):
       # Those that were begun ahead, and that wait.
-      for _ in range(2 * pipeline.AHEAD + 2 * data.count_workers()):
+      for _ in range(2 * placing.AHEAD + 2 * data.count_workers()):
         jax.block_until_ready(next(batches))
       began, count = time.perf_counter(), 0
       while (
@@ -309,7 +316,7 @@ def measure(
     DataError: if there is nothing to measure with.
   """
   source = sources.open_source(data.source, data.train, data.dir)
-  local = pipeline.find_rows(mesh, batch_size)
+  local = placing.find_rows(mesh, batch_size)
   data, choices = pipeline.choose_for_training(
     data, source, channels, rows=len(local)
   )
@@ -329,7 +336,9 @@ def measure(
       rival=rival,
     )
   own = speeds.pop("input")
-  cost = parallelism.measure_cost(source, channels, data.shape, data.resize)
+  cost = parallelism.measure_cost(
+    source, channels, data.shape, data.resize, data.views
+  )
   return Report(
     source=data.source,
     size=data.shape,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vit_jax.benchmark.peer import make_task
@@ -130,7 +131,7 @@ def make_batch(exp: Experiment) -> dict[str, jax.Array]:
   rng = np.random.default_rng(0)
 
   def make(name, leaf):
-    if name == "image":
+    if leaf.dtype == jnp.uint8:  # The image, and other views of it.
       return rng.integers(0, 256, leaf.shape, np.uint8)
     if name == "label":
       return rng.integers(0, exp.info.num_classes, leaf.shape, np.int32)

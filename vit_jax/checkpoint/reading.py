@@ -360,15 +360,19 @@ def _load_params(path: epath.Path, raw: bool, needs_metadata: bool) -> Any:
   metadata, tree = load_metadata(path)
   if needs_metadata and metadata is None:
     raise DamagedError("it has no checksums, as before format 1")
-  name = "params" if raw or tree.get("ema") is None else "ema"
-  shapes = {name: tree[name]}
-  leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-  names = [get_path(keys) for keys, _ in leaves]
+  name, found = "params", tree["params"]
+  if not raw:  # As `train_state.get_evaluated_params`.
+    if tree.get("ema") is not None:
+      name, found = "ema", tree["ema"]
+    elif "teacher" in (tree.get("aux") or {}):
+      name, found = "aux/teacher", tree["aux"]["teacher"]
+  leaves, structure = jax.tree_util.tree_flatten_with_path(found)
+  names = [f"{name}/{get_path(keys)}" for keys, _ in leaves]
   check_claims(path, [leaf for _, leaf in leaves])
   arrays: dict[str, np.ndarray] = {}
-  for group in order_groups(shapes):
+  for group in order_groups({name: found}):
     arrays |= load_arrays(path, tree, group)
     if metadata is not None:
       sums = {name: compute_checksum(arrays[name]) for name in group}
       compare(sums, metadata["checksums"])
-  return structure.unflatten([arrays[name] for name in names])[name]
+  return structure.unflatten([arrays[name] for name in names])

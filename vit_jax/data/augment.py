@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation on the device: flip, RandAugment, value range, random erasing,
-mixup and cutmix, in this order.
+mixup and cutmix, in this order; of several views, flip and colours.
 
 Each example has its own key, so the result does not depend on how a batch is
 divided among devices.
@@ -16,12 +16,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from vit_jax.config import ConfigError, Count, Interval, NotNegative, Share
+from vit_jax.data.colour import change_colour, get_chances
 from vit_jax.data.randaugment import Like, make_randaugment
+from vit_jax.data.views import ONE, Views
+from vit_jax.perturbations.blur import get_scale
 from vit_jax.sharding import apply_locally, constrain
 from vit_jax.train_state import Batch
 
 # Constants that an example's key is folded with; 0 and 1 are those of a split.
-RANDAUGMENT, CUTMIX, ERASING, COIN = 2, 3, 4, 5
+RANDAUGMENT, CUTMIX, ERASING, COIN, VIEW = 2, 3, 4, 5, 6
 
 ATTEMPTS = 10  # Boxes that are tried; if none fits, an image is not erased.
 
@@ -70,7 +73,7 @@ class Augment:
       )
 
 
-def scale_values(image: Num[Array, "B H W c"]) -> Float[Array, "B H W c"]:
+def scale_values(image: Num[Array, "*B H W c"]) -> Float[Array, "*B H W c"]:
   """Scales values from 0 to 255 to float32 in [-1, 1]."""
   return image.astype(jnp.float32) / 127.5 - 1.0
 
@@ -214,8 +217,77 @@ def sample_weights(
   return pixels, label
 
 
+def find_view_errors(views: Views, augment: Augment, crop: str) -> list[str]:
+  """Lists what of the data section does not go together with several views."""
+  errors = []
+  if views.several and crop == "none":
+    errors.append(
+      "data.views has several views of an image, and data.crop='none' makes "
+      "them equal: set data.crop='random_resized'"
+    )
+  if views.several or views.colour != "none":
+    off = Augment(flip=augment.flip)
+    for key in ("randaugment", "mixup", "cutmix", "erasing"):
+      if getattr(augment, key) != getattr(off, key):
+        errors.append(
+          f"data.augment.{key}={getattr(augment, key)} has no effect on the "
+          f"views of data.views, of which data.augment.flip and "
+          f"data.views.colour change the pixels: leave it out"
+        )
+  return errors
+
+
+def augment_views(
+  batch: Batch, key: jax.Array, augment: Augment, views: Views
+) -> Batch:
+  """Flips every view and changes its colours, each by a key of its own.
+
+  Args:
+    batch: image and, if there are any, views and local, see `data.views`.
+    key: random key of the batch.
+    augment: the config's section; of it, `flip`.
+    views: the config's section.
+
+  Returns:
+    The batch with values in [-1, 1].
+  """
+  keys = jax.random.split(key, batch["image"].shape[0])
+  scale = get_scale(batch["image"][0])
+
+  def change(image, key, number, chances):
+    key = jax.random.fold_in(jax.random.fold_in(key, VIEW), number)
+    flip_key, colour_key = jax.random.split(key)
+    if augment.flip:
+      image = flip(image, flip_key)
+    image = image.astype(jnp.float32)
+    if views.colour != "none":
+      image = change_colour(image, colour_key, chances, scale)
+    return scale_values(image)
+
+  def apply(images, numbers):  # [B V h w c], and the numbers of the V.
+    chances = get_chances(views.colour, numbers, views.count)
+    each = jax.vmap(change, in_axes=(0, None, 0, 0))
+    each = jax.vmap(each, in_axes=(0, 0, None, None))
+    changed = each(images, keys, jnp.asarray(numbers), chances)
+    return constrain(changed, "B _ H W c")
+
+  large = batch["image"][:, None]
+  if "views" in batch:
+    large = jnp.concatenate([large, batch["views"]], axis=1)
+  large = apply(large, range(views.count))
+  changed = {"image": constrain(large[:, 0], "B H W c")}
+  if "views" in batch:
+    changed["views"] = large[:, 1:]
+  if "local" in batch:
+    last = views.count + views.local
+    changed["local"] = apply(batch["local"], range(views.count, last))
+  return batch | changed
+
+
 def make_augment(
-  augment: Augment, make_targets: Callable[[jax.Array], jax.Array]
+  augment: Augment,
+  make_targets: Callable[[jax.Array], jax.Array],
+  views: Views = ONE,
 ) -> Callable[[Batch, jax.Array], Batch]:
   """Makes a pure function (batch, key) -> batch with float images.
 
@@ -223,7 +295,10 @@ def make_augment(
     augment: the config's section.
     make_targets: label -> target distribution, float [B Y]; called only if
       labels are mixed.
+    views: the section data.views.
   """
+  if views.several or views.colour != "none":
+    return lambda batch, key: augment_views(batch, key, augment, views)
 
   def mix(x, y, weight):
     weight = weight.reshape(*weight.shape, *(1,) * (x.ndim - weight.ndim))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from vit_jax.config import Choice
 from vit_jax.data import transforms
 from vit_jax.data.resize import Resize, resize
+from vit_jax.data.views import ONE, Views
 from vit_jax.devices import machine as machines
 from vit_jax.devices.machine import Machine
 
@@ -47,7 +48,7 @@ class Cost(NamedTuple):
 
   Attributes:
     read: seconds to read and decode it.
-    resize: seconds to resize it.
+    resize: seconds to resize it, to all its views.
     bytes: its size, decoded.
   """
 
@@ -61,6 +62,7 @@ def measure_cost(
   channels: int,
   size: tuple[int, int],
   method: Resize,
+  views: Views = ONE,
 ) -> Cost | None:
   """Measures what an image costs; None if none of the first is readable.
 
@@ -69,7 +71,10 @@ def measure_cost(
     channels: channels of the images (c).
     size: (H, W) that they are resized to.
     method: how.
+    views: those that are made of it.
   """
+  values = views.count_values(size, channels)
+  many = values / ONE.count_values(size, channels)
   costs: list[Cost] = []
   clock, end = time.perf_counter, None
   for number in range(SAMPLES + 1):
@@ -83,7 +88,7 @@ def measure_cost(
     decoded = clock()
     resize(image, size, method)
     now = clock()
-    costs.append(Cost(decoded - began, now - decoded, image.nbytes))
+    costs.append(Cost(decoded - began, many * (now - decoded), image.nbytes))
     # The first one opens files and imports what is needed.
     end = end or now + SAMPLING
     if now > end:
@@ -127,14 +132,14 @@ def choose_parallelism(
   if "auto" not in (data.workers, data.threads):
     return data, []
   machine = machine or machines.inspect(processes)
-  cost = measure_cost(source, channels, data.shape, data.resize)
+  cost = measure_cost(source, channels, data.shape, data.resize, data.views)
   choices = []
   if data.workers == "auto":
     value, reason = choose_workers(
       machine,
       cost,
       size=len(source),
-      batch=rows * channels * data.shape[0] * data.shape[1],
+      batch=rows * data.views.count_values(data.shape, channels),
       threads=1 if data.threads == "auto" else data.threads,
       images=images,
       kept=kept,

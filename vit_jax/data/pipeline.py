@@ -8,39 +8,38 @@ there is no iterator state to save, and a run resumes exactly on any number of
 hosts.
 """
 
-import bisect
-import collections
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-import jax
 import numpy as np
 from absl import flags
 from jax.sharding import Mesh
 
-from vit_jax.config import Choice, Count, Interval, Parallel, Share
+from vit_jax.config import (
+  Choice,
+  Count,
+  Interval,
+  Parallel,
+  Share,
+  raise_all,
+)
 from vit_jax.data import sources
-from vit_jax.data.augment import Augment, normalize
+from vit_jax.data.augment import Augment, find_view_errors, normalize
 from vit_jax.data.crops import Crop
 from vit_jax.data.examples import thin
 from vit_jax.data.framing import Rounding
 from vit_jax.data.mixture import Mixture
 from vit_jax.data.order import ENDLESS, Order
 from vit_jax.data.parallelism import choose_parallelism
+from vit_jax.data.placing import AHEAD, find_rows, to_device
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.resize import Resize
 from vit_jax.data.rows import Batches, EvalRows, Pictures, TrainRows
 from vit_jax.data.unreadable import Unreadable
+from vit_jax.data.views import ONE, Views
 from vit_jax.data.workers import quiet_tracker, start_worker, watch
-from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import Batch
-
-# Batches that are read in parallel on the host, and that wait on the device. At
-# two, the last images of one overlap with the first of the next; more take
-# memory.
-AHEAD = 2
 
 # Images that take no more bytes than this, all of a split together, are kept
 # decoded while a run trains on them.
@@ -82,6 +81,7 @@ class Data:
       "big_vision", "timm" or "transformers". With that of the program that will
       read an export, both crop the same pixels. The manifest records it.
     augment: augmentation on the device.
+    views: several views of an image, for objectives that compare them.
     workers: number of processes that read and decode; 0 uses threads of this
       process. "auto" chooses by the cores, the memory and the cost of an image.
     threads: number of threads that read and decode in each process; "auto"
@@ -104,9 +104,13 @@ class Data:
   eval_crop: Share | None = None
   eval_rounding: Rounding = "big_vision"
   augment: Augment = Augment()
+  views: Views = ONE
   workers: Literal["auto"] | Parallel = "auto"
   threads: Literal["auto"] | Annotated[int, Interval("[1, 1024]")] = "auto"
   max_unreadable: Annotated[float, Interval("[0, 1]")] = 0.001
+
+  def __post_init__(self):
+    raise_all(find_view_errors(self.views, self.augment, self.crop))
 
   @property
   def shape(self) -> tuple[int, int]:
@@ -172,6 +176,7 @@ def make_train_rows(
     crop=data.crop,
     crop_area=data.crop_area,
     resize=data.resize,
+    views=data.views,
   )
 
 
@@ -253,51 +258,6 @@ def read(dataset: Any, data: Data) -> Iterator[dict[str, np.ndarray]]:
     )
   batches = iter(stream)
   return watch(batches, workers) if workers else batches
-
-
-def find_rows(mesh: Mesh, batch_size: int) -> list[int]:
-  """Finds the rows of a batch that this process's devices hold, sorted."""
-  places = get_batch_sharding(mesh).addressable_devices_indices_map(
-    (batch_size,)
-  )
-  rows = set()
-  for (part,) in places.values():
-    rows.update(range(*part.indices(batch_size)))
-  return sorted(rows)
-
-
-def place(batch: dict[str, np.ndarray], mesh: Mesh, batch_size: int) -> Batch:
-  """Puts this process's rows of a batch on its devices of the mesh."""
-  sharding = get_batch_sharding(mesh)
-  rows = find_rows(mesh, batch_size)
-
-  def put(local: np.ndarray) -> jax.Array:
-    def get_shard(index):
-      start, stop, _ = index[0].indices(batch_size)
-      first = bisect.bisect_left(rows, start)
-      return local[first : first + stop - start]
-
-    shape = (batch_size, *local.shape[1:])
-    return jax.make_array_from_callback(shape, sharding, get_shard)
-
-  return {name: put(x) for name, x in batch.items()}
-
-
-def to_device(
-  batches: Iterator[dict[str, np.ndarray]],
-  mesh: Mesh,
-  batch_size: int,
-  ahead: int = AHEAD,
-) -> Iterator[Batch]:
-  """Yields the batches on the mesh, transferring `ahead` of them in advance."""
-  queue = collections.deque()
-  batches = iter(batches)
-  while True:
-    for batch in itertools.islice(batches, ahead - len(queue)):
-      queue.append(place(batch, mesh, batch_size))
-    if not queue:
-      return
-    yield queue.popleft()
 
 
 def choose_for_training(
@@ -387,6 +347,7 @@ def make_eval_batches(
   source = thin(data.open(split), limit)
   rows = find_rows(mesh, batch_size)
   images = len(source) * len(rows) // batch_size
+  data = dataclasses.replace(data, views=ONE)
   data, _ = choose_parallelism(
     data, source, channels, rows=len(rows), images=images
   )

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of a batch: pictures of a source, decoded, cropped and resized.
 
-A batch has: image, uint8 [B H W c]; label, int32 [B], or [B s] padded by -1;
+A batch has: image, uint8 [B H W c], and other views of it (`views`), if there
+are any; label, int32 [B], or [B s] padded by -1;
 mask, bool [B], False for padding; and unreadable, int64 [B], which stays on the
 host: the index of an example whose image could not be decoded, or -1.
 
@@ -13,6 +14,7 @@ sources are among them.
 import abc
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Any
@@ -24,8 +26,13 @@ from vit_jax.data.crops import CROPS
 from vit_jax.data.examples import describe_example, pad_labels
 from vit_jax.data.framing import Rounding, frame
 from vit_jax.data.info import DataError
+from vit_jax.data.jpeg import Box
 from vit_jax.data.order import Order
 from vit_jax.data.resize import Resize, resize_into
+from vit_jax.data.views import ONE, Views, cut_each
+
+# Of a batch, views of an example beside its image.
+VIEWS = ("views", "local")
 
 # Images that a thread takes at a time, at most.
 CHUNK = 8
@@ -145,12 +152,47 @@ class TrainRows(Rows):
     order: which example is where.
     crop: a name in `crops`, or "none".
     crop_area: range of the crop's share of the image's area.
+    views: the views of an image.
   """
 
   parts: Sequence[Pictures]
   order: Order
   crop: str
   crop_area: tuple[float, float]
+  views: Views = ONE
+
+  def make_batch(self, count: int) -> dict[str, np.ndarray]:
+    """Makes a batch as `Rows`, with all views."""
+    shapes = self.views.get_shapes(self.size, self.channels)
+    del shapes["image"]  # It is there.
+    return super().make_batch(count) | {
+      name: np.empty((count, *shape), np.uint8)
+      for name, shape in shapes.items()
+    }
+
+  def _find_rows(
+    self, batch: Mapping[str, np.ndarray], row: int
+  ) -> list[np.ndarray]:
+    """Finds where the views of an example are written."""
+    more = [batch[name][row] for name in VIEWS if name in batch]
+    return [batch["image"][row], *itertools.chain(*more)]
+
+  def sample_boxes(
+    self, shape: tuple[int, int], position: int
+  ) -> list[Box | None]:
+    """Samples the boxes of an example's views; None is the whole image.
+
+    Args:
+      shape: (H, W) of the upright image.
+      position: of the example.
+    """
+    count = self.views.count
+    if self.crop == "none":
+      return [None] * count
+    rng, sample = self.order.get_rng(position), CROPS[self.crop]
+    areas = [self.crop_area] * count
+    areas += [self.views.local_area] * self.views.local
+    return [sample(*shape, rng, area) for area in areas]
 
   def write(
     self, position: int, batch: Mapping[str, np.ndarray], row: int
@@ -170,15 +212,13 @@ class TrainRows(Rows):
       place = (index - start + tried) % size
       picture, label = pictures.read(place)
       try:
-        box = None
-        if self.crop != "none":
-          rng, sample = self.order.get_rng(position), CROPS[self.crop]
-          box = sample(*picture.shape, rng, self.crop_area)
-        image = picture.cut(box, copy=False)
+        boxes = self.sample_boxes(picture.shape, position)
+        images = cut_each(picture, boxes)
       except ValueError as error:
         reason = error
         continue
-      resize_into(image, batch["image"][row], self.resize)
+      for image, out in zip(images, self._find_rows(batch, row), strict=True):
+        resize_into(image, out, self.resize)
       batch["label"][row] = pad_labels(label, self.slots)
       if tried:
         batch["unreadable"][row] = index

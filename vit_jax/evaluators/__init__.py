@@ -46,8 +46,8 @@ class Evaluation:
   """The keys of every section under evals, beside those of its evaluator.
 
   Attributes:
-    kind: what is measured; "loss" is the default where the objective reads no
-      labels.
+    kind: what is measured; the default is "loss" where the objective reads no
+      labels, and "knn" where it compares views.
     every: number of steps between two evaluations, with one at the end of the
       run; None is at the end only.
   """

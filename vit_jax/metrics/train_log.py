@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from vit_jax.metrics.collapse import CollapseDetector
 from vit_jax.metrics.folding import compute, fold
 from vit_jax.metrics.progress import Progress
 from vit_jax.metrics.spikes import SpikeDetector
@@ -51,6 +52,7 @@ class TrainLog:
     losses: Sequence[float] = (),
     show_look: Callable[[int, Any, float], None] | None = None,
     on_row: Callable[[int, Mapping[str, float]], None] | None = None,
+    collapse: CollapseDetector | None = None,
   ):
     """Starts the clock.
 
@@ -69,9 +71,11 @@ class TrainLog:
       show_look: takes the step, what the device has computed of a look into the
         layers, and the mean learning rate of the row.
       on_row: takes the step and the values of a row that was written.
+      collapse: looks at every row.
     """
     self._on_row = on_row
     self._show_look = show_look
+    self._collapse = collapse
     self._peak = peak_images_per_second
     self._writer = writer
     self._progress = progress
@@ -190,6 +194,8 @@ class TrainLog:
     if self._on_row is not None:
       self._on_row(step, values | speed)
     self._report_spike(step, values)
+    if self._collapse and (found := self._collapse.add(step, values)):
+      self._progress.say(f"step {step}: {found}")
     if not speed:
       return
     rate, waited = speed["images_per_second"], speed["data_wait"]

@@ -5,9 +5,11 @@
 `objective.Objective` describes what each has.
 """
 
+from vit_jax.objectives.dino import Dino
 from vit_jax.objectives.distillation import Distillation
 from vit_jax.objectives.mae import MAE
 from vit_jax.objectives.masked_patch import MaskedPatch
+from vit_jax.objectives.moco import Moco
 from vit_jax.objectives.objective import Objective
 from vit_jax.objectives.supervised import Supervised
 
@@ -16,4 +18,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
   "distillation": Distillation,
   "masked_patch": MaskedPatch,
   "mae": MAE,
+  "dino": Dino,
+  "moco": Moco,
 }

@@ -4,11 +4,35 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
+
+
+class Setting(NamedTuple):
+  """What an objective may know of the run that it is part of.
+
+  Attributes:
+    steps: length of the run.
+    epoch: steps of an epoch.
+    views: number of large views of an image.
+    local: number of small ones.
+    local_size: their height and width.
+    accumulate: micro-batches of a batch, as configured.
+  """
+
+  steps: int = 1
+  epoch: float = 1.0
+  views: int = 1
+  local: int = 0
+  local_size: int = 1
+  accumulate: int | Literal["auto"] = 1
+
+
+ONE_VIEW = Setting()
 
 
 class Objective(abc.ABC):
@@ -21,10 +45,15 @@ class Objective(abc.ABC):
     model: what a run is made for: evaluated, converted, fine-tuned.
     uses_labels: whether the loss reads labels. Without, the model is built
       without a head, and its output is the representation.
+    compares_views: whether the loss compares views of an image, which an
+      evaluation does not have. Such an objective has a field `setting`.
+    splits: whether micro-batches add up to the loss of their batch.
   """
 
   model: nn.Module
   uses_labels: ClassVar[bool] = True
+  compares_views: ClassVar[bool] = False
+  splits: ClassVar[bool] = True
 
   @property
   def module(self) -> nn.Module:
@@ -40,6 +69,12 @@ class Objective(abc.ABC):
     """The same objective of a model with other values of fields."""
     model = self.model.clone(**fields)
     return dataclasses.replace(self, model=model)  # type: ignore[type-var]
+
+  def place(self, setting: Setting) -> "Objective":
+    """The same objective as part of a run."""
+    if not self.compares_views:
+      return self
+    return dataclasses.replace(self, setting=setting)  # type: ignore[type-var]
 
   def find_errors(self, height: int, width: int, channels: int) -> list[str]:
     """Lists what does not go together with the model or images of a size."""
@@ -118,11 +153,24 @@ class Objective(abc.ABC):
       The loss and (metrics, aux), with metrics as name -> (sum, count).
     """
 
-  @abc.abstractmethod
   def evaluate(
     self, params: Any, batch: dict[str, jax.Array]
   ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Metrics of a batch as name -> (sum, count), with "loss" among them.
 
-    Nothing is random: an image has the same loss in every evaluation.
+    Nothing is random: an image has the same loss in every evaluation. An
+    objective that compares views has no such loss.
     """
+    raise NotImplementedError(f"{type(self).__name__} has no loss of one view")
+
+  def find_collapse(self, values: Mapping[str, float]) -> str | None:
+    """Says that all images have come to look alike, and what helps.
+
+    Args:
+      values: metrics of training, each the mean of a row.
+
+    Returns:
+      A message; None if they have not, or the objective cannot tell.
+    """
+    del values
+    return None

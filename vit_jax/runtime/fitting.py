@@ -3,7 +3,6 @@
 """Fits the training step of an experiment into memory."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +44,8 @@ def make_fitting(exp: Any) -> Fitting:
   held += sharding.count_bytes(exp.abstract_frozen)
   # Three batches of uint8, of which two wait; one of float32, and its like
   # while it is augmented.
-  held += examples * math.prod(exp.image_shape) * (3 + 2 * 4)
+  views = exp.data.views.count_values(exp.data.shape, exp.info.channels)
+  held += examples * views * (3 + 2 * 4)
 
   @functools.cache
   def count(remat):
@@ -66,7 +66,7 @@ def make_fitting(exp: Any) -> Fitting:
     tokens = model.make_layout(*exp.data.shape).tokens
   return Fitting(
     getattr(model, "remat", None),
-    exp.train.accumulate,
+    exp.train.accumulate if exp.objective.splits else 1,
     examples=examples,
     tokens=tokens,
     device=exp.mesh.devices.flat[0],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_jax.metrics.collapse import CollapseDetector
 from vit_jax.metrics.progress import describe_values
 from vit_jax.metrics.tensorboard import Histogram
 from vit_jax.metrics.train_log import TrainLog
@@ -66,6 +67,7 @@ class LoggedSession(Session):
       losses=self._writer.losses,
       show_look=self._layers.show,
       on_row=functools.partial(self._callbacks.call, "on_log"),
+      collapse=CollapseDetector(exp.objective.find_collapse, exp.steps),
     )
     if start == self.steps:  # It was killed before the row of its end.
       self._log.flush(start, end=True)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resuming: what may differ between a run and its continuation."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from etils import epath
 from vit_jax import optim
 from vit_jax.config import ConfigError
 from vit_jax.data import sources
+from vit_jax.data.views import ONE
 from vit_jax.storage.untrusted import load_json
 
 # Keys that may change: where a run runs, how a step is fitted into a machine,
@@ -62,6 +64,8 @@ def add_unrecorded(then: dict[str, Any]) -> None:
       then["data.crop"] = "random_resized"
   then.setdefault("data.augment.randaugment_like", "pillow")
   then.setdefault("data.eval_rounding", "big_vision")
+  for key, value in flatten({"data": {"views": dataclasses.asdict(ONE)}}):
+    then.setdefault(key, value)
   if then.get("optim.name") == "adafactor":
     then.setdefault("optim.clip_update", 1.0)
   if then.get("optim.schedule") == "rsqrt" and "optim.shift" not in then:
