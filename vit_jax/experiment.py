@@ -371,11 +371,8 @@ class Experiment:
 
   def list_due_evaluations(self, step: int) -> list[str]:
     """Lists the names of the evaluations that are due after a step."""
-    return [
-      name
-      for name, section in self.config["evals"].items()
-      if section["every"] and step % section["every"] == 0
-    ]
+    every = {name: x["every"] for name, x in self.config["evals"].items()}
+    return [name for name, n in every.items() if n and step % n == 0]
 
   @property
   def recorded_config(self) -> dict[str, Any]:

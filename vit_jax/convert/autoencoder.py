@@ -19,6 +19,7 @@ from vit_jax.checkpoint import load_params
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import get_format
 from vit_jax.convert.hugging_face import make_hugging_face
+from vit_jax.convert.lazy import load
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.npz import ATTENTION, POSITION, STACK
 from vit_jax.convert.table import Arrays, Row, read_rows, write_rows
@@ -144,7 +145,7 @@ def _read_decoder(arrays: Arrays, objective: MAE, weights: Weights) -> Arrays:
       f"{weights.source}: its decoder cannot be read: "
       f"{', '.join([*found.left, *found.odd][:4]) or 'it has none'}"
     )
-  return found.stack()
+  return found.load(arrays, objective.decoder_heads)
 
 
 def save_autoencoder(found: Autoencoder, directory: str) -> None:
@@ -162,10 +163,11 @@ def save_autoencoder(found: Autoencoder, directory: str) -> None:
     for path, x in flatten(found.params).items()
     if path.startswith(f"{NAME}/")
   }
-  written, left = write_rows(DECODER, own, objective.decoder_heads)
+  makers, left = write_rows(DECODER, own, objective.decoder_heads)
   if left:
     raise CheckpointError(f"{weights.source}: {left[0]} has no place there")
   width = objective.decoder_width
+  written: dict[str, Any] = {name: make() for name, make in makers.items()}
   written[POSITIONS] = np.asarray(make_positions(layout, width))
   written |= to_format(weights, get_format("hugging_face"))
   sides: Mapping[str, Any] = make_hugging_face(
@@ -184,7 +186,7 @@ def save_autoencoder(found: Autoencoder, directory: str) -> None:
   location = locate(directory)
   location.mkdir(parents=True)
   save_file(
-    {k: np.ascontiguousarray(x, np.float32) for k, x in written.items()},
+    {k: np.ascontiguousarray(load(x), np.float32) for k, x in written.items()},
     str(location / "model.safetensors"),
     metadata={"format": "pt"},
   )
