@@ -144,7 +144,9 @@ class Supervised(Objective):
       The loss and (metrics, aux), with metrics as of `compute_metrics`.
     """
     del frozen
-    logits = self.forward(params, batch["image"], key)
+    logits = self.model.apply(
+      {"params": params}, batch["image"], train=True, rngs={"dropout": key}
+    )
     weights: Any = 1.0
     if self.class_weights is not None:
       weights = jnp.asarray(self.class_weights, jnp.float32)[None]
