@@ -17,7 +17,10 @@ import pytest
 from etils import epath
 
 from tests.support import ROOT
+from vit_jax import models
 from vit_jax.config import ConfigError
+from vit_jax.config.recipe import load_config
+from vit_jax.sections import resolve
 from vit_jax.study import cost, points, runs
 from vit_jax.study.__main__ import PAPER, main
 from vit_jax.study.paper_study import SCALES
@@ -100,6 +103,18 @@ def test_points_have_names_of_their_own(scale):
     assert len(set(names)) == len(names) >= 6
     for name in names:
       assert pathlib.Path(name).name == name
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_points_are_models_of_the_scale_s_images(scale, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  for module in PAPER:
+    for point in module.STUDY.make_points(scale):
+      recipe = point.make_recipe(f"study:scale={scale}")
+      config = resolve(load_config(recipe, point.flags))
+      model = models.make_model(10, **config["model"])
+      size = config["data"]["size"]
+      assert model.find_errors(size, size) == [], point.name
 
 
 def make_rows(*values):

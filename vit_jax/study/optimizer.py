@@ -25,9 +25,8 @@ def make_points(scale: str) -> list[Point]:
   return [
     Point(
       name=f"{NAMES[name]}-{rate:g}",
-      arguments={"family": "resnet"},
+      arguments={"family": "resnet", "optimizer": name},
       flags=(
-        f"--config.optim.name={name}",
         f"--config.optim.lr={rate:g}",
         f"--config.optim.weight_decay={DECAY[name]:g}",
       ),

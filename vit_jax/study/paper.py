@@ -34,6 +34,18 @@ VTAB = {
   for key, scores in _SCORES.items()
 }
 
+# Table 8: accuracy of the 5-shot probe on ImageNet, of a B/16.
+POSITIONS = {
+  ("none", "input"): 0.61382,
+  ("learned_1d", "input"): 0.64206,
+  ("learned_1d", "every_layer"): 0.63964,
+  ("learned_1d", "shared"): 0.64292,
+  ("learned_2d", "input"): 0.64001,
+  ("learned_2d", "every_layer"): 0.64046,
+  ("learned_2d", "shared"): 0.64022,
+  ("relative", "input"): 0.64032,
+}
+
 
 def get_vtab(model: str) -> dict[str, dict[str, float]]:
   """Looks up the paper's accuracies of a model, by data of pre-training."""

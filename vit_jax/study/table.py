@@ -12,8 +12,7 @@ def format_text(rows: Rows, left: int = 1) -> list[str]:
 
   Args:
     rows: cells.
-    left: number of first columns that are aligned to the left; so is the last
-      if it has no numbers, as remarks.
+    left: number of first columns that are aligned to the left.
   """
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = []

@@ -25,7 +25,7 @@ from vit_jax.plots.studies import draw_scores
 from vit_jax.sections import resolve
 from vit_jax.storage.files import replacing, write_json, write_text
 from vit_jax.storage.paths import locate
-from vit_jax.study import paper, seeds
+from vit_jax.study import paper, seeds, table
 from vit_jax.study.runs import Failures, Results, train_all
 
 SEEDS = (0,)
@@ -327,10 +327,8 @@ def format_table(summary: Mapping[str, Any]) -> str:
 
 def format_markdown(summary: Mapping[str, Any]) -> str:
   """Formats the study as a page of Markdown."""
-  head, *rows = make_rows(summary)
   lines = [f"# {describe(summary)}", ""]
-  lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-  lines += [f"| {' | '.join(row)} |" for row in rows]
+  lines += table.format_markdown(list(make_rows(summary)))
   lines += ["", "![scores](vtab.png)", ""]
   return "\n".join([*lines, *map(to_item, describe_rest(summary)), ""])
 
