@@ -16,12 +16,13 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from vit_jax.checkpoint import load_params
-from vit_jax.convert.files import CheckpointError
+from vit_jax.convert.files import WHOLE, CheckpointError, open_arrays
 from vit_jax.convert.formats import get_format
 from vit_jax.convert.hugging_face import make_hugging_face
 from vit_jax.convert.lazy import load
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.npz import ATTENTION, POSITION, STACK
+from vit_jax.convert.storing import write_safetensors
 from vit_jax.convert.table import Arrays, Row, read_rows, write_rows
 from vit_jax.convert.torch_names import (
   OUT_OF_HEADS,
@@ -111,19 +112,13 @@ def load_autoencoder(path: str) -> Autoencoder:
 
 
 def _read(location: Any) -> Arrays:
-  """Reads the decoder's arrays of a directory that was read before."""
-  from safetensors import safe_open
-
-  found = {}
-  for path in sorted(location.glob("*.safetensors")):
-    with safe_open(str(path), "np") as file:
-      for name in file.keys():  # noqa: SIM118
-        if name.startswith("decoder."):
-          found[name] = file.get_tensor(name).astype(np.float32)
-  return {
-    _RENAMED.sub("decoder.decoder_layers.", name): x
-    for name, x in found.items()
-  }
+  """Reads the decoder's arrays, float32 and by their published names."""
+  with open_arrays(location) as arrays:
+    return {
+      _RENAMED.sub("decoder.decoder_layers.", name): load(x).astype(np.float32)
+      for name, x in arrays.items()
+      if name.startswith("decoder.")
+    }
 
 
 def _read_decoder(arrays: Arrays, objective: MAE, weights: Weights) -> Arrays:
@@ -154,8 +149,6 @@ def save_autoencoder(found: Autoencoder, directory: str) -> None:
   Raises:
     CheckpointError: if its format cannot express the model.
   """
-  from safetensors.numpy import save_file
-
   weights, objective = _spell_positions(found.weights), found.objective
   layout = weights.model.make_layout(*weights.size)
   own = {
@@ -185,11 +178,8 @@ def save_autoencoder(found: Autoencoder, directory: str) -> None:
   )
   location = locate(directory)
   location.mkdir(parents=True)
-  save_file(
-    {k: np.ascontiguousarray(load(x), np.float32) for k, x in written.items()},
-    str(location / "model.safetensors"),
-    metadata={"format": "pt"},
-  )
+  arrays = {k: np.asarray(load(x), np.float32) for k, x in written.items()}
+  write_safetensors(location / WHOLE, arrays, {"format": "pt"})
   for name, content in sides.items():
     write_json(location / name, json.loads(json.dumps(content)))
 
