@@ -10,8 +10,8 @@ from vit_jax.study.paper_study import PaperStudy
 from vit_jax.study.points import Point
 
 RATES = {
-  "digits": (5e-4, 1e-3, 2e-3, 4e-3),
-  "laptop": (5e-4, 1e-3, 2e-3, 4e-3),
+  "digits": (1e-3, 2e-3, 4e-3, 8e-3),
+  "laptop": (1e-3, 2e-3, 4e-3, 8e-3),
   "card": (3e-4, 1e-3, 3e-3),
   "pod": (3e-4, 8e-4, 3e-3),
 }

@@ -35,24 +35,16 @@ LARGE = Shapes(
     patch_size=(16, 56),
   ),
 )
+SMALL = Shapes(
+  16,
+  dict(depth=4, width=64, mlp_dim=128, patch_size=4),
+  dict(
+    depth=(1, 2, 8), width=(16, 32, 128), mlp_dim=(32, 512), patch_size=(2, 8)
+  ),
+)
 SHAPES = {
-  "digits": Shapes(
-    16,
-    dict(depth=4, width=64, mlp_dim=128, patch_size=4),
-    dict(
-      depth=(1, 2, 8), width=(16, 32, 128), mlp_dim=(32, 512), patch_size=(2, 8)
-    ),
-  ),
-  "laptop": Shapes(
-    32,
-    dict(depth=4, width=128, mlp_dim=512, patch_size=4),
-    dict(
-      depth=(1, 2, 8),
-      width=(32, 64, 256),
-      mlp_dim=(128, 2048),
-      patch_size=(2, 8),
-    ),
-  ),
+  "digits": SMALL,
+  "laptop": SMALL,
   "card": LARGE,
   "pod": LARGE,
 }
