@@ -47,6 +47,7 @@ def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
   flags = ["--config.train.steps=4", "--config.train.log_every=1"]
   # Parameters that are sharded over processes, too.
   flags += ["--config.checkpoint.every=2", "--config.mesh.fsdp=-1"]
+  flags += ["--config.train.report=True"]
   finish(start(tmp_path / "one", data_dir, *flags))
   shutil.copytree(tmp_path / "one", tmp_path / "four")
   shutil.rmtree(tmp_path / "four" / "checkpoints" / "4")

@@ -12,8 +12,7 @@ from etils import epath
 
 import vit_jax
 from tests.support import build, lower
-from tests.support.processes import finish, read_run, start, start_together
-from tests.support.runs import get_timeless, make_config
+from tests.support.runs import make_config
 from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import Preempted
@@ -140,28 +139,6 @@ def test_eight_devices_draw_what_one_does(name, data_dir, fill_state):
     params,
     others,
   )
-
-
-@pytest.mark.parametrize("name", CHOSEN)
-def test_two_processes_do_what_one_does(name, tmp_path, data_dir):
-  flags = [
-    f"--config.objective={json.dumps(CHOSEN[name])}",
-    "--config.data.augment.mixup=0.",
-    "--config.evals.test.kind=loss",
-    "--config.train.steps=4",
-    "--config.train.log_every=1",
-    "--config.train.report=False",
-  ]
-  processes = [
-    start(tmp_path / "one", data_dir, *flags),
-    *start_together(2, tmp_path / "two", data_dir, *flags),
-  ]
-  for process in processes:
-    finish(process)
-  (one, rows), (two, others) = (read_run(tmp_path / x) for x in ("one", "two"))
-  for a, b in zip(get_timeless(rows), get_timeless(others), strict=True):
-    assert a == pytest.approx(b, rel=1e-4)
-  assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", CHOSEN)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that compare views: on meshes, in processes, resumed, and used."""
+"""Runs that compare views: on meshes, resumed, and used."""
 
 import itertools
 import json
@@ -12,7 +12,6 @@ from etils import epath
 
 import vit_jax
 from tests.support import build, lower
-from tests.support.processes import finish, read_run, start, start_together
 from tests.support.runs import get_timeless
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
@@ -125,26 +124,6 @@ def test_a_run_resumes_to_the_bit_and_is_used(
   for tree in (state.params, state.aux["teacher"]):
     tree = {k: x for k, x in tree.items() if k != "dino"}
     assert compute_digest(tree) == compute_digest(teacher)
-
-
-def test_two_processes_do_what_one_does(tmp_path, data_dir):
-  flags = ["--config.train.steps=2", "--config.train.log_every=1"]
-  flags += ["--config.data.augment.mixup=0", "--config.optim.ema=None"]
-  flags += ["--config.data.views.count=2", "--config.evals.test.kind=knn"]
-  flags += ["--config.train.report=False", "--config.mesh.fsdp=-1"]
-  objective = dict(name="moco", hidden=32, outputs=24)
-  flags += [f"--config.objective={json.dumps(objective)}"]
-  finish(start(tmp_path / "one", data_dir, *flags))
-  for process in start_together(2, tmp_path / "two", data_dir, *flags):
-    finish(process)
-  rows = [get_timeless(read_run(tmp_path / name)[1]) for name in ("one", "two")]
-  assert len(rows[0]) == len(rows[1]) >= 2
-  for a, b in zip(*rows, strict=True):
-    # Of neighbours equally near, rounding decides.
-    for row in (a, b):
-      row.pop("test/accuracy_knn", None)
-    # Sums in another order, enlarged by normalising a batch.
-    assert a == pytest.approx(b, rel=1e-4)
 
 
 def test_a_run_of_before_resumes(config):

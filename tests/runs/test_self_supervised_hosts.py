@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes that learn without labels do what one does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.processes import read_run
+from tests.support.runs import get_timeless, make_config
+
+VIEWS = dict(hidden=32, outputs=24)
+OBJECTIVES = {
+  "masked_patch": dict(),
+  "mae": dict(decoder_width=16, decoder_depth=1, decoder_heads=2),
+  "moco": VIEWS,
+  "dino": VIEWS | dict(bottleneck=16),
+}
+# One process after another would start Python and jax for each objective.
+SCRIPT = """
+import json, sys
+from vit_jax.runtime.start import start
+from vit_jax.train import train
+
+start()
+for name, config in json.load(open(sys.argv[1])).items():
+  train(config, f"{sys.argv[2]}/{name}")
+"""
+
+
+def make(data_dir, name):
+  config = make_config(data_dir)
+  config["model"]["dropout"] = 0.0
+  config["data"] |= dict(size=16, augment=dict(flip=True))
+  if name == "moco":
+    config["data"]["views"] = dict(count=2)
+  if name == "dino":
+    config["data"]["views"] = dict(count=2, local=2, local_size=8)
+  if name in ("moco", "dino"):
+    del config["optim"]["ema"]
+  config["objective"] = dict(name=name) | OBJECTIVES[name]
+  config["train"] |= dict(steps=3, log_every=1)
+  return config | dict(mesh=dict(fsdp=-1), evals={})
+
+
+def test_two_processes_do_what_one_does(tmp_path, data_dir):
+  configs = {name: make(data_dir, name) for name in OBJECTIVES}
+  (tmp_path / "configs.json").write_text(json.dumps(configs))
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+
+  def begin(workdir, **environment):
+    command = [sys.executable, "-c", SCRIPT, tmp_path / "configs.json", workdir]
+    return subprocess.Popen(
+      command,
+      cwd=ROOT,
+      env=os.environ | environment,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+
+  processes = [begin(tmp_path / "one")] + [
+    begin(
+      tmp_path / "two",
+      JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
+      JAX_NUM_PROCESSES="2",
+      JAX_PROCESS_ID=str(index),
+    )
+    for index in range(2)
+  ]
+  for process in processes:
+    _, text = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+  for name in OBJECTIVES:
+    rows, others = (
+      get_timeless(read_run(tmp_path / x / name)[1]) for x in ("one", "two")
+    )
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    for a, b in zip(rows, others, strict=True):
+      # Sums in another order, enlarged by normalising and low temperatures.
+      assert a == pytest.approx(b, rel=2e-4, abs=1e-5), name
