@@ -83,5 +83,6 @@ def test_two_processes_do_what_one_does(tmp_path, data_dir):
     )
     assert [row["step"] for row in rows] == [1, 2, 3]
     for a, b in zip(rows, others, strict=True):
-      # Sums in another order, enlarged by normalising and low temperatures.
-      assert a == pytest.approx(b, rel=2e-4, abs=1e-5), name
+      # Sums in another order, enlarged by normalising and low temperatures, and
+      # by Adam, which divides a gradient by its size.
+      assert a == pytest.approx(b, rel=1e-3, abs=1e-5), name
