@@ -5,9 +5,11 @@
 import numpy as np
 import pytest
 
+import vit_jax
 from tests.judges import (
   CLASSES,
   OTHER_SIZE,
+  TOLERANCE,
   check,
   make_images,
   make_weights,
@@ -93,6 +95,29 @@ def test_files_of_the_authors_kind(create, judge, save, tmp_path, variant):
   images = make_images(OTHER_SIZE)
   resized = resize(weights, OTHER_SIZE, "bilinear")
   check(resized, images, judge(model, images))
+
+
+def test_feature_maps(create, torch, tmp_path):
+  """Of each layer and at another size, with a class token and registers."""
+  weights = make_weights("Ti/16", depth=3, registers=2, **PLAIN)
+  path = str(tmp_path / "weights.safetensors")
+  save_weights(weights, path, "timm")
+  arguments = dict(depth=3, reg_tokens=2, img_size=OTHER_SIZE)
+  model = create(TINY, no_embed_class=False, **arguments)
+  ours, _ = vit_jax.load(path, resample="bicubic", gelu="exact")
+  model.load_pretrained(path)
+  images = make_images(OTHER_SIZE)
+  inputs = torch.from_numpy(np.moveaxis(images, -1, 1))
+  raw, normed = (
+    model.forward_intermediates(inputs, norm=norm, intermediates_only=True)
+    for norm in (False, True)
+  )
+  found = ours.features(images, range(3), resample="bicubic", antialias=True)
+  for x, judged in zip(found, [*raw[:2], normed[2]], strict=True):
+    assert x.shape == (2, 16, 10, 192)
+    judged = np.moveaxis(np.asarray(judged), 1, -1)
+    difference = np.abs(x - judged).max() / np.abs(judged).max()
+    assert difference <= TOLERANCE, f"they differ by {difference:.1e}"
 
 
 @pytest.mark.parametrize("prefix", ["opt/target/", "params/"])

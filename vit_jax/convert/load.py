@@ -25,6 +25,7 @@ from vit_jax.config import (
   nearest,
   raise_all,
 )
+from vit_jax.convert import dense
 from vit_jax.convert.initialize import Transfer, find_source, initialize
 from vit_jax.convert.published import parse_name
 from vit_jax.convert.quantize import apply as apply_quantized
@@ -93,6 +94,57 @@ class Model:
       )
     variables = {"params": self.params}
     return self._apply(variables, images, intermediates=intermediates)
+
+  def features(
+    self,
+    images: Any,
+    layers: Any = -1,
+    *,
+    resample: str = KERNELS[0],
+    antialias: bool = False,
+  ) -> Any:
+    """Computes feature maps [B h w D] of images of any size, for dense use.
+
+    Class token and registers are left out. Positions are resampled to the size
+    of the images, which the patches have to divide; a Mixer and a model of
+    relative positions have one size.
+
+    Args:
+      images: uint8 or float [B H W c]; the latter as `preprocess` makes them.
+      layers: number of a block, of a ResNet's stage, or several; negative ones
+        count from the last. The last one's map is after the final norm, if
+        there is one before the pooling; others are the residual stream.
+      resample: kernel for positions, as of `load`.
+      antialias: likewise.
+
+    Returns:
+      The map, in the dtype that the model computes in; a tuple for several
+      layers, in their order.
+
+    Raises:
+      ValueError: for images of another shape or dtype, or layers that the model
+        does not have.
+    """
+    images = dense.prepare_images(images, self.manifest["preprocess"])
+    one = np.ndim(layers) == 0
+    chosen = dense.find_layers(self.module, [layers] if one else layers)
+    sizes = self.manifest["preprocess"]
+    old, new = (sizes["height"], sizes["width"]), images.shape[1:3]
+    module, params = self.module, self.params
+    if old != new:
+      if hasattr(module, "attention"):
+        given = self.manifest["model"].get("attention", "auto")
+        module = module.clone(attention=given)
+      module, _ = choose_attention(module, jax.devices()[0], *new)
+      raise_all(module.find_errors(*new))
+      params = dense.resize_params(
+        params, module, old, new, resample, antialias
+      )
+    int8 = self.weights == "int8"
+    maps = dense.compute_maps(
+      params, images, module=module, layers=chosen, is_quantized=int8
+    )
+    return maps[0] if one else maps
 
 
 def load(
