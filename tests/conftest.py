@@ -36,7 +36,6 @@ SLOW = (
   "checkpoint/test_checkpointer.py::test_a_run_moves",
   "checkpoint/test_checkpointer.py::test_a_state_is_restored_onto_any_mesh",
   "checkpoint/test_formats.py",
-  "checkpoint/test_hosts.py",
   "config/test_command_line.py",
   "convert/test_initialize.py::test_a_run",
   "convert/test_runs.py::test_a_run",

@@ -5,6 +5,7 @@ watches what is imported."""
 
 import contextlib
 import csv
+import json
 import os
 import pathlib
 import shutil
@@ -12,10 +13,12 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from etils import epath
 
+from tests.support import build
 from tests.support.processes import (
   ENDLESS,
   NAME,
@@ -25,7 +28,11 @@ from tests.support.processes import (
   start_together,
   wait_for,
 )
+from tests.support.runs import get_timeless
+from tests.support.shared import make_once
+from vit_jax.checkpoint import Checkpointer, load_params
 from vit_jax.plots.examined import load_mistakes
+from vit_jax.train_state import compute_digest
 
 
 def read_examined(workdir):
@@ -39,51 +46,94 @@ def read_examined(workdir):
   return table, np.array(chances), np.stack(found.images), np.stack(found.maps)
 
 
-def test_two_and_four_processes_do_what_one_does(tmp_path, data_dir):
-  """Two from the start; four from the middle of what one has begun.
+FLAGS = [
+  *("--config.train.steps=4", "--config.train.log_every=1"),
+  # Parameters that are sharded over processes, too; each reads what it holds.
+  *("--config.checkpoint.every=2", "--config.mesh.fsdp=-1"),
+]
 
-  The loss of every step is that of the same examples, in whatever process.
-  """
-  flags = ["--config.train.steps=4", "--config.train.log_every=1"]
-  # Parameters that are sharded over processes, too.
-  flags += ["--config.checkpoint.every=2", "--config.mesh.fsdp=-1"]
-  flags += ["--config.train.report=True"]
-  finish(start(tmp_path / "one", data_dir, *flags))
-  shutil.copytree(tmp_path / "one", tmp_path / "four")
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data_dir):
+  """A directory with a run of one process, `one`, and of two, `two`."""
+
+  def train(directory):
+    flags = [*FLAGS, "--config.train.report=True"]
+    texts = [finish(start(directory / "one", data_dir, *flags))]
+    together = start_together(2, directory / "two", data_dir, *flags)
+    texts += [finish(process) for process in together]
+    (directory / "said.json").write_text(json.dumps(texts))
+
+  return make_once(tmp_path_factory, "runs_of_one_and_two", train)
+
+
+def check_same(workdir, expected):
+  """A run is that of one process: what it computed of the same examples."""
+  one, one_rows = read_run(expected)
+  result, rows = read_run(workdir)
+  assert result["total"] == 360 and result["correct"] == one["correct"]
+  assert result["loss"] == pytest.approx(one["loss"], rel=1e-6)
+  rows, one_rows = get_timeless(rows), get_timeless(one_rows)
+  assert len(rows) == len(one_rows) == 5
+  for a, b in zip(one_rows, rows, strict=True):
+    assert a == pytest.approx(b, rel=1e-6)
+
+
+def test_two_processes_do_what_one_does(trained):
+  one, two = trained / "one", trained / "two"
+  check_same(two, one)
+  _, first, second = json.loads((trained / "said.json").read_text())
+  assert "fsdp 2" in first and "step" not in second
+  examined, alone = read_examined(two), read_examined(one)
+  assert examined[0] == alone[0] and len(alone[0]) == 360
+  for a, b in zip(alone[1:], examined[1:], strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
+  text = (two / "report.html").read_text()
+  assert ">Classes<" in text and ">Worst mistakes<" in text
+
+
+def test_one_restores_what_two_have_saved(trained):
+  config = json.loads((trained / "two" / "config.json").read_text())
+  exp = build(config, jax.devices()[:1])
+  directory = epath.Path(trained / "two" / "checkpoints")
+  with Checkpointer(directory, exp.checkpoint) as checkpointer:
+    state = checkpointer.restore(exp.abstract_state)
+  result, _ = read_run(trained / "two")
+  assert compute_digest(state.params) == result["params_sha256"]
+
+
+def test_four_processes_go_on_with_the_run_of_one(trained, tmp_path, data_dir):
+  shutil.copytree(trained / "one", tmp_path / "four")
   shutil.rmtree(tmp_path / "four" / "checkpoints" / "4")
   (tmp_path / "four" / "result.json").unlink()
-  one, one_rows = read_run(tmp_path / "one")
-  for count, name in ((2, "two"), (4, "four")):
-    processes = start_together(count, tmp_path / name, data_dir, *flags)
-    texts = [finish(process) for process in processes]
-    assert f"fsdp {count}" in texts[0]
-    assert ("resuming after step 2" in texts[0]) == (count == 4)
-    assert not any("step" in text for text in texts[1:])
-    examined = read_examined(tmp_path / name)
-    alone = read_examined(tmp_path / "one")
-    assert examined[0] == alone[0] and len(alone[0]) == 360
-    for a, b in zip(alone[1:], examined[1:], strict=True):
-      np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
-    text = (tmp_path / name / "report.html").read_text()
-    assert ">Classes<" in text and ">Worst mistakes<" in text
-    result, rows = read_run(tmp_path / name)
-    assert result["total"] == 360 and result["correct"] == one["correct"]
-    assert result["loss"] == pytest.approx(one["loss"], rel=1e-6)
-    assert len(rows) == len(one_rows) == 5
-    for a, b in zip(one_rows, rows, strict=True):
-      for speed in ("images_per_second", "data_wait"):
-        a.pop(speed, None), b.pop(speed, None)
-      assert a == pytest.approx(b, rel=1e-6)
-  # What two have saved, one restores and evaluates.
-  together, _ = read_run(tmp_path / "two")
-  (tmp_path / "two" / "result.json").unlink()
-  assert "resuming after step 4" in finish(
-    start(tmp_path / "two", data_dir, *flags)
-  )
-  alone, _ = read_run(tmp_path / "two")
-  assert alone["params_sha256"] == together["params_sha256"]
-  assert alone["correct"] == together["correct"] and alone["total"] == 360
-  assert alone["loss"] == pytest.approx(together["loss"], rel=1e-6)
+  processes = start_together(4, tmp_path / "four", data_dir, *FLAGS)
+  texts = [finish(process) for process in processes]
+  assert "fsdp 4" in texts[0] and "resuming after step 2" in texts[0]
+  assert not any("step" in text for text in texts[1:])
+  check_same(tmp_path / "four", trained / "one")
+
+
+def test_all_hosts_go_back_where_one_cannot_read(trained, tmp_path, data_dir):
+  workdir = tmp_path / "run"
+  shutil.copytree(trained / "two", workdir)
+  result, rows = read_run(workdir)
+  newest = workdir / "checkpoints" / "4" / "state" / "ocdbt.process_1"
+  files = [path for path in newest.rglob("*") if path.is_file()]
+  assert files
+  for path in files:
+    path.write_bytes(b"")
+  (workdir / "result.json").unlink()
+  processes = start_together(2, workdir, data_dir, *FLAGS)
+  first, second = (finish(process) for process in processes)
+  text = "the checkpoint of step 4 is damaged: "
+  assert text in first and f"(host 1 ({NAME}))" in first
+  assert "going back to step 2" in first and "resuming after step 2" in first
+  assert "going back to step 2" in second
+  again, rows_again = read_run(workdir)
+  assert again["params_sha256"] == result["params_sha256"]
+  assert [row["step"] for row in rows_again] == [row["step"] for row in rows]
+  # The damaged one was written again.
+  assert load_params(epath.Path(workdir) / "checkpoints")
 
 
 # A busy machine leaves a process alone for long: short where a test waits.
