@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""A study of the paper that is trained: one run is killed on its way, and two
-processes share it."""
+"""A study of the paper that is trained, whose first run is killed on its way;
+and, on runs of a stand-in, one that two processes share."""
 
 import contextlib
 import dataclasses
@@ -41,15 +41,13 @@ with WorkdirLock(workdir, Hosts(), print):
 """
 
 
-@pytest.fixture
-def two_points(monkeypatch):
-  """The study with its first ViT and its first ResNet alone."""
-  short = dataclasses.replace(
-    data_scale.STUDY, make_points=lambda x: data_scale.make_points(x)[::4]
-  )
+def take(monkeypatch, chosen):
+  """Has the study trained with some of its points alone."""
+  made = data_scale.make_points("digits")[chosen]
+  short = dataclasses.replace(data_scale.STUDY, make_points=lambda _: made)
   monkeypatch.setitem(study.STUDIES, "data_scale", short)
-  monkeypatch.setattr(runs, "POLL", 1.0)
   monkeypatch.chdir(ROOT)
+  return [point.name for point in made]
 
 
 def find_pid(workdir, name):
@@ -63,57 +61,82 @@ def find_pid(workdir, name):
   pytest.fail(f"{name} never began")
 
 
-def test_a_study_whose_run_is_killed(tmp_path, two_points, data_dir, capfd):
+def test_a_study_whose_run_is_killed(tmp_path, monkeypatch, data_dir, capfd):
+  """The one that starts from it fails too; then both are trained."""
+  names = take(monkeypatch, slice(0, 2))
+  first, tuned = (f"{name}/seed_0" for name in names)
   workdir = tmp_path / "study"
   flags = [f"--workdir={workdir}", f"--config.data.dir={data_dir}", *SMALL]
   flags += ["--config.train.steps=3"]
 
   def kill():
-    os.kill(find_pid(workdir, "vit-5_percent"), signal.SIGKILL)
+    os.kill(find_pid(workdir, names[0]), signal.SIGKILL)
 
   threading.Thread(target=kill, daemon=True).start()
   with pytest.raises(SystemExit) as caught:
     study.main(["data_scale", *flags])
   assert caught.value.code == 1
   found = json.loads((workdir / "study.json").read_text())
-  assert [*found["failed"]] == ["vit-5_percent/seed_0"]
-  assert [*found["runs"]] == ["resnet-5_percent/seed_0"]
-  assert "killed by SIGKILL" in (workdir / "study.md").read_text()
+  assert [*found["failed"]] == [first, tuned] and found["runs"] == {}
+  reasons = [x["reason"] for x in found["failed"].values()]
+  assert "killed by SIGKILL" in reasons[0]
+  assert reasons[1] == f"{first}, which it starts from, failed: {reasons[0]}"
+  assert reasons[1] in (workdir / "study.md").read_text()
+  assert not (workdir / tuned).exists()
 
   study.main(["data_scale", *flags])
   found = json.loads((workdir / "study.json").read_text())
-  assert found["failed"] == {} and len(found["points"]) == 2
-  for row in found["points"]:
-    directory = workdir / row["name"] / "seed_0"
-    lines = (directory / "metrics.jsonl").read_text().splitlines()
-    last = {k: x for line in lines for k, x in json.loads(line).items()}
-    assert row["values"]["5-shot"]["mean"] == last["few/accuracy_5shot"]
-    assert row["values"]["accuracy"]["mean"] == last["test/accuracy"]
-    config = json.loads((directory / "config.json").read_text())
-    assert config["data"]["train"] == "train[1%:6%]"
-    assert ("stages" in config["model"]) == row["name"].startswith("resnet")
-    cell = f"{100 * last['few/accuracy_5shot']:.2f}"
-    assert cell in (workdir / "study.md").read_text()
-  assert capfd.readouterr().err.count("finished at step 3") == 1
+  (row,) = found["points"]
+  assert found["failed"] == {} and [*found["runs"]] == [first, tuned]
+  last = read_last(workdir / first)
+  values = {name: x["mean"] for name, x in row["values"].items()}
+  assert values == {
+    "fine-tuned": read_last(workdir / tuned)["test/accuracy"],
+    "5-shot": last["few/accuracy_5shot"],
+    "accuracy": last["test/accuracy"],
+  }
+  page = (workdir / "study.md").read_text()
+  assert all(f" {100 * x:.2f} |" in page for x in values.values())
+  before, config = (
+    json.loads((workdir / name / "config.json").read_text())
+    for name in (first, tuned)
+  )
+  assert before["data"]["train"] == "train[10%:15%]" and not before["init"]
+  assert config["data"]["train"] == "train[:10%]"
+  assert config["init"] == str(workdir / first)
+  assert config["transfer"]["head"] == "drop"
+  assert f"from {workdir / first}: " in capfd.readouterr().err
+
+
+def read_last(workdir):
+  """The newest values of all metrics of a run."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return {k: x for line in lines for k, x in json.loads(line).items()}
 
 
 def test_a_run_that_another_trains_is_left_to_it(
-  tmp_path, two_points, data_dir, capfd
+  tmp_path, monkeypatch, score, data_dir, capfd
 ):
-  """The others are trained meanwhile; it is continued when that one ends."""
+  """And so is what starts from it; they are begun when that one ends."""
+  names = take(monkeypatch, slice(0, 3))
+  first, tuned, apart = (f"{name}/seed_0" for name in names)
+  monkeypatch.setattr(runs, "POLL", 0.2)
+  score(data_scale.STUDY)
   workdir = tmp_path / "study"
-  held = workdir / "vit-5_percent/seed_0"
-  other = workdir / "resnet-5_percent/seed_0/result.json"
   holder = subprocess.Popen(
-    [sys.executable, "-c", HOLDER, str(held), str(other)],
+    [
+      *(sys.executable, "-c", HOLDER, str(workdir / first)),
+      str(workdir / apart / "result.json"),
+    ],
     cwd=ROOT,
     stdout=subprocess.PIPE,
     text=True,
   )
   assert holder.stdout.readline() == "held\n"
-  flags = [f"--workdir={workdir}", f"--config.data.dir={data_dir}", *SMALL]
-  study.main(["data_scale", *flags, "--config.train.steps=2"])
+  flags = [f"--workdir={workdir}", f"--config.data.dir={data_dir}"]
+  study.main(["data_scale", *flags, "--seeds=0"])
   assert holder.wait(60) == 0
   found = json.loads((workdir / "study.json").read_text())
-  assert [*found["runs"]] == ["resnet-5_percent/seed_0", "vit-5_percent/seed_0"]
-  assert "trained by others: vit-5_percent/seed_0" in capfd.readouterr().err
+  assert [*found["runs"]] == [apart, first, tuned]
+  said = f"trained by others: {first}, {tuned}"
+  assert said in capfd.readouterr().err

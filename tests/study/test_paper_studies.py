@@ -9,7 +9,6 @@ import io
 import json
 import pathlib
 import statistics
-import sys
 import types
 
 import PIL.Image
@@ -26,42 +25,6 @@ from vit_jax.study.__main__ import PAPER, main
 from vit_jax.study.paper_study import SCALES
 from vit_jax.study.points import Point, describe_order, is_apart, summarize
 
-# What a run leaves behind, with an accuracy that its name and seed decide.
-STAND_IN = """
-import json, pathlib, sys
-
-flags = dict(x.partition("=")[::2] for x in sys.argv[1:])
-workdir = pathlib.Path(flags["--workdir"])
-scores = json.loads(pathlib.Path(__file__).with_name("scores").read_text())
-score = scores[workdir.parent.name + "/" + workdir.name]
-workdir.mkdir(parents=True, exist_ok=True)
-row = {"step": 3, "few/accuracy_5shot": score, "test/accuracy": score / 2}
-(workdir / "metrics.jsonl").write_text(json.dumps(row))
-result = dict(accuracy=score / 2, steps=3, seconds=1.0)
-(workdir / "result.json").write_text(json.dumps(result))
-"""
-
-
-@pytest.fixture
-def score(tmp_path, monkeypatch):
-  """A function (study, scale) -> scores of its runs of two seeds, which a
-  stand-in has."""
-  script = tmp_path / "stand_in.py"
-  script.write_text(STAND_IN)
-  monkeypatch.setattr(runs, "MAIN", (sys.executable, str(script)))
-  monkeypatch.chdir(ROOT)
-
-  def give(study, scale="digits"):
-    scores = {
-      f"{point.name}/seed_{seed}": 0.5 + 0.01 * i + 0.002 * seed
-      for i, point in enumerate(study.make_points(scale))
-      for seed in (0, 1)
-    }
-    script.with_name("scores").write_text(json.dumps(scores))
-    return scores
-
-  return give
-
 
 @pytest.mark.parametrize(
   "study", [x.STUDY for x in PAPER], ids=lambda x: x.name
@@ -73,23 +36,29 @@ def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
   flags += [f"--config.data.dir={data_dir}", "--config.train.steps=3"]
   main([study.name, *flags, "--config.optim.warmup_steps=1"])
   found = json.loads((workdir / "study.json").read_text())
-  made = study.make_points("digits")
+  points = study.make_points("digits")
+  made = [point for point in points if point.fields is not None]
   assert [x["name"] for x in found["points"]] == [x.name for x in made]
   assert found["failed"] == {} and [*found["runs"]] == [
-    f"{point.name}/seed_{seed}" for seed in (0, 1) for point in made
+    f"{point.name}/seed_{seed}" for seed in (0, 1) for point in points
   ]
   lines = capfd.readouterr().out.splitlines()
   page = (workdir / "study.md").read_text()
-  for i, (row, point) in enumerate(zip(found["points"], made, strict=True)):
+  for line, row, point in zip(lines[2:], found["points"], made, strict=False):
     pair = [scores[f"{point.name}/seed_{seed}"] for seed in (0, 1)]
     value = row["values"]["5-shot"]
     assert value["mean"] == pytest.approx(statistics.mean(pair), abs=1e-12)
     assert value["stdev"] == pytest.approx(statistics.stdev(pair), abs=1e-12)
     # By hand: the mean is 50.1 % and 1 % more a point, half of that beside it.
-    cells = f"{50.1 + i:.2f} ± 0.14", f"{25.05 + i / 2:.2f} ± 0.07"
-    assert all(cell in lines[2 + i] and cell in page for cell in cells)
+    i = points.index(point)
+    cells = [f"{50.1 + i:.2f} ± 0.14", f"{25.05 + i / 2:.2f} ± 0.07"]
+    for j, other in enumerate(points):
+      if other.after == point.name:
+        cells.append(f"{25.05 + j / 2:.2f} ± 0.07")
+        assert list(row["values"])[0] == other.metric
+    assert all(cell in line and cell in page for cell in cells)
     if point.paper is not None:
-      assert lines[2 + i].endswith(f"{100 * point.paper:.2f}")
+      assert line.endswith(f"{100 * point.paper:.2f}")
     assert row["fields"]["training FLOPs"] > 0
   assert f"The paper ({study.source})" in page and "Best is" in page
   picture = PIL.Image.open(io.BytesIO((workdir / "study.png").read_bytes()))
@@ -110,8 +79,8 @@ def test_points_are_models_of_the_scale_s_images(scale, monkeypatch):
   monkeypatch.chdir(ROOT)
   for module in PAPER:
     for point in module.STUDY.make_points(scale):
-      recipe = point.make_recipe(f"study:scale={scale}")
-      config = resolve(load_config(recipe, point.flags))
+      run = point.make_run(f"study:scale={scale}", epath.Path("x"), [], 0)
+      config = resolve(load_config(run.recipe, run.flags))
       model = models.make_model(10, **config["model"])
       size = config["data"]["size"]
       assert model.find_errors(size, size) == [], point.name
@@ -175,6 +144,7 @@ def test_a_run_is_read_at_its_last_step(tmp_path):
     (["--config=configs/study.py:scale=pod"], "leave its arguments out"),
     (["--config.model.pool=gap"], "are the same run"),
     (["--seeds=0,0"], "different whole numbers"),
+    (["data_scale", "--config.init=x"], "--config.init is set by the study"),
   ],
 )
 def test_what_cannot_be_compared_is_said(
@@ -182,7 +152,9 @@ def test_what_cannot_be_compared_is_said(
 ):
   where = [f"--workdir={tmp_path / 'study'}", f"--config.data.dir={data_dir}"]
   with pytest.raises(SystemExit) as caught:
-    main(["pooling", *where, *flags])
+    main(
+      [*flags, *where] if flags[0][0] != "-" else ["pooling", *where, *flags]
+    )
   assert caught.value.code == 2 and words in capfd.readouterr().err
   assert not (tmp_path / "study").exists()
 

@@ -88,7 +88,7 @@ def draw_points(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:
       capsize=3,
     )
     axes.set_yticks(places, [shorten(row["name"], 30) for row in rows])
-    axes.set_xlabel(f"{metric} here (%), with standard deviation")
+    axes.set_xlabel(label_values(f"{metric} here (%)", rows, metric))
     axes.set_ylim(-0.6, len(rows) - 0.4)
     if paper:
       axes = drawn.axes[0, 1]
@@ -143,6 +143,16 @@ def draw_lines(
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.set_xlabel(x)
-    axes.set_ylabel(f"{metric} (%), with standard deviation")
+    axes.set_ylabel(label_values(f"{metric} (%)", rows, metric))
     axes.legend(loc="best")
   return drawn.png
+
+
+def label_values(
+  label: str, rows: Sequence[Mapping[str, Any]], metric: str
+) -> str:
+  """Labels an axis, with what its bars are, if any value has one."""
+  found = [row["values"][metric] for row in rows if metric in row["values"]]
+  if all(x["stdev"] is None for x in found):
+    return label
+  return f"{label}, with standard deviation"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The study `data_scale`: accuracy by the number of training images."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ from vit_jax.plots.studies import draw_lines
 from vit_jax.study.paper_study import PaperStudy
 from vit_jax.study.points import Point
 
-# Percent of the training images.
+# Percent of the training images, beside those that are fine-tuned on.
 PARTS = {
-  "digits": (5, 15, 40, 99),
-  "laptop": (1, 3, 10, 30, 99),
+  "digits": (5, 15, 40, 90),
+  "laptop": (1, 10, 96),
   "card": (1, 3, 10, 30, 98),
   "pod": (3, 10, 30, 99),
 }
@@ -20,21 +21,20 @@ NAMES = {"vit": "ViT", "resnet": "ResNet (BiT)"}
 
 
 def make_points(scale: str) -> list[Point]:
-  """Both architectures on each part, all for as many steps.
-
-  The first percent is left out: the larger scales hold it out, and so every
-  part begins after it.
-  """
-  return [
-    Point(
-      name=f"{family}-{part}_percent",
-      arguments={"family": family},
-      flags=(f"--config.data.train=train[1%:{part + 1}%]",),
-      fields={"model": NAMES[family], "percent of the images": part},
-    )
-    for family in NAMES
-    for part in PARTS[scale]
-  ]
+  """Both architectures on each part, all for as many steps, then fine-tuned."""
+  made = []
+  for family, part in itertools.product(NAMES, PARTS[scale]):
+    name = f"{family}-{part}_percent"
+    fields = {"model": NAMES[family], "percent of the images": part}
+    before = {"family": family, "part": part}
+    tuned = {"family": family, "phase": "finetune"}
+    made += [
+      Point(name=name, arguments=before, fields=fields),
+      Point(
+        name=f"{name}-tuned", arguments=tuned, after=name, metric="fine-tuned"
+      ),
+    ]
+  return made
 
 
 def draw(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:

@@ -23,7 +23,7 @@ from vit_jax.study.points import (
   read_values,
   summarize,
 )
-from vit_jax.study.runs import Failures, Results, train_all
+from vit_jax.study.runs import Failures, Results, Run, train_all
 
 SCALES = ("digits", "laptop", "card", "pod")
 
@@ -38,7 +38,7 @@ class PaperStudy:
     asks: what is compared, as a title.
     found: what the paper found, in a sentence.
     columns: names of the fields of its points, as the table has them;
-      every point also has "training FLOPs".
+      every point with a row also has "training FLOPs".
     make_points: scale -> the points.
     draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`.
     SEEDS: default seeds.
@@ -116,8 +116,15 @@ class PaperStudy:
       )
     recipe += f":scale={scale}" + (f",dataset={data}" if data else "")
     points = self.make_points(scale)
-    configs = self._load_configs(recipe, points, flags)
+    if any(point.after for point in points) and any(
+      flag.startswith("--config.init=") for flag in flags
+    ):
+      raise ConfigError(
+        f"--config.init is set by the study {self.name}, whose runs start from "
+        f"one another: leave it out"
+      )
     runs = make_runs(points, recipe, workdir, flags, seeds)
+    configs = self._load_configs(points, runs[: len(points)])
     costs = {
       point.name: found
       for point, found in zip(points, cost.estimate(configs), strict=True)
@@ -127,12 +134,14 @@ class PaperStudy:
         point,
         fields={**point.fields, "training FLOPs": costs[point.name].flops},
       )
+      if point.fields is not None
+      else point
       for point in points
     ]
     left = [run for run in runs if not (run.workdir / "result.json").exists()]
     total = sum(costs[run.name.rpartition("/")[0]].seconds for run in left)
     cost.confirm(total, len(left), yes)
-    metrics = list_metrics(configs[0])
+    metrics = list_metrics(points, configs)
     about = {
       "study": self.name,
       "scale": scale,
@@ -155,14 +164,13 @@ class PaperStudy:
     return conclude(*train_all(runs, note))
 
   def _load_configs(
-    self, recipe: str, points: Sequence[Point], flags: Sequence[str]
+    self, points: Sequence[Point], runs: Sequence[Run]
   ) -> list[FrozenDict]:
-    """Loads the config of each point; a ConfigError if two are the same."""
-    given = [flag for flag in flags if flag.startswith("--config.")]
+    """Loads the config of each point's run; a ConfigError if two are equal."""
     configs: list[FrozenDict] = []
-    for point in points:
-      own = point.make_recipe(recipe)
-      config = resolve(load_config(own, [*point.flags, *given]))
+    for run, point in zip(runs, points, strict=True):
+      own = [flag for flag in run.flags if flag.startswith("--config.")]
+      config = resolve(load_config(run.recipe, own))
       if config in configs:
         other = points[configs.index(config)].name
         raise ConfigError(
@@ -223,21 +231,37 @@ class PaperStudy:
     return "\n".join([*lines, "", *self.explain(summary)])
 
 
-def list_metrics(config: Mapping[str, Any]) -> dict[str, str]:
-  """Lists what a run is compared by: name -> its key in metrics.jsonl.
+def list_metrics(
+  points: Sequence[Point], configs: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+  """Lists what points are compared by: name -> its key in metrics.jsonl.
 
-  The few-shot probe first, where there is one.
+  What other runs found for them first, then the few-shot probe, where there is
+  one.
+
+  Args:
+    points: points of the study.
+    configs: of each.
   """
-  found = {}
-  for name, section in config["evals"].items():
-    if section["kind"] == "fewshot":
-      shots = section["shots"][0]
-      found[f"{shots}-shot"] = f"{name}/accuracy_{shots}shot"
-  for name, section in config["evals"].items():
-    if section["kind"] == "classification":
-      found["accuracy"] = f"{name}/accuracy"
-      break
+  pairs = list(zip(points, configs, strict=True))
+  found = {
+    point.metric: f"{find_evaluation(config, 'classification')}/accuracy"
+    for point, config in pairs
+    if point.metric
+  }
+  config = next(x for point, x in pairs if point.fields is not None)
+  if name := find_evaluation(config, "fewshot"):
+    shots = config["evals"][name]["shots"][0]
+    found[f"{shots}-shot"] = f"{name}/accuracy_{shots}shot"
+  if name := find_evaluation(config, "classification"):
+    found["accuracy"] = f"{name}/accuracy"
   return found
+
+
+def find_evaluation(config: Mapping[str, Any], kind: str) -> str | None:
+  """Finds the name of the first evaluation of a kind."""
+  names = (k for k, x in config["evals"].items() if x["kind"] == kind)
+  return next(names, None)
 
 
 def describe(config: Mapping[str, Any], seeds: int) -> str:

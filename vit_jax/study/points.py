@@ -3,6 +3,7 @@
 """Points of a study of the paper: what is varied, and what was measured."""
 
 import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,19 +24,34 @@ class Point:
     name: of its directory, and for people.
     flags: flags of vit_jax.main that set it.
     arguments: arguments of the recipe that set it, likewise.
-    fields: column of the table -> value here.
+    fields: column of the table -> value here; None if it has no row.
     paper: what the paper measured for it, if it did.
+    after: name of the point from whose parameters it starts, of the same seed.
+    metric: name under which its accuracy stands in the row of that point.
   """
 
   name: str
   flags: Sequence[str] = ()
   arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  fields: Mapping[str, Any]
+  fields: Mapping[str, Any] | None = None
   paper: float | None = None
+  after: str | None = None
+  metric: str | None = None
 
-  def make_recipe(self, recipe: str) -> str:
-    """Adds the arguments of this point to a recipe that has others."""
-    return ",".join([recipe, *(f"{k}={x}" for k, x in self.arguments.items())])
+  def make_run(
+    self, recipe: str, workdir: epath.Path, flags: Sequence[str], seed: int
+  ) -> Run:
+    """Makes the run of a seed; arguments as of `make_runs`."""
+    recipe = ",".join(
+      [recipe, *(f"{k}={x}" for k, x in self.arguments.items())]
+    )
+    name, after = f"{self.name}/seed_{seed}", None
+    flags = [*self.flags, *flags]
+    if self.after is not None:
+      after = f"{self.after}/seed_{seed}"
+      flags.append(f"--config.init={workdir / after}")
+    run = make_run(name, recipe, workdir / name, flags, seed)
+    return dataclasses.replace(run, after=after)
 
 
 def make_runs(
@@ -54,17 +70,9 @@ def make_runs(
     flags: flags of vit_jax.main for every run; they come after a point's.
     seeds: seeds of the runs.
   """
-  points = list(points)
   return [
-    make_run(
-      f"{point.name}/seed_{seed}",
-      point.make_recipe(recipe),
-      workdir / point.name / f"seed_{seed}",
-      [*point.flags, *flags],
-      seed,
-    )
-    for seed in seeds
-    for point in points
+    point.make_run(recipe, workdir, flags, seed)
+    for seed, point in itertools.product(seeds, points)
   ]
 
 
@@ -86,26 +94,30 @@ def summarize(
   values: Mapping[str, Mapping[str, float]],
   metrics: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-  """Summarizes each point over its seeds.
+  """Summarizes each point that has a row over its seeds.
 
   Args:
     points: points of the study.
     values: name of a run, POINT/seed_N -> values as of `read_values`.
-    metrics: name -> the key of these values that has it.
+    metrics: name -> the key of these values that has it; where the name is the
+      `metric` of points, the values are those of their runs.
 
   Returns:
     A row a point: its `name`, `fields`, `paper` and `values`, name of a metric
     -> `mean`, `stdev` (of a sample; None for one seed) and number of `seeds`.
     A point, or a metric, that no run has measured is left out.
   """
-  rows = []
+  points, rows = list(points), []
+  others = {(x.after, x.metric): x.name for x in points if x.metric}
+  lent = {metric for _, metric in others}
   for point in points:
     found = {}
     for name, key in metrics.items():
+      of = others.get((point.name, name)) if name in lent else point.name
       numbers = [
         x[key]
         for run, x in values.items()
-        if run.rpartition("/seed_")[0] == point.name and key in x
+        if run.rpartition("/seed_")[0] == of and key in x
       ]
       if numbers:
         found[name] = {
@@ -113,7 +125,7 @@ def summarize(
           "stdev": statistics.stdev(numbers) if len(numbers) > 1 else None,
           "seeds": len(numbers),
         }
-    if found:
+    if found and point.fields is not None:
       rows.append(
         {
           "name": point.name,

@@ -47,12 +47,15 @@ class Run:
     recipe: FILE[:key=value,...].
     workdir: directory of the run.
     flags: further flags of vit_jax.main.
+    after: name of the run of the study that has to end before, as this one
+      starts from its parameters.
   """
 
   name: str
   recipe: str
   workdir: epath.Path
   flags: Sequence[str] = ()
+  after: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +105,11 @@ def train_all(
   """Trains runs one after another; one that fails does not end the others.
 
   A run that another process trains, of this machine or another, is left until
-  the end; then it is waited for, and continued if that process is lost.
+  the end; then it is waited for, and continued if that process is lost. One
+  that starts from another's parameters waits for that, and fails with it.
 
   Args:
-    runs: the runs.
+    runs: the runs, each after the one that it starts from.
     note: is called after each with what there is so far.
 
   Returns:
@@ -115,25 +119,32 @@ def train_all(
   failed: Failures = {}
   pending, waiting = list(runs), False
   while pending:
-    taken = []
+    left = []
     for run in pending:
-      outcome = None if is_held(run.workdir) else attempt(run)
+      if run.after in failed:
+        first = failed[run.after]
+        reason = f"{run.after}, which it starts from, failed: {first['reason']}"
+        failed[run.name] = {"status": first["status"], "reason": reason}
+        note(results, failed)
+        continue
+      ready = run.after is None or run.after in results
+      outcome = attempt(run) if ready and not is_held(run.workdir) else None
       # Two may have begun in the same second: one of them gave up.
       if outcome is None or (outcome.status and is_held(run.workdir)):
-        taken.append(run)
+        left.append(run)
         continue
       if outcome.result is not None:
         results[run.name] = outcome.result
       else:
         failed[run.name] = {"status": outcome.status, "reason": outcome.reason}
       note(results, failed)
-    if taken and not waiting:
+    if left and not waiting:
       waiting = True
-      names = ", ".join(run.name for run in taken)
+      names = ", ".join(run.name for run in left)
       print(f"trained by others: {names}", file=sys.stderr, flush=True)
-    if len(taken) == len(pending):
+    if len(left) == len(pending):
       time.sleep(POLL)
-    pending = taken
+    pending = left
   return results, failed
 
 
