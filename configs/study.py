@@ -34,9 +34,10 @@ images, at the others for 100 steps of 64, with rates of ours; part, percent of
 the training images to pre-train on, after those that are fine-tuned on, which
 are the first 10 % of the digits, 4 % at laptop and 1 % beyond, and 0 for all
 there are; scale; dataset, "" for the scale's own, which at laptop are made-up
-images; family, vit or resnet, which is a BiT of two bottlenecks (0.47 M
-parameters) at the scales digits and laptop, and R50x1 at the others; optimizer,
-adam or sgd, which is with momentum 0.9.
+images; family, vit, hybrid or resnet: at the scales digits and laptop a hybrid
+is the ViT on the first convolution of a ResNet, and a ResNet a BiT of two
+bottlenecks (0.47 M parameters); R26+S/32, R50+B/16 and R50x1 at the others;
+optimizer, adam or sgd, which is with momentum 0.9.
 """
 
 from ml_collections import ConfigDict
@@ -54,7 +55,13 @@ DATASETS = dict(
 # At digits and at laptop.
 MODELS = dict(
   vit=digits.SMALL | dict(pool="token"),
+  hybrid=digits.SMALL | dict(pool="token", stem=(), patch_size=1),
   resnet=dict(variant="R50x1", stages=(1, 1)),
+)
+# Beyond.
+NAMES = dict(
+  card=dict(hybrid="R26+S/32", resnet="R50x1"),
+  pod=dict(hybrid="R50+B/16", resnet="R50x1"),
 )
 
 # Pixels, steps, batch size, flip.
@@ -106,8 +113,8 @@ def make_config(scale, family):
   config = (
     vit_s16.get_config() if scale == "card" else vit_b16.get_config("epochs=30")
   )
-  if family == "resnet":
-    config.model = ConfigDict(dict(variant="R50x1"))
+  if family != "vit":
+    config.model = ConfigDict(dict(variant=NAMES[scale][family]))
   return config
 
 
@@ -140,7 +147,7 @@ def get_config(text=""):
     dict(
       scale=SCALES,
       phase=("pretrain", "finetune"),
-      family=("vit", "resnet"),
+      family=("vit", "hybrid", "resnet"),
       optimizer=("adam", "sgd"),
     ),
     **dict(scale="digits", dataset="", phase="pretrain", part=0),

@@ -86,6 +86,20 @@ def test_the_kernel_is_the_users_choice(kernel):
 
 
 @pytest.mark.parametrize("position", ["learned_1d", "learned_2d"])
+def test_positions_of_another_grid_are_made_anew_if_asked(position):
+  weights = make_tiny_weights((8, 12), position=position)
+  fields = dict(position=position, transfer=dict(resample="none"))
+  taken, report = start(weights, (16, 20), **fields)
+  assert taken.keys() == weights.params.keys() - report.new.keys()
+  assert len(report.new) == (2 if position == "learned_2d" else 1)
+  for path, why in report.new.items():
+    assert path.startswith("Transformer/posembed_input/")
+    assert why == "4x6 -> 8x10 patches, not resampled"
+  taken, report = start(weights, (8, 12), **fields)
+  assert not report.new and taken.keys() == weights.params.keys()
+
+
+@pytest.mark.parametrize("position", ["learned_1d", "learned_2d"])
 def test_positions_of_every_layer_are_resampled_too(position):
   fields = dict(position=position, position_at="every_layer")
   weights = make_tiny_weights((8, 12), **fields)

@@ -11,6 +11,7 @@ import pathlib
 import statistics
 import types
 
+import jax
 import PIL.Image
 import pytest
 from etils import epath
@@ -19,6 +20,7 @@ from tests.support import ROOT
 from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
+from vit_jax.experiment import Experiment
 from vit_jax.sections import resolve
 from vit_jax.study import cost, points, runs
 from vit_jax.study.__main__ import PAPER, main
@@ -33,8 +35,7 @@ def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
   scores = score(study)
   workdir = tmp_path / "study"
   flags = [f"--workdir={workdir}", "--seeds=0,1"]
-  flags += [f"--config.data.dir={data_dir}", "--config.train.steps=3"]
-  main([study.name, *flags, "--config.optim.warmup_steps=1"])
+  main([study.name, *flags, f"--config.data.dir={data_dir}"])
   found = json.loads((workdir / "study.json").read_text())
   points = study.make_points("digits")
   made = [point for point in points if point.fields is not None]
@@ -45,18 +46,18 @@ def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
   lines = capfd.readouterr().out.splitlines()
   page = (workdir / "study.md").read_text()
   for line, row, point in zip(lines[2:], found["points"], made, strict=False):
-    pair = [scores[f"{point.name}/seed_{seed}"] for seed in (0, 1)]
-    value = row["values"]["5-shot"]
-    assert value["mean"] == pytest.approx(statistics.mean(pair), abs=1e-12)
-    assert value["stdev"] == pytest.approx(statistics.stdev(pair), abs=1e-12)
-    # By hand: the mean is 50.1 % and 1 % more a point, half of that beside it.
-    i = points.index(point)
-    cells = [f"{50.1 + i:.2f} ± 0.14", f"{25.05 + i / 2:.2f} ± 0.07"]
-    for j, other in enumerate(points):
-      if other.after == point.name:
-        cells.append(f"{25.05 + j / 2:.2f} ± 0.07")
-        assert list(row["values"])[0] == other.metric
-    assert all(cell in line and cell in page for cell in cells)
+    for metric, value in row["values"].items():
+      of = next((x for x in points if x.metric == metric), point)
+      if of is not point:
+        of = next(x for x in points if x.after == point.name)
+      share = 1 if found["metrics"][metric].startswith("few/") else 1 / 2
+      pair = [share * scores[f"{of.name}/seed_{seed}"] for seed in (0, 1)]
+      assert value["mean"] == pytest.approx(statistics.mean(pair), abs=1e-12)
+      assert value["stdev"] == pytest.approx(statistics.stdev(pair), abs=1e-12)
+      # By hand: the mean is 50.1 % and 1 % more a point, or half of that.
+      percent = share * (50.1 + points.index(of))
+      cell = f"{percent:.2f} ± {0.14 if share == 1 else 0.07}"
+      assert cell in line and cell in page
     if point.paper is not None:
       assert line.endswith(f"{100 * point.paper:.2f}")
     assert row["fields"]["training FLOPs"] > 0
@@ -157,6 +158,23 @@ def test_what_cannot_be_compared_is_said(
     )
   assert caught.value.code == 2 and words in capfd.readouterr().err
   assert not (tmp_path / "study").exists()
+
+
+def test_the_estimate_counts_evaluations(data_dir, monkeypatch):
+  """In a process of its own where there may be an accelerator."""
+  monkeypatch.chdir(ROOT)
+  flags = [f"--config.data.dir={data_dir}", "--config.evals.test.every=70"]
+  config = resolve(load_config("study", flags))
+  # 360 images five times, as 300 steps are 4.3 times 70, and with the 1,437 of
+  # train.
+  assert cost.count_evaluated(Experiment(config)) == 5 * 360 + 360 + 1437
+  (here,) = cost.estimate([config])
+  jax.config.update("jax_platforms", None)
+  try:
+    (apart,) = cost.estimate([config])
+  finally:
+    jax.config.update("jax_platforms", "cpu")
+  assert apart.flops == here.flops > 0
 
 
 def test_what_takes_long_is_asked(monkeypatch, capsys):

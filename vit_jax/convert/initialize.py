@@ -28,6 +28,7 @@ from vit_jax.convert.weights import (
   load_weights,
   make_abstract_params,
 )
+from vit_jax.models.vit import ViT
 from vit_jax.sharding import ADAPTER
 
 # Parameters that a model may have and its source lack, or the reverse.
@@ -66,7 +67,7 @@ class Transfer:
       where it cannot be kept.
     resample: kernel that resamples positions: "align_corners_bilinear" as in
       the ViT authors' code, "bilinear" or "bicubic" (a = -0.75) with half-pixel
-      centres, as in PyTorch.
+      centres, as in PyTorch. "none" makes those of another grid anew.
     antialias: widens the latter two when a grid shrinks.
     source_size: (H, W) at which the positions were trained, if neither the file
       nor metadata beside it states it.
@@ -76,7 +77,7 @@ class Transfer:
   """
 
   head: Literal["auto", "drop", "keep"] = "auto"
-  resample: Literal["align_corners_bilinear", "bilinear", "bicubic"] = (
+  resample: Literal["align_corners_bilinear", "bilinear", "bicubic", "none"] = (
     "align_corners_bilinear"
   )
   antialias: bool = False
@@ -165,7 +166,7 @@ def initialize(
     CheckpointError: if the bodies differ, with all differences.
     ConfigError: if `transfer` has incompatible options.
   """
-  if transfer.antialias and transfer.resample == resample.KERNELS[0]:
+  if transfer.antialias and transfer.resample in (resample.KERNELS[0], "none"):
     raise ConfigError(
       f"antialias=True needs resample='bilinear' or 'bicubic', not "
       f"{transfer.resample!r}"
@@ -181,7 +182,10 @@ def initialize(
       if path not in wanted:
         report.dropped[path] = why
   taken = {}
+  anew = _list_positions_to_make(weights, model, size, transfer)
   for path, array in source.items():
+    if path in anew and path in wanted:
+      continue
     if path not in wanted:
       if OPTIONAL.fullmatch(path):
         report.dropped[path] = "the model has none"
@@ -198,7 +202,7 @@ def initialize(
   new = [p for p in wanted if p not in taken and OPTIONAL.fullmatch(p)]
   for path in new:
     if not ADAPTER.search(path):
-      reason = why if path.startswith(HEAD) else None
+      reason = why if path.startswith(HEAD) else anew.get(path)
       report.new[path] = reason or "the source has none"
   expected = {p: tuple(x.shape) for p, x in wanted.items() if p not in new}
   what = f"{weights.source} ({weights.variant}) does not fit this model"
@@ -329,6 +333,25 @@ def _judge_head(
   return why or ("as asked" if transfer.head == "drop" else None)
 
 
+def _list_positions_to_make(
+  weights: Weights, model: nn.Module, size: tuple[int, int], transfer: Transfer
+) -> dict[str, str]:
+  """Lists positions of another grid that are not to be resampled, and why."""
+  if transfer.resample != "none" or not isinstance(model, ViT):
+    return {}
+  grids = [
+    module.make_layout(*pixels).grid
+    for module, pixels in ((weights.model, weights.size), (model, size))
+  ]
+  if grids[0] == grids[1]:
+    return {}
+  return {
+    path: f"{' -> '.join(map(_format, grids))} patches, not resampled"
+    for path in weights.params
+    if path in POSITIONS or AXES.fullmatch(path)
+  }
+
+
 def _fit(
   path: str,
   array: np.ndarray,
@@ -356,9 +379,9 @@ def _fit(
     return array, None
   old = weights.model.make_layout(*weights.size)
   new = model.make_layout(*size)
-  changed = resample.resample_positions(array, old.grid, new.grid, **how)
-  steps = []
+  changed, steps = array, []
   if old.grid != new.grid:
+    changed = resample.resample_positions(array, old.grid, new.grid, **how)
     grids = f"{_format(old.grid)} -> {_format(new.grid)} patches"
     steps.append(f"{grids}, {transfer.resample}")
   if old.class_tokens > new.class_tokens:

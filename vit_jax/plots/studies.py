@@ -7,6 +7,7 @@ from typing import Any
 
 from vit_jax.plots.style import COLOURS, drawing, get_line, shorten
 
+TICKS = 6  # At most, of a quantity's own values.
 GAP = 0.8  # Between groups, in widths of a task.
 
 
@@ -139,9 +140,11 @@ def draw_lines(
         label=shorten(name, 40),
       )
     axes.set_xscale("log")
-    axes.set_xticks(sorted({p[0] for points in lines.values() for p in points}))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
+    places = sorted({p[0] for points in lines.values() for p in points})
+    if len(places) <= TICKS:  # Values that were chosen.
+      axes.set_xticks(places)
+      axes.xaxis.set_major_formatter("{x:g}")
+      axes.xaxis.set_minor_formatter("")
     axes.set_xlabel(x)
     axes.set_ylabel(label_values(f"{metric} (%)", rows, metric))
     axes.legend(loc="best")

@@ -17,6 +17,8 @@ or a study of the ViT paper, with --scale=digits|laptop|card|pod for --config:
   position    position embeddings (table 8)
   pooling     class token or average pooling, by learning rate (figure 9)
   data_scale  ViT and ResNet by the number of training images (figures 3 and 4)
+  compute     ViT, hybrid and ResNet by pre-training compute (figure 5)
+  resolution  fine-tuning at higher sizes, positions interpolated or not (3.2)
   shape       depth, widths and patches by compute (figure 8)
   optimizer   Adam or SGD for a ResNet (table 7)
 
@@ -35,10 +37,12 @@ from vit_jax.config import ConfigError, command_line, recipe
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import check_directory, expand
 from vit_jax.study import (
+  compute,
   data_scale,
   optimizer,
   pooling,
   position,
+  resolution,
   runs,
   seeds,
   shape,
@@ -49,7 +53,15 @@ from vit_jax.study import (
 # Flags of vit_jax.main that are passed on to every run.
 MAIN_FLAGS = ("--allow_cpu", "--extend")
 
-PAPER = (position, pooling, data_scale, shape, optimizer)
+PAPER = (
+  position,
+  pooling,
+  data_scale,
+  compute,
+  resolution,
+  shape,
+  optimizer,
+)
 STUDIES: dict[str, Any] = {"seeds": seeds, "sweep": sweep, "vtab": vtab}
 STUDIES |= {module.STUDY.name: module.STUDY for module in PAPER}
 COMMON = ("name", "config", "workdir", "seeds")

@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs will take, estimated before any begins."""
 
+import concurrent.futures
 import dataclasses
+import math
+import multiprocessing
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
@@ -46,20 +50,39 @@ class Cost:
   seconds: float
 
 
-def estimate(configs: Iterable[FrozenDict]) -> list[Cost]:
-  """Estimates the costs of runs, from the FLOPs of their steps.
+def estimate(configs: Sequence[FrozenDict]) -> list[Cost]:
+  """Estimates the costs of runs, from the FLOPs of steps and evaluations.
 
-  Nothing is compiled. Waiting for data and evaluations count for nothing.
+  Nothing is compiled. Waiting for data counts for nothing. Devices other than
+  CPUs are asked for in a process of its own, as who has asked holds them, and
+  the runs need them.
 
   Args:
     configs: resolved configs.
+
+  Raises:
+    ConfigError: if the keys of a config do not fit together.
   """
   import jax
 
+  settings: Any = jax.config
+  if settings.jax_platforms == "cpu":
+    return estimate_here(configs)
+  spawn = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+    return pool.submit(estimate_here, configs).result()
+
+
+def estimate_here(configs: Sequence[FrozenDict]) -> list[Cost]:
+  """Estimates, as `estimate`, in this process."""
+  import jax
+
+  from vit_jax.devices.detection import start_backend
   from vit_jax.devices.specs import get_device_spec
   from vit_jax.experiment import Experiment
   from vit_jax.runtime.flops import count_flops_per_image
 
+  start_backend()
   device = jax.devices()[0]
   spec = get_device_spec(device)
   kind = device.platform if device.platform in SHARE else "gpu"
@@ -67,12 +90,28 @@ def estimate(configs: Iterable[FrozenDict]) -> list[Cost]:
     speed = measure_flops() * SHARE["cpu"]
   else:
     speed = spec.peak_flops * SHARE[kind] * jax.device_count()
-  found = []
+  found, known = [], {}
   for config in configs:
     exp = Experiment(config)
-    flops = count_flops_per_image(exp) * exp.train.batch_size * exp.steps
-    found.append(Cost(flops, flops / speed + OVERHEAD[kind]))
+    # Few of many configs differ in what decides this.
+    model = {x: config[x] for x in ("model", "objective", "mesh")}
+    key = repr((model, exp.image_shape, exp.num_classes, exp.optim.multipliers))
+    if key not in known:
+      known[key] = count_flops_per_image(exp)
+    flops = known[key] * exp.train.batch_size * exp.steps
+    looked = known[key] / 3 * count_evaluated(exp)
+    found.append(Cost(flops, (flops + looked) / speed + OVERHEAD[kind]))
   return found
+
+
+def count_evaluated(exp: Any) -> int:
+  """Counts the images that the evaluations of a run look at, all together."""
+  total = 0
+  for section in exp.config["evals"].values():
+    splits = {section["split"], section.get("train_split", section["split"])}
+    times = math.ceil(exp.steps / section["every"]) if section["every"] else 1
+    total += times * sum(map(exp.info.count, splits))
+  return total
 
 
 def confirm(seconds: float, count: int, yes: bool) -> None:

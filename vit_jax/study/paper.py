@@ -46,6 +46,25 @@ POSITIONS = {
   ("relative", "input"): 0.64032,
 }
 
+# Table 6: exaFLOPs of pre-training on JFT-300M, by model and epochs.
+EXAFLOPS = {
+  "B/32 in 7 epochs": 55,
+  "B/16 in 7": 224,
+  "L/32 in 7": 196,
+  "L/16 in 7": 783,
+  "L/16 in 14": 1567,
+  "H/14 in 14": 4262,
+  "R50x1 in 7": 50,
+  "R152x2 in 14": 1126,
+  "R200x3 in 14": 3306,
+  "R50+B/16 in 7": 274,
+  "R50+L/16 in 14": 1668,
+}
+
+# Accuracy on ImageNet of a fine-tuned B/16: trained on ImageNet alone, and
+# after JFT with labels (table 5); after masked patch prediction (B.1.2).
+PRETRAINED = {"nothing": 0.7791, "labels": 0.8415, "mean_colour": 0.799}
+
 
 def get_vtab(model: str) -> dict[str, dict[str, float]]:
   """Looks up the paper's accuracies of a model, by data of pre-training."""

@@ -25,6 +25,7 @@ from vit_jax.study.points import (
 )
 from vit_jax.study.runs import Failures, Results, Run, train_all
 
+COMPUTE = "training FLOPs"  # The field that is counted.
 SCALES = ("digits", "laptop", "card", "pod")
 
 
@@ -38,7 +39,7 @@ class PaperStudy:
     asks: what is compared, as a title.
     found: what the paper found, in a sentence.
     columns: names of the fields of its points, as the table has them;
-      every point with a row also has "training FLOPs".
+      every point with a row also has COMPUTE.
     make_points: scale -> the points.
     draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`.
     SEEDS: default seeds.
@@ -132,7 +133,7 @@ class PaperStudy:
     points = [
       dataclasses.replace(
         point,
-        fields={**point.fields, "training FLOPs": costs[point.name].flops},
+        fields={**point.fields, COMPUTE: costs[point.name].flops},
       )
       if point.fields is not None
       else point

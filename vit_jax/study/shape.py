@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vit_jax.plots.studies import draw_lines
-from vit_jax.study.paper_study import PaperStudy
+from vit_jax.study.paper_study import COMPUTE, PaperStudy
 from vit_jax.study.points import Point
 
 
@@ -52,7 +52,6 @@ NAMES = dict(
   depth="depth", width="width", mlp_dim="MLP width", patch_size="patch"
 )
 MIDDLE = "(the middle)"
-COMPUTE = "training FLOPs"
 
 
 def make_points(scale: str) -> list[Point]:
