@@ -3,16 +3,20 @@
 """Averages of weights, to the bit, and what a greedy soup is made of."""
 
 import dataclasses
+import io
 import json
 import shutil
+import tempfile
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import vit_jax
-from tests.support.weights import make_tiny_weights
+from tests.support.weights import make_tiny_weights, make_weights
 from vit_jax import soup
 from vit_jax.config import ConfigError
+from vit_jax.convert import averaging
 from vit_jax.convert.averaging import Average, check_alike
 from vit_jax.convert.weights import load_weights
 from vit_jax.convert.writing import save_weights
@@ -49,6 +53,62 @@ def test_the_uniform_soup_is_the_mean(ingredients, tmp_path, capsys):
     np.testing.assert_array_equal(array, exact.astype(np.float32))
   model, _ = vit_jax.load(out)
   assert model(np.zeros((1, 8, 8, 1), np.float32)).shape == (1, 10)
+
+
+def test_a_soup_is_replaced_and_no_ingredient(ingredients, tmp_path):
+  a, b, c = ingredients.values()
+  out = str(tmp_path / "soup")
+  soup.soup([a, b], out)
+  with pytest.raises(ConfigError, match="--overwrite"):
+    soup.soup([a, c], out)
+  soup.soup([a, c], out, overwrite=True)
+  found = json.loads((tmp_path / "soup/soup.json").read_text())
+  assert found["ingredients"] == [a, c]
+  # Weights that are converted to it are no soup.
+  save_weights(load_weights(a), out, overwrite=True)
+  assert not (tmp_path / "soup/soup.json").exists()
+  for paths, over in (
+    ([a, b], b),
+    ([b, f"{a}/checkpoints/0"], a),
+    ([b, a], f"{a}/../a/"),
+  ):
+    with pytest.raises(
+      ConfigError, match=f"--out={over} would replace {a}|{b}"
+    ):
+      soup.soup(paths, over, overwrite=True)
+  with pytest.raises(ConfigError, match="holds more than weights"):
+    (tmp_path / "soup/thesis.tex").touch()
+    soup.soup([a, b], out, overwrite=True)
+
+
+def test_one_model_is_in_memory(tmp_path, monkeypatch):
+  monkeypatch.setattr(averaging, "CHUNK", 1 << 14)
+  weights = make_weights(dict(variant="mu/16", depth=6, width=256))
+  size = sum(array.nbytes for array in weights.params.values())
+  with tempfile.TemporaryFile(dir=tmp_path) as file:
+    average = Average(file)
+    tracemalloc.start()
+    try:
+      for _ in range(3):
+        average.add(weights)
+      assert tracemalloc.get_traced_memory()[1] < 0.5 * size
+      mean = average.get()
+      # A part of CHUNK float64 elements twice, and the mean.
+      assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+    finally:
+      tracemalloc.stop()
+  for name, array in weights.params.items():
+    np.testing.assert_array_equal(mean.params[name], array)
+
+
+def test_a_disk_that_is_full_is_named():
+  class Full(io.BytesIO):
+    def write(self, data):
+      raise OSError(28, "No space left on device")
+
+  weights = make_tiny_weights(classes=10, channels=1)
+  with pytest.raises(ConfigError, match="MiB free: .*No space left"):
+    Average(Full()).add(weights)
 
 
 def test_the_greedy_soup_keeps_what_does_not_lower_the_accuracy(
@@ -124,7 +184,7 @@ def test_what_cannot_be_averaged(ingredients, tmp_path, data_dir):
   weights = load_weights(a)
   with pytest.raises(ConfigError, match="class_names is"):
     check_alike(weights, dataclasses.replace(weights, class_names=("x",) * 10))
-  average = Average()
+  average = Average(io.BytesIO())
   average.add(weights)
   other = make_tiny_weights(classes=7, channels=1)
   with pytest.raises(

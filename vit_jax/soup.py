@@ -15,7 +15,9 @@ evaluated, converted and started from like one. soup.json in it has what is in
 the average, and the accuracies.
 """
 
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +33,8 @@ from vit_jax.devices.detection import start_backend
 from vit_jax.metrics.progress import Progress, shown
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import to_json, write_json
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import expand, is_local, locate
 
-FILE = "soup.json"
 # Options of `trained.open_trained` that are about images.
 IMAGES = ("data", "data_dir", "split", "batch_size", "max_unreadable", "dtype")
 
@@ -53,7 +54,7 @@ def soup(
     paths: runs or weights, see `vit_jax.load`.
     out: directory to write to.
     greedy: keep only those that do not lower the accuracy on `split`.
-    overwrite: allows to replace what is in `out`.
+    overwrite: allows to replace a soup, or converted weights, in `out`.
     progress: where it is shown; None is nowhere.
     **options: for `greedy`, `data`, `data_dir`, `split`, `batch_size`,
       `max_unreadable` and `dtype`, see `trained.open_trained`; others see
@@ -64,39 +65,53 @@ def soup(
 
   Raises:
     ConfigError: for fewer than two weights, the same twice, or some that do not
-      fit each other; without a split for `greedy`; if `out` cannot be written.
+      fit each other; without a split for `greedy`; if `out` cannot be written,
+      or would replace one of them.
   """
-  check(paths, greedy, options)
+  check(paths, out, greedy, options)
   # Late: jax must not start before a message about bad arguments.
   from vit_jax.convert.averaging import Average
   from vit_jax.convert.load import load_as
   from vit_jax.convert.weights import OURS
-  from vit_jax.convert.writing import check_target, save_weights
+  from vit_jax.convert.writing import SOUP, check_target, save_weights
 
   check_target(out, OURS, overwrite=overwrite)
   progress = progress or Progress(enabled=False)
   reading = {k: x for k, x in options.items() if k not in IMAGES}
   found: dict[str, Any] = {"greedy": greedy, "weights": list(paths)}
-  average = Average()
   seen: dict[str, str] = {}
-  if greedy:
-    found |= choose(paths, average, progress, options, reading)
-  else:
-    for path in paths:
-      progress.say(f"adding {path}")
-      weights = load_as(path, **reading)
-      check_new(path, weights, seen)
-      average.add(weights)
-      del weights  # Before the next are read.
-    found["ingredients"] = list(paths)
-  mean = average.get()
-  del average  # Twice as large; writing needs room, too.
+  # Without a name: nothing of it stays, however this ends.
+  with tempfile.TemporaryFile(dir=find_disk(out)) as file:
+    average = Average(file)
+    if greedy:
+      found |= choose(paths, average, progress, options, reading)
+    else:
+      for path in paths:
+        progress.say(f"adding {path}")
+        weights = load_as(path, **reading)
+        check_new(path, weights, seen)
+        average.add(weights)
+        del weights  # Before the next are read.
+      found["ingredients"] = list(paths)
+    mean = average.get()
   save_weights(mean, out, OURS, overwrite=overwrite)
-  write_json(locate(out) / FILE, found)
+  write_json(locate(out) / SOUP, found)
   return found
 
 
-def check(paths: Sequence[str], greedy: bool, options: dict[str, Any]) -> None:
+def find_disk(out: str) -> str | None:
+  """A directory on the disk that `out` will be on; None for a store."""
+  if not is_local(out):
+    return None
+  there = os.path.abspath(locate(out))
+  while not os.path.isdir(there):
+    there = os.path.dirname(there)
+  return there
+
+
+def check(
+  paths: Sequence[str], out: str, greedy: bool, options: dict[str, Any]
+) -> None:
   """Raises ConfigError for arguments that make no average."""
   if len(paths) < 2:
     raise ConfigError("a soup is of several: give two runs or weights or more")
@@ -107,6 +122,11 @@ def check(paths: Sequence[str], greedy: bool, options: dict[str, Any]) -> None:
     if not locate(path).exists():
       raise ConfigError(
         f"there is no {path}: give the path of a run or weights"
+      )
+    if expand(out) in (expand(path), *expand(path).parents):
+      raise ConfigError(
+        f"--out={out} would replace {path}, which is to be averaged: name "
+        f"another directory"
       )
   if greedy and not options.get("split"):
     raise ConfigError(
@@ -149,7 +169,7 @@ def choose(
 ) -> dict[str, Any]:
   """Fills an average with the greedy soup (recipe 1 of the paper).
 
-  Each of the weights is read twice, so that three models are in memory at most.
+  Each of the weights is read twice, so that two models are in memory at most.
 
   Returns:
     What soup.json has of it.
@@ -222,7 +242,7 @@ def main(argv: list[str] | None = None) -> None:
   arguments = parser.parse_args(argv)
   with reported(), renaming():
     options = read_options(arguments)
-    check(arguments.weights, arguments.greedy, options)
+    check(arguments.weights, arguments.out, arguments.greedy, options)
     use_cache(start_backend())
     with shown() as progress:
       found = soup(

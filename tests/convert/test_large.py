@@ -19,7 +19,8 @@ from tests.support.weights import (
   make_weights,
   read_arrays,
 )
-from vit_jax.convert import files, lazy, storing
+from vit_jax.checkpoint import allocator
+from vit_jax.convert import files, storing
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import FORMATS
 from vit_jax.convert.weights import load_weights
@@ -76,7 +77,7 @@ def test_jax_shares_what_was_read(large, tmp_path):
     placed = jax.device_put(array)
     assert placed.unsafe_buffer_pointer() == array.ctypes.data
   for shape in ((), (0, 3), (5,), (3, 4)):
-    made = lazy.allocate(shape, np.int16)
+    made = allocator.allocate(shape, np.int16)
     assert made.shape == shape and made.dtype == np.int16
     assert made.ctypes.data % 64 == 0 or not made.size
 

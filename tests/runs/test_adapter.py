@@ -15,14 +15,16 @@ from flax.traverse_util import unflatten_dict
 import vit_jax
 from tests.support import build, lower
 from tests.support.runs import make_config
-from tests.support.weights import VIT, make_weights
+from tests.support.weights import VIT, check_params, make_weights
 from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import Preempted
 from vit_jax.convert.weights import flatten, load_weights
 from vit_jax.convert.writing import save_weights
 from vit_jax.data import pipeline
+from vit_jax.export import __main__ as export
 from vit_jax.sharding import ADAPTER, AXES, get_path
+from vit_jax.soup import soup
 from vit_jax.train import train
 
 HEAD = {"head/kernel", "head/bias"}
@@ -113,6 +115,24 @@ def test_it_is_read_as_weights_without_adapters(done, base, tmp_path):
   assert evaluated["loss"] == pytest.approx(result["loss"], rel=1e-5)
   with pytest.raises(ConfigError, match="adapter is for training"):
     load_weights(workdir, adapter="lora:4")
+
+
+def test_it_is_averaged_and_exported_without_adapters(
+  done, base, tmp_path, capsys
+):
+  """Also with what has none; the export compares logits by itself."""
+  merged = load_weights(done[1])
+  plain = str(tmp_path / "plain")
+  save_weights(dataclasses.replace(merged, params=base[0]), plain)
+  soup([done[1], plain], str(tmp_path / "soup"))
+  mean = load_weights(str(tmp_path / "soup"))
+  for path, array in mean.params.items():
+    both = np.stack([merged.params[path], base[0][path]]).astype(np.float64)
+    np.testing.assert_array_equal(array, both.mean(axis=0).astype(np.float32))
+  out = str(tmp_path / "npz")
+  export.main([done[1], "--to=npz", f"--out={out}"])
+  assert "8 of 8 images" in capsys.readouterr().out
+  check_params(load_weights(f"{out}/model.npz").params, merged.params)
 
 
 def test_a_run_that_is_cut_off_ends_with_the_same_bits(

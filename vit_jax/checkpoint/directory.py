@@ -3,6 +3,7 @@
 """The directory of checkpoints: listing, deleting and choosing them."""
 
 import dataclasses
+import functools
 import logging
 import math
 import os
@@ -11,6 +12,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import absl.logging
 from etils import epath
 
 from vit_jax.config import ConfigError, Count
@@ -56,8 +58,14 @@ class CheckpointOptions:
       )
 
 
+@functools.cache
 def get_orbax() -> Any:
   """Imports Orbax, which a run needs after its first step only."""
+  # It logs what only its authors need, and with a traceback each of the errors
+  # that it raises.
+  absl.logging.get_absl_logger().addFilter(
+    lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
+  )
   from orbax.checkpoint import v1
 
   return v1

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from vit_jax.checkpoint.allocator import returning_memory
+from vit_jax.checkpoint.allocator import align, returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe
 from vit_jax.checkpoint.directory import METADATA, get_orbax, list_steps
 from vit_jax.checkpoint.metadata import (
@@ -371,7 +371,8 @@ def _load_params(path: epath.Path, raw: bool, needs_metadata: bool) -> Any:
   check_claims(path, [leaf for _, leaf in leaves])
   arrays: dict[str, np.ndarray] = {}
   for group in order_groups({name: found}):
-    arrays |= load_arrays(path, tree, group)
+    for key, array in load_arrays(path, tree, group).items():
+      arrays[key] = align(array)
     if metadata is not None:
       sums = {name: compute_checksum(arrays[name]) for name in group}
       compare(sums, metadata["checksums"])

@@ -25,6 +25,7 @@ import numpy as np
 import safetensors
 from etils import epath
 
+from vit_jax.checkpoint.allocator import allocate
 from vit_jax.config import ConfigError
 from vit_jax.convert.file_type import (
   MEMBERS,
@@ -33,7 +34,7 @@ from vit_jax.convert.file_type import (
   CheckpointError,
   detect_file_type,
 )
-from vit_jax.convert.lazy import Lazy, allocate
+from vit_jax.convert.lazy import Lazy
 from vit_jax.storage.paths import is_local, locate
 from vit_jax.storage.untrusted import (
   MAX_TEXT,

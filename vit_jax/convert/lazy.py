@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-ALIGNMENT = 64  # Bytes; jax on a CPU copies arrays that begin elsewhere.
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lazy:
@@ -64,12 +62,3 @@ def defer(view: Callable[[np.ndarray], np.ndarray], array: Any) -> Lazy:
   """The view that a function makes of an array, once that is loaded."""
   made = view(make_hollow(array))
   return Lazy(made.shape, made.dtype, lambda: view(load(array)))
-
-
-def allocate(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-  """An array of any values, which jax on a CPU takes without a copy."""
-  dtype = np.dtype(dtype)
-  count = math.prod(shape) * dtype.itemsize
-  raw = np.empty(count + ALIGNMENT, np.uint8)
-  start = -raw.ctypes.data % ALIGNMENT
-  return raw[start : start + count].view(dtype).reshape(shape)

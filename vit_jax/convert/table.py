@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from vit_jax.checkpoint.allocator import allocate
 from vit_jax.convert.file_type import CheckpointError
-from vit_jax.convert.lazy import allocate, load, make_hollow
+from vit_jax.convert.lazy import load, make_hollow
 
 # A placeholder; -1 where this side counts from one less than the other.
 _PLACEHOLDER = re.compile(r"\{([a-z]+)(-1)?\}")

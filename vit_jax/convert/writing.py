@@ -29,6 +29,7 @@ from vit_jax.storage.files import write_json
 from vit_jax.storage.paths import check_directory, expand, locate
 
 SUFFIXES = (".npz", ".safetensors")
+SOUP = "soup.json"  # Beside the manifest of an average: what is in it.
 # Kind of a model -> the format of its .npz files.
 NPZ = dict(vit="authors", mixer="mixer", resnet="bit")
 # Format whose loaders read several files -> bytes of the largest by default,
@@ -196,7 +197,7 @@ def _refuse_existing(paths: Sequence[epath.Path], overwrite: bool) -> None:
 def _check_run(location: epath.Path, overwrite: bool) -> None:
   """Raises CheckpointError if the directory of a run cannot be written.
 
-  Converted weights may be replaced, a run that trained may not.
+  Converted weights and averages may be replaced, a run that trained may not.
   """
   _check_directory(location)
   names = {p.name for p in location.iterdir()} if location.exists() else set()
@@ -204,8 +205,8 @@ def _check_run(location: epath.Path, overwrite: bool) -> None:
     raise CheckpointError(
       f"{location} exists: name another, or overwrite it (--overwrite)"
     )
-  if names - {MANIFEST, "checkpoints"}:
-    others = ", ".join(sorted(names - {MANIFEST, "checkpoints"})[:4])
+  if more := names - {MANIFEST, SOUP, "checkpoints"}:
+    others = ", ".join(sorted(more)[:4])
     raise CheckpointError(
       f"{location} holds more than weights ({others}); name another directory"
     )
@@ -282,7 +283,8 @@ def _save_run(weights: Weights, location: epath.Path) -> None:
   read as a run.
   """
   location = expand(location)  # Orbax takes no relative path.
-  (location / MANIFEST).unlink(missing_ok=True)
+  for name in (MANIFEST, SOUP):
+    (location / name).unlink(missing_ok=True)
   if (location / "checkpoints").exists():
     (location / "checkpoints").rmtree()
   save_params(location / "checkpoints", weights.tree)

@@ -126,6 +126,7 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
 
   jax.config.update("jax_platforms", "cpu")
   start_backend()
+  from vit_jax.checkpoint.allocator import returning_memory
   from vit_jax.convert.load import load_as
   from vit_jax.export import check, formats
 
@@ -139,9 +140,10 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
   weights = load_as(arguments.run, **options)
   tell("read", weights.describe())
   pixels, which = check.read_images(arguments.images or (), weights.preprocess)
-  wanted = formats.compute_wanted(weights, pixels)
   record: dict[str, Any] = {"format": form, "dtype": dtype}
-  with making(out) as directory:
+  # Buffers of the logits would stay beside the weights that are read back.
+  with returning_memory(), making(out) as directory:
+    wanted = formats.compute_wanted(weights, pixels)
     if is_program:
       function, names = formats.write_program(
         weights,

@@ -113,6 +113,7 @@ def compare(
   make_input: Callable[[np.ndarray], np.ndarray],
   pixels: np.ndarray,
   wanted: np.ndarray,
+  batches: Sequence[int] = BATCHES,
   **rest: Any,
 ) -> Comparison:
   """Compares a runtime's logits with `wanted`, in batches of several sizes.
@@ -122,13 +123,14 @@ def compare(
     make_input: makes its input of uint8 images.
     pixels: images uint8 [B H W c].
     wanted: our logits of them, [B Y].
+    batches: their sizes.
     **rest: other fields of the comparison.
 
   Raises:
     RunError: if the error is above the tolerance, or not a number.
   """
   scale = max(1.0, float(np.abs(wanted).max()))
-  sizes = sorted({min(size, len(pixels)) for size in BATCHES})
+  sizes = sorted({min(size, len(pixels)) for size in batches})
   error, found = 0.0, wanted
   for size in sizes:
     starts = range(0, len(pixels), size) if size == sizes[-1] else [0]

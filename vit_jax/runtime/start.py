@@ -33,11 +33,6 @@ def start(timeouts: Any = None) -> None:
   from vit_jax.hosts import coordination
 
   logging.set_verbosity(logging.WARNING)
-  # Orbax also logs, with a traceback, every error that it raises.
-  logger = logging.get_absl_logger()
-  logger.addFilter(
-    lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
-  )
   environment = os.environ
   slurm = "SLURM_STEP_NODELIST" in environment  # Set by srun alone.
   launched = (
