@@ -27,17 +27,21 @@ data that the model was trained on; the paper's is of ImageNet after JFT. It
 draws ten times, not three: in small sets the drawing decides more. At the scale
 pod there is none.
 
-Arguments: phase, pretrain or finetune, which is SGD with momentum 0.9 and no
-decay on images of its own, with a new head: at pod the paper's fine-tuning on
-ImageNet at 384 px, at card that for 2,500 steps on the first percent of the
-images, at the others for 100 steps of 64, with rates of ours; part, percent of
-the training images to pre-train on, after those that are fine-tuned on, which
-are the first 10 % of the digits, 4 % at laptop and 1 % beyond, and 0 for all
-there are; scale; dataset, "" for the scale's own, which at laptop are made-up
-images; family, vit, hybrid or resnet: at the scales digits and laptop a hybrid
-is the ViT on the first convolution of a ResNet, and a ResNet a BiT of two
-bottlenecks (0.47 M parameters); R26+S/32, R50+B/16 and R50x1 at the others;
-optimizer, adam or sgd, which is with momentum 0.9.
+Arguments:
+  scale      see above
+  dataset    "" for the scale's own, which at laptop are made-up images
+  family     vit, hybrid or resnet: at digits and laptop a hybrid is the ViT on
+             the first convolution of a ResNet, and a ResNet a BiT of two
+             bottlenecks (0.47 M parameters); beyond R26+S/32 or R50+B/16, R50x1
+  optimizer  adam or sgd, which is with momentum 0.9
+  phase      pretrain; masked, which is masked patch prediction of the same
+             length (configs/masked_patch.py); or finetune: SGD with momentum
+             0.9 and no decay, on images of its own, with a new head. At pod it
+             is the paper's on ImageNet at 384 px, at card that for 2,500 steps,
+             else 100 steps of 64 with a rate of ours
+  part       percent of the training images to pre-train on, after those that
+             are fine-tuned on, which are the first 10 % of the digits, 4 % at
+             laptop and 1 % beyond; 0 is all there are
 """
 
 from ml_collections import ConfigDict
@@ -123,8 +127,8 @@ def tune(config, scale):
   text = "dataset=imagenet" + ("" if scale == "pod" else ",steps=2500")
   tuned = finetune.get_config(text)
   tuned.model = config.model
-  for key in ("representation_size", "dropout"):
-    if key in tuned.model:  # As in table 4: neither.
+  for key in ("representation_size", "dropout", "head_bias"):
+    if key in tuned.model:  # As in table 4: none of them.
       del tuned.model[key]
   tuned.data.size = TUNED_SIZES[scale]
   tuned.transfer = ConfigDict(dict(head="drop"))
@@ -140,13 +144,26 @@ def tune(config, scale):
   return tuned
 
 
+def mask(config, scale):
+  """Makes the config that pre-trains a scale's model without labels."""
+  config.objective = ConfigDict(dict(name="masked_patch"))
+  for key in ("representation_size", "head_bias"):
+    if key in config.model:
+      del config.model[key]
+  config.optim.lr = 1e-3 if scale in SMALL else 2e-4  # The paper's.
+  config.data.augment = ConfigDict(dict(flip=config.data.augment.flip))
+  for section in config.evals.values():
+    section.kind = "loss"
+  return config
+
+
 def get_config(text=""):
   """Arguments: phase, part, scale, dataset, family, optimizer."""
   args = arguments.parse(
     text,
     dict(
       scale=SCALES,
-      phase=("pretrain", "finetune"),
+      phase=("pretrain", "masked", "finetune"),
       family=("vit", "hybrid", "resnet"),
       optimizer=("adam", "sgd"),
     ),
@@ -169,6 +186,8 @@ def get_config(text=""):
     if "b2" in config.optim:  # Adam's alone.
       del config.optim.b2
   config.data.source = args.dataset or DATASETS[args.scale]
+  if args.phase == "masked":
+    return mask(config, args.scale)
   if args.scale != "pod":  # Whose set is too large to embed after training.
     part = "" if args.scale == "digits" else "[:10%]"
     config.evals.few = dict(

@@ -13,11 +13,16 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
+from etils import epath
 
+import vit_jax
 from tests.support import ROOT
+from vit_jax.analysis.attention import compute_mean_distance
+from vit_jax.analysis.explain import compute_attention
 from vit_jax.study import __main__ as study
-from vit_jax.study import data_scale, runs
+from vit_jax.study import attention_distance, data_scale, runs
 
 SMALL = [
   *("--seeds=0", "--config.train.accumulate=1"),
@@ -95,6 +100,7 @@ def test_a_study_whose_run_is_killed(tmp_path, monkeypatch, data_dir, capfd):
     "5-shot": last["few/accuracy_5shot"],
     "accuracy": last["test/accuracy"],
   }
+  check_distances(epath.Path(workdir / first))
   page = (workdir / "study.md").read_text()
   assert all(f" {100 * x:.2f} |" in page for x in values.values())
   before, config = (
@@ -106,6 +112,26 @@ def test_a_study_whose_run_is_killed(tmp_path, monkeypatch, data_dir, capfd):
   assert config["init"] == str(workdir / first)
   assert config["transfer"]["head"] == "drop"
   assert f"from {workdir / first}: " in capfd.readouterr().err
+
+
+def check_distances(workdir):
+  """Of the checkpoint of a run; the table is of two seeds, to the digit."""
+  found = attention_distance.measure(workdir)
+  assert found["steps"] == [3] and np.shape(found["pixels"]) == (1, 4, 4)
+  model, preprocess = vit_jax.load(workdir)
+  images = np.zeros((2, *preprocess.size, 1), np.float32)
+  distances = compute_mean_distance(
+    compute_attention(model, images), model.module.make_layout(16, 16), 4
+  )
+  # After three steps heads still look at all patches alike, of any image.
+  near = pytest.approx(found["uniform"], rel=0.05)
+  assert np.mean(found["pixels"]) == near == float(distances.mean())
+  other = found | {"pixels": (np.asarray(found["pixels"]) + 0.2).tolist()}
+  summary = {"distances": {"a": found, "b": other}}
+  table = attention_distance.STUDY.make_table(summary)
+  assert table[0] == ["step", *(f"layer {i}" for i in (1, 2, 3, 4))]
+  means = np.mean(found["pixels"], axis=2)[0] + 0.1
+  assert table[1:] == [["3", *(f"{x:.2f} ± 0.14" for x in means)]]
 
 
 def read_last(workdir):

@@ -5,6 +5,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from vit_jax.plots.style import COLOURS, drawing, get_line, shorten
 
 TICKS = 6  # At most, of a quantity's own values.
@@ -148,6 +150,43 @@ def draw_lines(
     axes.set_xlabel(x)
     axes.set_ylabel(label_values(f"{metric} (%)", rows, metric))
     axes.legend(loc="best")
+  return drawn.png
+
+
+def draw_distances(runs: Sequence[Mapping[str, Any]]) -> bytes:
+  """Draws the attention distance of each layer over the steps of training.
+
+  Args:
+    runs: of each seed `steps` and `pixels` [S L K], by head; and `uniform`.
+
+  Returns:
+    A PNG.
+  """
+  first = runs[0]
+  found = [
+    np.asarray(x["pixels"]) for x in runs if x["steps"] == first["steps"]
+  ]
+  heads = np.mean(found, axis=0)
+  with drawing(5.4, 3.4) as drawn:
+    axes = drawn.axes[0, 0]
+    for layer in range(heads.shape[1]):
+      line = get_line(layer)
+      axes.plot(
+        *(first["steps"], heads[:, layer], "."),
+        **dict(alpha=0.4, color=line["color"]),
+      )
+      axes.plot(
+        first["steps"],
+        heads[:, layer].mean(axis=-1),
+        **line,
+        label=f"layer {layer + 1}",
+      )
+    axes.axhline(
+      first["uniform"], color="#444444", ls=":", lw=1, label="all alike"
+    )
+    axes.set_xlabel("step")
+    axes.set_ylabel("mean attention distance (px), a point a head")
+    axes.legend(loc="best", fontsize=7)
   return drawn.png
 
 

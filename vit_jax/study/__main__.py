@@ -19,6 +19,8 @@ or a study of the ViT paper, with --scale=digits|laptop|card|pod for --config:
   data_scale  ViT and ResNet by the number of training images (figures 3 and 4)
   compute     ViT, hybrid and ResNet by pre-training compute (figure 5)
   resolution  fine-tuning at higher sizes, positions interpolated or not (3.2)
+  self_supervision    masked patch prediction by target and amount (B.1.2)
+  attention_distance  how far heads look, over training (figure 7)
   shape       depth, widths and patches by compute (figure 8)
   optimizer   Adam or SGD for a ResNet (table 7)
 
@@ -37,6 +39,7 @@ from vit_jax.config import ConfigError, command_line, recipe
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import check_directory, expand
 from vit_jax.study import (
+  attention_distance,
   compute,
   data_scale,
   optimizer,
@@ -45,6 +48,7 @@ from vit_jax.study import (
   resolution,
   runs,
   seeds,
+  self_supervision,
   shape,
   sweep,
   vtab,
@@ -59,6 +63,8 @@ PAPER = (
   data_scale,
   compute,
   resolution,
+  self_supervision,
+  attention_distance,
   shape,
   optimizer,
 )

@@ -42,6 +42,7 @@ class PaperStudy:
       every point with a row also has COMPUTE.
     make_points: scale -> the points.
     draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`.
+    unit: of the numbers in the table.
     SEEDS: default seeds.
     RECIPE: recipe of its runs, which takes `scale` and `dataset`.
   """
@@ -53,6 +54,7 @@ class PaperStudy:
   columns: Sequence[str]
   make_points: Callable[[str], Sequence[Point]]
   draw: Callable[[Sequence[Mapping[str, Any]], str], bytes]
+  unit: str = "percent"
   SEEDS: Sequence[int] = (0, 1, 2)
   RECIPE: str = "study"
 
@@ -184,15 +186,18 @@ class PaperStudy:
   def save(self, summary: Mapping[str, Any], workdir: epath.Path) -> None:
     """Writes study.json, its page study.md and its figure study.png."""
     write_json(workdir / "study.json", summary)
-    rows, metric = summary["points"], next(iter(summary["metrics"]))
     lines = [f"# {self.asks}", ""]
     lines += [*table.format_markdown(self.make_table(summary)), ""]
     lines += [x for text in self.explain(summary) for x in (text, "")]
-    if rows:
+    if summary["points"]:
       with replacing(workdir / "study.png") as target:
-        target.write_bytes(self.draw(rows, metric))
+        target.write_bytes(self.draw_summary(summary))
       lines += [f"![{self.asks}](study.png)", ""]
     write_text(workdir / "study.md", "\n".join(lines))
+
+  def draw_summary(self, summary: Mapping[str, Any]) -> bytes:
+    """Draws the figure, a PNG."""
+    return self.draw(summary["points"], next(iter(summary["metrics"])))
 
   def make_table(self, summary: Mapping[str, Any]) -> list[list[str]]:
     """Makes the rows of the table; its numbers are percent."""
@@ -227,7 +232,7 @@ class PaperStudy:
 
   def format_table(self, summary: Mapping[str, Any]) -> str:
     """Formats the study for people."""
-    lines = [f"{self.asks}, in percent"]
+    lines = [f"{self.asks}, in {self.unit}"]
     lines += table.format_text(self.make_table(summary), len(self.columns))
     return "\n".join([*lines, "", *self.explain(summary)])
 

@@ -21,15 +21,18 @@ SIZES = {
 }
 WAYS = {"interpolated": "align_corners_bilinear", "anew": "none"}
 BEFORE = "pretrained"
+# Parameters at every scale; those of the recipe of ImageNet are not.
+LEARNED = "--config.model.position=learned_1d"
 
 
 def make_points(scale: str) -> list[Point]:
   """One model, fine-tuned at each size in both ways."""
-  made = [Point(name=BEFORE, arguments={"part": PARTS[scale]})]
+  part = {"part": PARTS[scale]}
+  made = [Point(name=BEFORE, arguments=part, flags=(LEARNED,))]
   first, *_ = SIZES[scale]
   for size in SIZES[scale]:
     for way, kernel in WAYS.items():
-      flags = [f"--config.data.size={size}"]
+      flags = [LEARNED, f"--config.data.size={size}"]
       if kernel == "none" and size == first:
         continue  # There is nothing to interpolate.
       if kernel == "none":

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The study `attention_distance`: how far heads look, over the training of one
+model (ViT paper, figure 7 right)."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from vit_jax.config import ConfigError
+from vit_jax.plots.studies import draw_distances, draw_points
+from vit_jax.study.paper_study import PaperStudy
+from vit_jax.study.points import Point
+
+IMAGES = 128  # As in the paper.
+EVERY = {"digits": 30, "laptop": 40, "card": 10_000, "pod": 10_000}
+KEPT = 100  # Checkpoints; more than there will be.
+
+
+def make_points(scale: str) -> list[Point]:
+  """One model, of which many checkpoints are kept."""
+  flags = (
+    f"--config.checkpoint.every={EVERY[scale]}",
+    f"--config.checkpoint.keep={KEPT}",
+  )
+  return [Point(name="vit", flags=flags, fields={"model": "ViT"})]
+
+
+def measure(workdir: epath.Path) -> dict[str, Any]:
+  """Measures mean attention distances at each checkpoint of a run.
+
+  Args:
+    workdir: of the run.
+
+  Returns:
+    `steps` [S]; `pixels` [S L K], the means over IMAGES images of the split
+    that the run evaluates; and `uniform`, what attention to all tokens alike
+    has.
+  """
+  import jax
+
+  from vit_jax.analysis.attention import (
+    compute_distances,
+    compute_mean_distance,
+  )
+  from vit_jax.analysis.explain import choose_batch_size
+  from vit_jax.checkpoint.directory import list_steps
+  from vit_jax.evaluators.split import map_split
+  from vit_jax.trained import open_trained
+
+  steps = list_steps(workdir / "checkpoints")
+  if not steps:
+    raise ConfigError(
+      f"{workdir} has no checkpoint to measure: remove it, and train it again"
+    )
+  pixels: list[Any] = []
+  step: Any = None
+  uniform = 0.0
+  for number in steps:
+    trained = open_trained(str(workdir / "checkpoints" / str(number)))
+    module: Any = trained.objective.model
+    size = trained.weights.preprocess.size
+    layout = module.make_layout(*size)
+    if step is None:  # It is compiled once.
+      patches = 1 - layout.prefix / layout.tokens  # A share of the tokens.
+      distances = compute_distances(layout, module.stride)
+      uniform = patches * float(distances.mean())
+      prepare = trained.data.prepare
+
+      @jax.jit
+      def step(params, batch, module=module, layout=layout, prepare=prepare):
+        _, found = module.apply(
+          {"params": params}, prepare(batch)["image"], intermediates=True
+        )
+        distances = compute_mean_distance(
+          found["attention"], layout, module.stride
+        )
+        return distances, batch["mask"]
+
+    results, _ = map_split(
+      step,
+      *(trained.state.params, trained.data, trained.mesh),
+      trained.weights.preprocess.channels,
+      split=trained.split,
+      batch_size=choose_batch_size(module, size) * trained.mesh.size,
+      limit=IMAGES,
+      mark=lambda: None,
+    )
+    found = np.concatenate([x[mask] for x, mask in results])
+    pixels.append(found.mean(axis=0).round(4).tolist())
+  return {"steps": steps, "pixels": pixels, "uniform": uniform}
+
+
+class AttentionDistance(PaperStudy):
+  """The study; `run` measures after training, and the table is of layers."""
+
+  def run(
+    self,
+    recipe: str,
+    workdir: epath.Path,
+    flags: Sequence[str],
+    seeds: Sequence[int],
+    **options: Any,
+  ) -> dict[str, Any]:
+    """Trains the model once per seed, and measures its checkpoints.
+
+    Arguments and errors are those of `PaperStudy.run`, and so is what it
+    returns, with `distances`: name of a run -> as of `measure`.
+    """
+    summary = super().run(recipe, workdir, flags, seeds, **options)
+    found = {name: measure(workdir / name) for name in summary["runs"]}
+    return {**summary, "distances": found}
+
+  def draw_summary(self, summary: Mapping[str, Any]) -> bytes:
+    """Draws the distances of all layers over steps."""
+    return draw_distances(list(summary["distances"].values()))
+
+  def make_table(self, summary: Mapping[str, Any]) -> list[list[str]]:
+    """Makes a row a step, of the means over heads and seeds by layer."""
+    runs = list(summary["distances"].values())
+    if not runs:
+      return [["step"]]
+    layers = range(len(runs[0]["pixels"][0]))
+    made = [["step", *(f"layer {i + 1}" for i in layers)]]
+    for row, step in enumerate(runs[0]["steps"]):
+      # Of one seed, whose others may have been interrupted elsewhere, too.
+      of = [x["pixels"][row] for x in runs if x["steps"] == runs[0]["steps"]]
+      cells = [
+        format_pixels([statistics.mean(x[layer]) for x in of])
+        for layer in layers
+      ]
+      made.append([f"{step:,}", *cells])
+    return made
+
+  def explain(self, summary: Mapping[str, Any]) -> list[str]:
+    """Says what the paper found, and what the heads do here at the end."""
+    first, *rest = super().explain(summary)
+    texts = [first, *rest[1:]]
+    runs = list(summary["distances"].values())
+    if runs:
+      last = np.asarray([run["pixels"][-1] for run in runs])
+      heads = [
+        f"layer {i + 1} from {x.min():.1f} to {x.max():.1f}"
+        for i, x in enumerate(last.mean(axis=0))
+      ]
+      texts.insert(
+        1,
+        f"Here, in pixels, {summary['config']}: attention to all tokens alike "
+        f"has {runs[0]['uniform']:.1f}; at the end the heads of "
+        + ", of ".join(heads)
+        + ".",
+      )
+    return texts
+
+
+def format_pixels(values: Sequence[float]) -> str:
+  """Formats the mean of seeds, with the standard deviation of several."""
+  text = f"{statistics.mean(values):.2f}"
+  if len(values) > 1:
+    text += f" ± {statistics.stdev(values):.2f}"
+  return text
+
+
+STUDY = AttentionDistance(
+  name="attention_distance",
+  source="section 4.5, figure 7 right",
+  asks="How far the heads of a ViT look",
+  found="already in the lowest layers some heads attend to most of the image, "
+  "while others look near, as convolutions do; the distance grows with depth. "
+  "It is of trained models; over training it has no numbers.",
+  columns=("step",),
+  make_points=make_points,
+  draw=draw_points,
+  unit="pixels",
+)
