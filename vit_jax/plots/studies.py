@@ -190,6 +190,44 @@ def draw_distances(runs: Sequence[Mapping[str, Any]]) -> bytes:
   return drawn.png
 
 
+def draw_laws(laws: Sequence[Mapping[str, Any]]) -> bytes:
+  """Draws power laws with their bands and points, each study by itself.
+
+  Args:
+    laws: as of `study.scaling.fit_lines`.
+
+  Returns:
+    A PNG.
+  """
+  axes_of: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+  for law in laws:
+    key = tuple(law[x] for x in ("study", "scale", "axis", "metric"))
+    axes_of.setdefault(key, []).append(law)
+  with drawing(4.6 * len(axes_of), 3.4, columns=len(axes_of)) as drawn:
+    for axes, (key, found) in zip(drawn.axes[0], axes_of.items(), strict=True):
+      study, scale, axis, metric = key
+      for i, law in enumerate(found):
+        line, at = get_line(i), law["at"]
+        if law["band"]:
+          low, high = (100 * np.asarray(z) for z in law["band"]["error"])
+          axes.fill_between(at, low, high, color=line["color"], alpha=0.2)
+        axes.plot(at, 100 * np.asarray(law["error"]), **line)
+        x, error, _ = zip(*law["points"], strict=True)
+        axes.plot(
+          *(x, 100 * np.asarray(error), "o"),
+          **dict(color=line["color"], ms=4, label=shorten(law["line"], 40)),
+        )
+      axes.set_xscale("log")
+      axes.set_yscale("log")
+      axes.yaxis.set_major_formatter("{x:g}")
+      axes.yaxis.set_minor_formatter("{x:g}")
+      axes.set_xlabel(axis)
+      axes.set_ylabel(f"error, {metric} (%)")
+      axes.set_title(f"{study}, {scale}", fontsize=9)
+      axes.legend(loc="best")
+  return drawn.png
+
+
 def label_values(
   label: str, rows: Sequence[Mapping[str, Any]], metric: str
 ) -> str:

@@ -12,6 +12,8 @@ STUDY is one of
           images, one run per seed
   vtab    the 19 tasks of VTAB-1k whose data are prepared, beside the paper's
           scores; `vtab --help` lists its flags, and --config may be left out
+  scaling  power laws through what --of=DIR,DIR found, studies data_scale or
+          compute; it trains nothing, and --config is left out
 
 or a study of the ViT paper, with --scale=digits|laptop|card|pod for --config:
   position    position embeddings (table 8)
@@ -47,6 +49,7 @@ from vit_jax.study import (
   position,
   resolution,
   runs,
+  scaling,
   seeds,
   self_supervision,
   shape,
@@ -68,7 +71,12 @@ PAPER = (
   shape,
   optimizer,
 )
-STUDIES: dict[str, Any] = {"seeds": seeds, "sweep": sweep, "vtab": vtab}
+STUDIES: dict[str, Any] = {
+  "seeds": seeds,
+  "sweep": sweep,
+  "vtab": vtab,
+  "scaling": scaling,
+}
 STUDIES |= {module.STUDY.name: module.STUDY for module in PAPER}
 COMMON = ("name", "config", "workdir", "seeds")
 
@@ -101,6 +109,7 @@ def main(argv: list[str] | None = None) -> None:
   defaults = "; ".join(
     f"{name}: {','.join(map(str, study.SEEDS))}"
     for name, study in STUDIES.items()
+    if study.SEEDS
   )
   parser.add_argument(
     "--seeds", metavar="S,S", help=f"seeds to train with ({defaults})"

@@ -104,7 +104,8 @@ def summarize(
 
   Returns:
     A row a point: its `name`, `fields`, `paper` and `values`, name of a metric
-    -> `mean`, `stdev` (of a sample; None for one seed) and number of `seeds`.
+    -> `mean`, `stdev` (of a sample; None for one seed), number of `seeds`, and
+    `each` of their values.
     A point, or a metric, that no run has measured is left out.
   """
   points, rows = list(points), []
@@ -124,6 +125,7 @@ def summarize(
           "mean": statistics.mean(numbers),
           "stdev": statistics.stdev(numbers) if len(numbers) > 1 else None,
           "seeds": len(numbers),
+          "each": numbers,
         }
     if found and point.fields is not None:
       rows.append(

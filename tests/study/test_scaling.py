@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Saturating power laws, and the study that fits them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vit_jax.study import power_law
+from vit_jax.study.__main__ import main
+
+X = np.array([1e9, 3e9, 1e10, 3e10, 1e11, 3e11])
+
+
+@pytest.mark.parametrize(
+  ("a", "b", "c", "d"), [(0.1, 0.5, 0.4, 0.0), (0.0, 0.8, 0.25, 0.0)]
+)
+def test_a_law_is_found_again(a, b, c, d):
+  """Along a valley of c and d errors differ by less than a seed's, 5e-4."""
+  error = a + b * (X / 1e9 + d) ** -c
+  law = power_law.fit(X, error)
+  np.testing.assert_allclose(law(X), error, atol=5e-4)
+  assert law.a == pytest.approx(a, abs=0.01)
+  assert law.c == pytest.approx(c, abs=0.02)
+
+
+def test_what_does_not_fall_has_a_flat_law():
+  law = power_law.fit(X, np.linspace(0.2, 0.3, 6))
+  np.testing.assert_allclose(law(X), 0.25, atol=1e-12)
+
+
+def test_too_few_points_have_no_law():
+  with pytest.raises(ValueError, match="3 different points"):
+    power_law.fit(X[[0, 1, 2, 2]], np.full(4, 0.5))
+
+
+def write_study(path, seeds, count=6, study="compute"):
+  """Writes study.json of two lines."""
+  rng, rows = np.random.default_rng(0), []
+  for family, c in (("ViT", 0.5), ("ResNet", 0.2)):
+    for x in X[:count]:
+      error = 0.1 + 0.5 * (x / 1e9) ** -c + 0.004 * rng.normal(size=seeds)
+      fields = {"family": family, "training FLOPs": x}
+      each = {"5-shot": {"each": (1 - error).tolist()}}
+      rows.append({"fields": fields, "values": each})
+  path.mkdir()
+  found = dict(study=study, scale="digits", metrics={"5-shot": "x"})
+  (path / "study.json").write_text(json.dumps(found | {"points": rows}))
+
+
+def test_the_study_of_others(tmp_path, capsys):
+  write_study(tmp_path / "a", 3)
+  write_study(tmp_path / "b", 1)
+  of = f"--of={tmp_path / 'a'},{tmp_path / 'b'}"
+  main(["scaling", of, f"--workdir={tmp_path / 'out'}"])
+  found = json.loads((tmp_path / "out/study.json").read_text())
+  lines = capsys.readouterr().out.splitlines()
+  page = (tmp_path / "out/study.md").read_text()
+  for line, law in zip(lines[2:6], found["laws"], strict=True):
+    cell = f"{100 * law['law']['a']:.1f}"
+    assert line.startswith(law["line"]) and f" {cell} " in line
+    assert f"| {cell} |" in page
+  *several, _, _ = found["laws"]
+  for law in several:
+    low, high = law["band"]["c"]
+    assert low < law["law"]["c"] < high
+    below, above = np.asarray(law["band"]["error"])
+    assert (below <= above).all() and len(law["at"]) == len(below)
+  assert [law["band"] for law in found["laws"][2:]] == [None, None]
+  assert "Lines of one seed have no interval." in page
+  assert (tmp_path / "out/study.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    ([], "give --of=DIR,DIR"),
+    (["--of=nowhere"], "--of=nowhere has no study.json"),
+    (["--of={}/few"], "3 different points, and the law has 4 parameters"),
+    (["--of={}/pooling"], "is a study pooling: laws are fitted to compute"),
+    (["--of={}/few", "--seeds=1"], "scaling trains nothing"),
+  ],
+)
+def test_what_has_no_law_is_said(flags, words, tmp_path, capsys):
+  write_study(tmp_path / "few", 2, count=3)
+  write_study(tmp_path / "pooling", 2, study="pooling")
+  flags = [flag.format(tmp_path) for flag in flags]
+  with pytest.raises(SystemExit) as caught:
+    main(["scaling", *flags, f"--workdir={tmp_path / 'out'}"])
+  assert caught.value.code == 2
+  assert words in " ".join(capsys.readouterr().err.split())
+  assert not (tmp_path / "out").exists()

@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The study `scaling`: power laws through what other studies found.
+
+Nothing is trained. Of each line of a study, as ViT or ResNet, the error rate is
+fitted over compute or data; bands are of drawings of the seeds.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from vit_jax.config import ConfigError
+from vit_jax.plots.studies import draw_laws
+from vit_jax.storage.files import replacing, write_json, write_text
+from vit_jax.storage.paths import locate
+from vit_jax.storage.untrusted import load_json
+from vit_jax.study import power_law, table
+from vit_jax.study.paper_study import COMPUTE
+
+SEEDS = ()
+RECIPE = "study"
+ROUNDS = 200  # Drawings.
+BAND = (2.5, 97.5)  # Percent of them.
+# Study -> the field of its lines, and the quantity along them.
+AXES = {
+  "compute": ("family", COMPUTE),
+  "data_scale": ("model", "percent of the images"),
+}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that only this study has."""
+  parser.add_argument(
+    "--of",
+    metavar="DIR,DIR",
+    help="directories of studies compute and data_scale that have ended",
+  )
+
+
+def run(
+  recipe: str,
+  workdir: epath.Path,
+  flags: Sequence[str],
+  seeds: Sequence[int],
+  *,
+  of: str | None = None,
+) -> dict[str, Any]:
+  """Fits a law to every line of other studies.
+
+  Args:
+    recipe, flags, seeds: of no effect, as nothing is trained.
+    workdir: directory of study.json.
+    of: directories of the others, joined by commas.
+
+  Returns:
+    `laws`, see `fit_lines`.
+
+  Raises:
+    ConfigError: for a directory without a study that can be fitted.
+  """
+  if not of:
+    raise ConfigError(
+      "scaling fits what other studies found: give --of=DIR,DIR, directories "
+      "of compute or data_scale"
+    )
+  if flags or seeds:
+    raise ConfigError("scaling trains nothing: give --of and --workdir alone")
+  laws = [law for path in of.split(",") for law in fit_lines(path)]
+  workdir.mkdir(parents=True, exist_ok=True)
+  return {"study": "scaling", "laws": laws}
+
+
+def fit_lines(path: str) -> list[dict[str, Any]]:
+  """Fits the lines of a study.
+
+  Args:
+    path: its directory.
+
+  Returns:
+    Of each line its `study`, `scale`, `metric`, `axis`, `line`, the `points`
+    [(C, mean E, seeds)], `law` as of `PowerLaw`, and of several seeds `band`,
+    the intervals of `a` and `c` and, at each C of `at`, of E.
+  """
+  file = locate(path) / "study.json"
+  if not file.exists():
+    raise ConfigError(
+      f"--of={path} has no study.json: give a study's --workdir"
+    )
+  found = load_json(file)
+  study = found.get("study")
+  if study not in AXES:
+    raise ConfigError(
+      f"--of={path} is a study {study or 'of another kind'}: laws are fitted "
+      f"to {' and '.join(AXES)}"
+    )
+  field, axis = AXES[study]
+  metric = next(iter(found["metrics"]))
+  lines: dict[str, list[tuple[float, list[float]]]] = {}
+  for row in found["points"]:
+    if each := row["values"].get(metric, {}).get("each"):
+      errors = [1 - value for value in each]
+      point = (float(row["fields"][axis]), errors)
+      lines.setdefault(row["fields"][field], []).append(point)
+  if not lines:
+    raise ConfigError(f"--of={path} has no result yet: train it first")
+  about = dict(study=study, scale=found["scale"], metric=metric, axis=axis)
+  try:
+    return [
+      {**about, "line": line, **fit_line(sorted(points))}
+      for line, points in lines.items()
+    ]
+  except ValueError as error:
+    raise ConfigError(
+      f"--of={path}: {error}; train the study with more points, or at another "
+      f"scale"
+    ) from error
+
+
+def fit_line(points: Sequence[tuple[float, list[float]]]) -> dict[str, Any]:
+  """Fits a line, given as (C, E of each seed) by C; see `fit_lines`."""
+  x = np.asarray([point[0] for point in points])
+  errors = [point[1] for point in points]
+  law = power_law.fit(x, np.asarray([np.mean(z) for z in errors]))
+  at = np.geomspace(x.min(), x.max(), 40)
+  band = None
+  if min(map(len, errors)) > 1:
+    drawn = power_law.resample(x, errors, ROUNDS)
+    curves = np.percentile([one(at) for one in drawn], BAND, axis=0)
+    band = {
+      "a": np.percentile([one.a for one in drawn], BAND).tolist(),
+      "c": np.percentile([one.c for one in drawn], BAND).tolist(),
+      "error": curves.tolist(),
+    }
+  return {
+    "points": [(c, float(np.mean(z)), len(z)) for c, z in points],
+    "law": law._asdict(),
+    "at": at.tolist(),
+    "error": law(at).tolist(),
+    "band": band,
+  }
+
+
+def make_table(summary: Mapping[str, Any]) -> list[list[str]]:
+  """Makes a row a law; the error that remains is in percent."""
+  made = [["line", "study", "points", "remains", "", "exponent", ""]]
+  for law in summary["laws"]:
+    band, found = law["band"], law["law"]
+    remains, exponent = "-", "-"
+    if band:
+      remains = " to ".join(f"{100 * z:.1f}" for z in band["a"])
+      exponent = " to ".join(f"{z:.2f}" for z in band["c"])
+    made.append(
+      [
+        *(law["line"], f"{law['study']}, {law['scale']}"),
+        *(str(len(law["points"])), f"{100 * found['a']:.1f}", remains),
+        *(f"{found['c']:.2f}", exponent),
+      ]
+    )
+  return made
+
+
+def explain(summary: Mapping[str, Any]) -> list[str]:
+  """Says what was fitted, and how far it goes."""
+  texts = [
+    "E = a + b (C + d)^-c, with E the error rate: a is what remains however "
+    "much is spent, c how fast the rest shrinks. The form is that of Scaling "
+    "Vision Transformers (Zhai et al., 2022); the paper fits none.",
+    "Intervals have 95 % of the laws that are fitted to drawings of the seeds. "
+    "They say nothing about C beyond the points.",
+  ]
+  for law in summary["laws"]:
+    if len(law["points"]) == power_law.FEWEST:
+      texts.append(
+        f"{law['line']}, {law['study']}: as many parameters as points, so that "
+        f"the law passes near all of them whatever they are."
+      )
+  if any(law["band"] is None for law in summary["laws"]):
+    texts.append("Lines of one seed have no interval.")
+  return texts
+
+
+def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
+  """Writes study.json, its page study.md and its figure study.png."""
+  write_json(workdir / "study.json", summary)
+  lines = ["# Power laws", "", *table.format_markdown(make_table(summary)), ""]
+  lines += [x for text in explain(summary) for x in (text, "")]
+  lines += ["![Power laws](study.png)", ""]
+  write_text(workdir / "study.md", "\n".join(lines))
+  with replacing(workdir / "study.png") as target:
+    target.write_bytes(draw_laws(summary["laws"]))
+
+
+def format_table(summary: Mapping[str, Any]) -> str:
+  """Formats the study for people."""
+  lines = ["power laws of the error, in percent"]
+  lines += table.format_text(make_table(summary), 2)
+  return "\n".join([*lines, "", *explain(summary)])
