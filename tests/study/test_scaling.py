@@ -42,8 +42,9 @@ def write_study(path, seeds, count=6, study="compute"):
     for x in X[:count]:
       error = 0.1 + 0.5 * (x / 1e9) ** -c + 0.004 * rng.normal(size=seeds)
       fields = {"family": family, "training FLOPs": x}
-      each = {"5-shot": {"each": (1 - error).tolist()}}
-      rows.append({"fields": fields, "values": each})
+      by_seed = {str(i): 1 - value for i, value in enumerate(error.tolist())}
+      values = {"5-shot": {"by_seed": by_seed}}
+      rows.append({"fields": fields, "values": values})
   path.mkdir()
   found = dict(study=study, scale="digits", metrics={"5-shot": "x"})
   (path / "study.json").write_text(json.dumps(found | {"points": rows}))

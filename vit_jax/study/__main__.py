@@ -26,6 +26,10 @@ or a study of the ViT paper, with --scale=digits|laptop|card|pod for --config:
   shape       depth, widths and patches by compute (figure 8)
   optimizer   Adam or SGD for a ResNet (table 7)
 
+or, with the same flags,
+  without_labels  four objectives that read no labels against an encoder at
+                  random: few-shot, and fine-tuned on few labels
+
 The same command resumes a study that was interrupted, and leaves finished runs
 alone. The table that it prints is in DIR/study.json too, of vtab in vtab.json,
 vtab.md and vtab.png, and of the paper's studies in study.md and study.png.
@@ -55,6 +59,7 @@ from vit_jax.study import (
   shape,
   sweep,
   vtab,
+  without_labels,
 )
 
 # Flags of vit_jax.main that are passed on to every run.
@@ -70,6 +75,7 @@ PAPER = (
   attention_distance,
   shape,
   optimizer,
+  without_labels,
 )
 STUDIES: dict[str, Any] = {
   "seeds": seeds,

@@ -218,17 +218,19 @@ class PaperStudy:
   def explain(self, summary: Mapping[str, Any]) -> list[str]:
     """Says what the paper found, what this has, and at what scale."""
     metric = next(iter(summary["metrics"]))
-    texts = [
+    return [
       f"The paper ({self.source}): {self.found}",
       f"Here, by {metric} in percent, {summary['config']}: "
       + describe_order(summary["points"], metric),
+      *self.explain_failures(summary),
     ]
-    if failed := summary["failed"]:
-      texts += [
-        f"Failed: {name}, with status {x['status']}: {x['reason']}"
-        for name, x in failed.items()
-      ]
-    return texts
+
+  def explain_failures(self, summary: Mapping[str, Any]) -> list[str]:
+    """Names the runs that failed, with their reasons."""
+    return [
+      f"Failed: {name}, with status {x['status']}: {x['reason']}"
+      for name, x in summary["failed"].items()
+    ]
 
   def format_table(self, summary: Mapping[str, Any]) -> str:
     """Formats the study for people."""

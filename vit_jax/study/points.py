@@ -104,8 +104,8 @@ def summarize(
 
   Returns:
     A row a point: its `name`, `fields`, `paper` and `values`, name of a metric
-    -> `mean`, `stdev` (of a sample; None for one seed), number of `seeds`, and
-    `each` of their values.
+    -> `mean`, `stdev` (of a sample; None for one seed), number of `seeds` and
+    the values `by_seed`.
     A point, or a metric, that no run has measured is left out.
   """
   points, rows = list(points), []
@@ -115,17 +115,18 @@ def summarize(
     found = {}
     for name, key in metrics.items():
       of = others.get((point.name, name)) if name in lent else point.name
-      numbers = [
-        x[key]
+      by_seed = {
+        run.rpartition("/seed_")[2]: x[key]
         for run, x in values.items()
         if run.rpartition("/seed_")[0] == of and key in x
-      ]
+      }
+      numbers = list(by_seed.values())
       if numbers:
         found[name] = {
           "mean": statistics.mean(numbers),
           "stdev": statistics.stdev(numbers) if len(numbers) > 1 else None,
           "seeds": len(numbers),
-          "each": numbers,
+          "by_seed": by_seed,
         }
     if found and point.fields is not None:
       rows.append(

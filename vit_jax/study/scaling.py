@@ -101,8 +101,8 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
   metric = next(iter(found["metrics"]))
   lines: dict[str, list[tuple[float, list[float]]]] = {}
   for row in found["points"]:
-    if each := row["values"].get(metric, {}).get("each"):
-      errors = [1 - value for value in each]
+    if by_seed := row["values"].get(metric, {}).get("by_seed"):
+      errors = [1 - value for value in by_seed.values()]
       point = (float(row["fields"][axis]), errors)
       lines.setdefault(row["fields"][field], []).append(point)
   if not lines:
