@@ -125,7 +125,7 @@ def test_a_point_without_runs_is_left_out():
       "name": "b",
       "fields": {},
       "paper": None,
-      "values": {"m": {"mean": 0.5, "stdev": None, "seeds": 1, "each": [0.5]}},
+      "values": {"m": dict(mean=0.5, stdev=None, seeds=1, by_seed={"0": 0.5})},
     }
   ]
 

@@ -75,7 +75,6 @@ PAPER = (
   attention_distance,
   shape,
   optimizer,
-  without_labels,
 )
 STUDIES: dict[str, Any] = {
   "seeds": seeds,
@@ -84,6 +83,7 @@ STUDIES: dict[str, Any] = {
   "scaling": scaling,
 }
 STUDIES |= {module.STUDY.name: module.STUDY for module in PAPER}
+STUDIES["without_labels"] = without_labels.STUDY
 COMMON = ("name", "config", "workdir", "seeds")
 
 

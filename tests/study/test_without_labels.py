@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""The study of learning without labels, on runs of a stand-in."""
+
+import json
+import math
+
+import pytest
+
+from tests.support import ROOT
+from vit_jax.config import ConfigError
+from vit_jax.config.recipe import load_config
+from vit_jax.models import make_model
+from vit_jax.sections import resolve
+from vit_jax.study.__main__ import main
+from vit_jax.study.without_labels import ENCODERS, STUDY, compare
+
+
+def test_differences_are_of_runs_of_one_seed():
+  """By hand, with 12.7062 of a table of Student's t, one degree of freedom."""
+  found = compare({"0": 0.5, "1": 0.7, "2": 0.9}, {"1": 0.4, "0": 0.4})
+  assert found.mean == pytest.approx(0.2)  # Of 0.1 and 0.3.
+  half = 12.7062047 * 0.1 * math.sqrt(2) / math.sqrt(2)
+  assert found.high - found.mean == pytest.approx(half, rel=1e-7)
+  assert found.mean - found.low == pytest.approx(half, rel=1e-7)
+  # Of five seeds, 2.7764.
+  values = {str(i): 0.1 * i for i in range(5)}
+  found = compare(values, dict.fromkeys(values, 0.0))
+  half = 2.77644511 * 0.1 * math.sqrt(2.5) / math.sqrt(5)
+  assert found.high - found.mean == pytest.approx(half, rel=1e-7)
+  assert compare({"0": 1.0}, {"0": 1.0, "1": 2.0}) is None
+
+
+def test_the_page_has_each_difference(score, tmp_path, data_dir, capsys):
+  """Point i has 0.5 + i / 100 and 0.002 more in the second seed."""
+  score(STUDY)
+  flags = [f"--workdir={tmp_path}", "--seeds=0,1"]
+  main(["without_labels", *flags, f"--config.data.dir={data_dir}"])
+  text = " ".join(capsys.readouterr().out.split())
+  # Pre-trained are the points 0, 2 ... 8, fine-tuned, by halves, 1, 3 ... 9.
+  assert "at random 50.60 ± 0.07" not in text
+  assert "at random 25.55 ± 0.07 50.10 ± 0.14" in text
+  assert "DINO 29.55 ± 0.07 58.10 ± 0.14" in text
+  for gain, metric in ((1, "5-shot"), (0.5, "fine-tuned")):
+    listed = "; ".join(
+      f"{label} {x:+.2f} [{x:+.2f}, {x:+.2f}], better"
+      for i, label in enumerate(ENCODERS.values())
+      if i and (x := 2 * gain * i)
+    )
+    assert f"By {metric}: {listed}." in text
+  found = json.loads((tmp_path / "study.json").read_text())
+  values = found["points"][4]["values"]
+  assert values["5-shot"]["by_seed"] == {"0": 0.58, "1": 0.582}
+  assert (tmp_path / "study.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("scale", ["digits", "laptop", "card", "pod"])
+def test_all_have_one_encoder(scale, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  found = set()
+  for objective in ENCODERS:
+    for phase in ("pretrain", "finetune"):
+      recipe = f"without_labels:{objective=!s},{phase=!s},{scale=!s}"
+      config = resolve(load_config(recipe, []))
+      size = config["data"]["size"]
+      assert make_model(10, **config["model"]).find_errors(size, size) == []
+      found.add(json.dumps(config["model"], default=dict, sort_keys=True))
+  assert len(found) == 1
+
+
+def test_a_wrong_objective_is_named(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(ConfigError, match="objective=simclr"):
+    load_config("without_labels:objective=simclr", [])
