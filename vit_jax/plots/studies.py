@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of studies: what several runs found, beside what a paper has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,16 +141,24 @@ def draw_lines(
         capsize=3,
         label=shorten(name, 40),
       )
-    axes.set_xscale("log")
-    places = sorted({p[0] for points in lines.values() for p in points})
-    if len(places) <= TICKS:  # Values that were chosen.
-      axes.set_xticks(places)
-      axes.xaxis.set_major_formatter("{x:g}")
-      axes.xaxis.set_minor_formatter("")
+    _set_places(axes, {p[0] for points in lines.values() for p in points})
     axes.set_xlabel(x)
     axes.set_ylabel(label_values(f"{metric} (%)", rows, metric))
     axes.legend(loc="best")
   return drawn.png
+
+
+def _set_places(axes: Any, places: Collection[float]) -> None:
+  """Makes the x axis logarithmic, with numbers that have room."""
+  from matplotlib.ticker import LogLocator
+
+  axes.set_xscale("log")
+  if len(places) <= TICKS:  # Values that were chosen.
+    axes.set_xticks(sorted(places))
+  else:
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+  axes.xaxis.set_major_formatter("{x:g}")
+  axes.xaxis.set_minor_formatter("")
 
 
 def draw_distances(runs: Sequence[Mapping[str, Any]]) -> bytes:
@@ -217,7 +225,7 @@ def draw_laws(laws: Sequence[Mapping[str, Any]]) -> bytes:
           *(x, 100 * np.asarray(error), "o"),
           **dict(color=line["color"], ms=4, label=shorten(law["line"], 40)),
         )
-      axes.set_xscale("log")
+      _set_places(axes, {p[0] for law in found for p in law["points"]})
       axes.set_yscale("log")
       axes.yaxis.set_major_formatter("{x:g}")
       axes.yaxis.set_minor_formatter("{x:g}")
