@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jaxtyping import Float
@@ -25,11 +26,14 @@ from vit_jax.analysis.explain import count_attention_bytes, has_attention
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.data import placing
 from vit_jax.data.label_map import list_names
+from vit_jax.data.masks import cut_mask
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.evaluators.loss import Loss
+from vit_jax.evaluators.segmentation import Segmentation
 from vit_jax.evaluators.split import Evaluator
 from vit_jax.metrics import evaluation
 from vit_jax.objectives.distillation import Distillation
+from vit_jax.objectives.segmentation import resize as enlarge
 from vit_jax.objectives.supervised import Supervised
 from vit_jax.plots.examined import (
   FOLDER,
@@ -41,6 +45,7 @@ from vit_jax.plots.examined import (
 from vit_jax.plots.pictures import read_png, restore
 from vit_jax.plots.report import save_examples
 from vit_jax.plots.run_files import EXAMPLES
+from vit_jax.plots.segmentation import save_segmentations
 from vit_jax.sharding import count_data_shards, replicate
 from vit_jax.storage.files import write_json
 from vit_jax.storage.paths import locate
@@ -62,8 +67,8 @@ def examine(
   """Writes WORKDIR/evaluation, of the first evaluation that has an accuracy.
 
   Or, of an objective that reconstructs images, pictures of the first that has a
-  loss. Every process takes part, and the first writes. Where nothing of the
-  config measures either, there is nothing.
+  loss; or of the first segmentation. Every process takes part, and the first
+  writes. Where nothing of the config measures any, there is nothing.
 
   Args:
     exp: an `Experiment`.
@@ -79,7 +84,9 @@ def examine(
   if isinstance(objective, Distillation):
     objective = objective.labels  # Evaluated is the student alone.
   if not found or not isinstance(objective, Supervised):
-    return reconstruct(exp, state, workdir / FOLDER, mark)
+    directory = workdir / FOLDER
+    made = reconstruct(exp, state, directory, mark)
+    return segment(exp, state, directory, mark) or made
   evaluator = dataclasses.replace(found[0], objective=objective)
   values, scores = evaluator.score(state, TOP, mark)
   scores = Scores(*(np.asarray(x) for x in scores))
@@ -124,13 +131,8 @@ def reconstruct(
   if not losses:
     return False
   evaluator = losses[0]
-  source = evaluator.data.open(evaluator.split)
   preprocess = evaluator.data.make_preprocess(evaluator.channels)
-  count = min(RECONSTRUCTED, len(source))
-  inputs = []
-  for i in np.linspace(0, len(source) - 1, count).astype(int):
-    with contextlib.suppress(ValueError):  # It cannot be read.
-      inputs.append(preprocess(source[int(i)]["image"])[0])
+  inputs = [x for x, _ in read_some(evaluator)]
 
   @jax.jit
   def make(params, image):
@@ -147,6 +149,54 @@ def reconstruct(
   ]
   directory.mkdir(parents=True, exist_ok=True)
   save_reconstructions(directory, int(state.step), rows)
+  return True
+
+
+def read_some(evaluator: Evaluator) -> list[tuple[Any, Any]]:
+  """Reads some images of an evaluation, as model input, and their labels."""
+  source = evaluator.data.open(evaluator.split)
+  preprocess = evaluator.data.make_preprocess(evaluator.channels)
+  count = min(RECONSTRUCTED, len(source))
+  found = []
+  for i in np.linspace(0, len(source) - 1, count).astype(int):
+    example = source[int(i)]
+    with contextlib.suppress(ValueError):  # It cannot be read.
+      found.append((preprocess(example["image"])[0], example["label"]))
+  return found
+
+
+def segment(
+  exp: Any, state: TrainState, directory: epath.Path, mark: Callable[[], None]
+) -> bool:
+  """Writes images, their masks and what pixels are taken for, as a picture.
+
+  Arguments and result are as of `examine`.
+  """
+  own = [x for x in exp.evaluators.values() if isinstance(x, Segmentation)]
+  examples = read_some(own[0]) if own else []
+  if not examples:
+    return False
+  size = own[0].data.shape
+
+  @jax.jit
+  def make(params, image):
+    logits = exp.objective.module.apply({"params": params}, image)
+    return replicate(jnp.argmax(enlarge(logits, size), axis=-1))
+
+  inputs = [image for image, _ in examples]
+  made = list(map_inputs(make, own[0], state, inputs, mark))
+  if jax.process_index() > 0:
+    return False
+  preprocess = own[0].data.make_preprocess(own[0].channels)
+  rows = []
+  for (image, mask), found in zip(examples, made, strict=True):
+    true = np.empty(size, np.uint8)
+    cut_mask(mask.decode(), None, true)
+    pixels = restore(image, preprocess.mean or (), preprocess.std or ())
+    rows.append((pixels, true, found.astype(np.uint8)))
+  directory.mkdir(parents=True, exist_ok=True)
+  names = exp.info.class_names
+  save_segmentations(directory, int(state.step), rows, names)
   return True
 
 

@@ -187,6 +187,7 @@ class Experiment:
         self.info.count(self.data.train) / train.batch_size,
         *(views.count, views.local, views.local_size),
         accumulate=train.accumulate,
+        classes=self.info.num_classes,
       )
     )
 

@@ -161,6 +161,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
   errors += find_name_errors(resolved["train"].get("loggers"))
   raise_all(errors)
   raise_all(_find_uses_of_labels(resolved))
+  raise_all(_find_uses_of_masks(resolved))
   _check_metric(resolved, "checkpoint", "best")
   _check_metric(resolved, "train", "stop_by")
   return FrozenDict(resolved)
@@ -224,6 +225,49 @@ def _find_uses_of_labels(resolved: Mapping[str, Any]) -> list[str]:
       if section["kind"] == "loss" and OBJECTIVES[name].compares_views
     ]
   )
+
+
+def _find_uses_of_masks(resolved: Mapping[str, Any]) -> list[str]:
+  """Lists what does not go together with masks, or with their absence."""
+  data, name = resolved["data"], resolved["objective"]["name"]
+  masks = data["source"].startswith("segmentation:")
+  kinds = {f"evals.{x}": y["kind"] for x, y in resolved["evals"].items()}
+  if not masks:
+    used = {"objective.name": name} | {f"{x}.kind": y for x, y in kinds.items()}
+    return [
+      f"{key}='segmentation' reads masks, and data.source={data['source']!r} "
+      f"has none: set it to segmentation:DIR"
+      for key, value in used.items()
+      if value == "segmentation"
+    ]
+  errors = []
+  if name != "segmentation":
+    errors.append(
+      f"data.source={data['source']!r} has masks, which objective.name="
+      f"{name!r} does not read: set it to 'segmentation'"
+    )
+  if data["eval_crop"] is not None:
+    errors.append(
+      f"data.eval_crop={data['eval_crop']:g} cuts pixels off that a "
+      f"segmentation is measured on: leave it out"
+    )
+  if data["augment"]["randaugment"] is not None:
+    errors.append(
+      "data.augment.randaugment moves pixels, and masks would stay where they "
+      "are: leave it out"
+    )
+  errors += [
+    f"data.views.{key}={data['views'][key]!r} is for objectives that compare "
+    f"views: leave it out"
+    for key, off in (("count", 1), ("local", 0), ("colour", "none"))
+    if data["views"][key] != off
+  ]
+  return errors + [
+    f"{key}.kind={kind!r} reads a label of each image, and "
+    f"data.source={data['source']!r} has masks: take 'segmentation' or 'loss'"
+    for key, kind in kinds.items()
+    if kind not in ("segmentation", "loss", "attention_logits")
+  ]
 
 
 def _check_metric(resolved: Mapping[str, Any], section: str, key: str) -> None:

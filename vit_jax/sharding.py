@@ -64,6 +64,8 @@ LETTERS = (
   (r"(Dense_0|gate)/bias", "M"),
   (r"Dense_1/kernel", "M D"),
   (r"Dense_1/bias", "D"),
+  (r"segmentation/conv_\d/kernel", "P P c D"),
+  (r"segmentation/(conv_\d/bias|norm_\d/(scale|bias))", "D"),
   (r"dino/hidden_\d/kernel|moco/(projector|predictor)_\d/kernel", "D M"),
   (r"dino/hidden_\d/bias|moco/(projector|predictor)_\d/(scale|bias)", "M"),
   (r"dino/bottleneck/kernel", "M R"),
@@ -88,7 +90,7 @@ ADAPTER = re.compile(r"_lora/[ab]$")
 
 # Subtrees of parameters that an objective trains beside its model's. They are
 # left out where weights are read from a run, and are above all layers.
-OWN = ("masked_patch", "mae", "dino", "moco")
+OWN = ("masked_patch", "mae", "dino", "moco", "segmentation")
 
 
 def count_bytes(tree: Any) -> int:

@@ -97,15 +97,15 @@ def test_files_of_the_authors_kind(create, judge, save, tmp_path, variant):
   check(resized, images, judge(model, images))
 
 
-def test_feature_maps(create, torch, tmp_path):
+def test_feature_maps(timm, torch, tmp_path):
   """Of each layer and at another size, with a class token and registers."""
   weights = make_weights("Ti/16", depth=3, registers=2, **PLAIN)
-  path = str(tmp_path / "weights.safetensors")
+  path = str(tmp_path / "model")
   save_weights(weights, path, "timm")
-  arguments = dict(depth=3, reg_tokens=2, img_size=OTHER_SIZE)
-  model = create(TINY, no_embed_class=False, **arguments)
-  ours, _ = vit_jax.load(path, resample="bicubic", gelu="exact")
-  model.load_pretrained(path)
+  ours, _ = vit_jax.load(path)
+  model = timm.create_model(
+    f"local-dir:{path}", pretrained=True, img_size=OTHER_SIZE
+  ).eval()
   images = make_images(OTHER_SIZE)
   inputs = torch.from_numpy(np.moveaxis(images, -1, 1))
   raw, normed = (

@@ -313,6 +313,9 @@ def make_augment(
     image = batch["image"]
     if augment.flip:
       image = jax.vmap(flip)(image, pairs[:, 0])
+      if "segmentation" in batch:
+        flipped = jax.vmap(flip)(batch["segmentation"][..., None], pairs[:, 0])
+        batch |= {"segmentation": flipped[..., 0]}
     if augment.randaugment is not None:
       randaugment = make_randaugment(
         *augment.randaugment, augment.randaugment_like

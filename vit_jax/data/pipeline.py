@@ -52,7 +52,8 @@ class Data:
 
   Attributes:
     source: "tfds:NAME", "folder:DIR", "vtab:TASK", "synthetic:CLASSES", or a
-      mixture, "mix:WEIGHT*SOURCE,WEIGHT*SOURCE".
+      mixture, "mix:WEIGHT*SOURCE,WEIGHT*SOURCE"; or "segmentation:DIR", images
+      and masks.
     dir: where prepared sets are stored; None is TFDS's directory
       (~/tensorflow_datasets, or $TFDS_DATA_DIR).
     train: the split to train on, as "train" or "train[:90%]".
@@ -119,6 +120,11 @@ class Data:
       return self.size, self.size
     return self.size
 
+  @property
+  def has_masks(self) -> bool:
+    """Whether the labels of the source are masks."""
+    return sources.parse_source(self.source)[0] == "segmentation"
+
   def get_eval_resize(self) -> Resize:
     """Returns how images are resized in evaluation."""
     return self.eval_resize or self.resize
@@ -173,6 +179,7 @@ def make_train_rows(
     size=data.shape,
     channels=channels,
     slots=data.label_slots,
+    masks=data.has_masks,
     crop=data.crop,
     crop_area=data.crop_area,
     resize=data.resize,
@@ -227,6 +234,7 @@ def make_eval_dataset(
     size=how.size,
     channels=channels,
     slots=data.label_slots,
+    masks=data.has_masks,
     crop=how.crop,
     resize=how.resize,
     squash=how.squash,

@@ -39,6 +39,8 @@ def make_abstract_batch(
     name: (shape, jnp.uint8) for name, shape in images.items()
   }
   shapes |= {"label": (labels, jnp.int32), "mask": ((), jnp.bool_)}
+  if data.has_masks:
+    shapes["segmentation"] = (data.shape, jnp.uint8)
   place = get_batch_sharding(mesh)
   return {
     name: jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=place)

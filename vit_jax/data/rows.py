@@ -4,6 +4,7 @@
 
 A batch has: image, uint8 [B H W c], and other views of it (`views`), if there
 are any; label, int32 [B], or [B s] padded by -1;
+segmentation, uint8 [B H W], where the label of an image is a mask of it;
 mask, bool [B], False for padding; and unreadable, int64 [B], which stays on the
 host: the index of an example whose image could not be decoded, or -1.
 
@@ -27,6 +28,7 @@ from vit_jax.data.examples import describe_example, pad_labels
 from vit_jax.data.framing import Rounding, frame
 from vit_jax.data.info import DataError
 from vit_jax.data.jpeg import Box
+from vit_jax.data.masks import UNLABELLED, Mask, cut_mask
 from vit_jax.data.order import Order
 from vit_jax.data.resize import Resize, resize_into
 from vit_jax.data.views import ONE, Views, cut_each
@@ -111,22 +113,41 @@ class Rows(abc.ABC):
     channels: channels of the images (c).
     resize: how they are resized, see `resize`.
     slots: largest number of labels (s); None is one label an image.
+    masks: whether labels are masks.
   """
 
   size: tuple[int, int]
   channels: int
   resize: Resize
   slots: int | None = None
+  masks: bool = False
 
   def make_batch(self, count: int) -> dict[str, np.ndarray]:
     """Makes a batch whose rows are to be written."""
     labels = (count,) if self.slots is None else (count, self.slots)
-    return dict(
+    batch: dict[str, np.ndarray] = dict(
       image=np.empty((count, *self.size, self.channels), np.uint8),
       label=np.empty(labels, np.int32),
       mask=np.ones(count, np.bool_),
       unreadable=np.full(count, -1, np.int64),
     )
+    if self.masks:
+      shape = (count, *self.size)
+      batch["segmentation"] = np.full(shape, UNLABELLED, np.uint8)
+    return batch
+
+  def write_label(
+    self,
+    label: Any,
+    batch: Mapping[str, np.ndarray],
+    row: int,
+    box: Box | None = None,
+  ) -> None:
+    """Writes a label; of a mask the box that is cut out of its image."""
+    if isinstance(label, Mask):
+      cut_mask(label.decode(), box, batch["segmentation"][row])
+      label = -1
+    batch["label"][row] = pad_labels(label, self.slots)
 
   @abc.abstractmethod
   def write(
@@ -219,7 +240,7 @@ class TrainRows(Rows):
         continue
       for image, out in zip(images, self._find_rows(batch, row), strict=True):
         resize_into(image, out, self.resize)
-      batch["label"][row] = pad_labels(label, self.slots)
+      self.write_label(label, batch, row, boxes[0])
       if tried:
         batch["unreadable"][row] = index
       return
@@ -254,11 +275,11 @@ class EvalRows(Rows):
     out = batch["image"][row]
     if position >= len(self.pictures):
       out[...] = 0
-      batch["label"][row] = pad_labels(-1, self.slots)
+      self.write_label(-1, batch, row)
       batch["mask"][row] = False
       return
     picture, label = self.pictures.read(position)
-    batch["label"][row] = pad_labels(label, self.slots)
+    self.write_label(label, batch, row)
     try:
       image = picture.cut(copy=False)
     except ValueError:

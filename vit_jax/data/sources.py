@@ -4,7 +4,8 @@
 
 `len(source)`, and `source[i] -> {"image": bytes, "label": int}`. A source is a
 set on disk as TFDS writes it, in ArrayRecord, which needs no TensorFlow to read
-an example by its index; a folder of images; synthetic; or a mixture of these.
+an example by its index; a folder of images, or of images and masks; synthetic;
+or a mixture of these.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from vit_jax.data import (
   folder,
   mixture,
   records,
+  segmentation,
   synthetic,
   tfds_builders,
   vtab,
@@ -41,7 +43,7 @@ BUILDERS = {
 
 # Where TFDS keeps prepared sets, unless a user says otherwise.
 DATA_DIR = tfds.core.constants.DATA_DIR
-KINDS = ("tfds", "folder", "synthetic", "vtab", "mix")
+KINDS = ("tfds", "folder", "segmentation", "synthetic", "vtab", "mix")
 
 DIGEST = re.compile("[0-9a-f]{16}")  # Digests of `make_digest`.
 
@@ -55,11 +57,11 @@ def parse_source(source: str) -> tuple[str, str]:
   if kind not in KINDS or not name:
     raise DataError(
       f"data.source={quote(source)} is invalid: write tfds:NAME, as "
-      f"'tfds:digits', "
-      f"folder:DIR, as 'folder:photos', vtab:TASK, synthetic:CLASSES or "
+      f"'tfds:digits', folder:DIR, as 'folder:photos', segmentation:DIR, "
+      f"vtab:TASK, synthetic:CLASSES or "
       f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE"
     )
-  if kind == "folder":
+  if kind in ("folder", "segmentation"):
     locate(name.partition("#")[0])  # Refuses ~unknown and other schemes.
   return kind, name
 
@@ -124,6 +126,8 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
   kind, name = parse_source(source)
   if kind == "folder":
     return folder.load_folder(name).info
+  if kind == "segmentation":
+    return segmentation.load_masked(name).info
   if kind == "synthetic":
     return synthetic.load_info(name)
   if kind == "mix":
@@ -169,6 +173,8 @@ def describe_source(source: str) -> str | None:
   if kind == "mix":
     found = map(describe_source, mixture.parse_mixture(name))
     return "\n".join(filter(None, found)) or None
+  if kind == "segmentation":
+    return segmentation.load_masked(name).describe()
   return folder.load_folder(name).describe() if kind == "folder" else None
 
 
@@ -201,8 +207,12 @@ def compute_fingerprint(
     "classes": info.num_classes,
     "class names": make_digest(info.class_names),
   }
-  if kind == "folder":
-    by_split = folder.load_folder(name).facts
+  if kind in ("folder", "segmentation"):
+    by_split = (
+      folder.load_folder(name).facts
+      if kind == "folder"
+      else segmentation.load_masked(name).facts
+    )
     return facts | {
       f"{split} {key}": value
       for split in sorted(names)
@@ -337,6 +347,8 @@ def open_source(
   kind, name = parse_source(source)
   if kind == "folder":
     return folder.load_folder(name).open(split)
+  if kind == "segmentation":
+    return segmentation.load_masked(name).open(split)
   if kind == "synthetic":
     return synthetic.open_source(name, split)
   if kind == "mix":

@@ -22,12 +22,14 @@ from vit_jax.evaluators.loss import Loss
 from vit_jax.evaluators.occlusion import Occlusion
 from vit_jax.evaluators.patch_attack import PatchAttack
 from vit_jax.evaluators.pgd import Pgd
+from vit_jax.evaluators.segmentation import Segmentation
 from vit_jax.evaluators.shuffle import Shuffle
 from vit_jax.evaluators.texture import Texture
 
 EVALUATORS: dict[str, Any] = {
   "classification": Classification,
   "loss": Loss,
+  "segmentation": Segmentation,
   "fewshot": FewShot,
   "knn": Knn,
   "linear": LinearProbe,

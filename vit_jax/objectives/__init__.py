@@ -11,6 +11,7 @@ from vit_jax.objectives.mae import MAE
 from vit_jax.objectives.masked_patch import MaskedPatch
 from vit_jax.objectives.moco import Moco
 from vit_jax.objectives.objective import Objective
+from vit_jax.objectives.segmentation import Segmentation
 from vit_jax.objectives.supervised import Supervised
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -20,4 +21,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
   "mae": MAE,
   "dino": Dino,
   "moco": Moco,
+  "segmentation": Segmentation,
 }

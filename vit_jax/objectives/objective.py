@@ -22,6 +22,7 @@ class Setting(NamedTuple):
     local: number of small ones.
     local_size: their height and width.
     accumulate: micro-batches of a batch, as configured.
+    classes: number of classes of the data (Y).
   """
 
   steps: int = 1
@@ -30,6 +31,7 @@ class Setting(NamedTuple):
   local: int = 0
   local_size: int = 1
   accumulate: int | Literal["auto"] = 1
+  classes: int = 0
 
 
 ONE_VIEW = Setting()

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 
 from vit_jax.config import ConfigError
 from vit_jax.metrics.classification import compute_wilson
+from vit_jax.plots import segmentation
 from vit_jax.plots.evaluation import (
   draw_confusion,
   draw_recalls,
@@ -124,7 +125,8 @@ def make_sections(workdir: epath.Path, step: int) -> list[Section]:
   directory = workdir / FOLDER
   path = directory / "evaluation.json"
   if not path.exists():
-    return _show_reconstructions(directory, step)
+    shown = _show_reconstructions(directory, step)
+    return shown + segmentation.show_segmentations(directory, step)
   try:
     found = load_json(path)
     if found.get("step") != step:
@@ -241,8 +243,14 @@ def draw_figures(
     Name -> PNG; and the recall of every class that has images.
   """
   if not (directory / "evaluation.json").exists():
-    (path,) = directory.glob(RECONSTRUCTION.format("*"))
-    pngs = {"reconstruction": path.read_bytes()}
+    pngs = {
+      name: path.read_bytes()
+      for name, file in (
+        ("reconstruction", RECONSTRUCTION),
+        ("segmentation", segmentation.FILE),
+      )
+      for path in directory.glob(file.format("*"))
+    }
     return pngs, np.zeros(0, np.float32)
   found = load_json(directory / "evaluation.json")
   rows = found.get("classes", [])
