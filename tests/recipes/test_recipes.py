@@ -18,6 +18,7 @@ import pytest
 
 from configs import arguments, photographs
 from tests.support import ROOT, build, lower
+from tests.support.masks import make_shapes
 from tests.support.shared import get_shared_root
 from tests.support.weights import VIT, make_weights
 from vit_jax.config import ConfigError
@@ -154,6 +155,14 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+  """A folder of images and masks."""
+  return make_shapes(
+    tmp_path_factory.mktemp("masked"), train=160, size=(16, 20)
+  )
+
+
+@pytest.fixture(scope="module")
 def get_teacher(tmp_path_factory):
   """recipe -> a small model of its classes, in place of an earlier run."""
 
@@ -176,7 +185,14 @@ def get_teacher(tmp_path_factory):
   ("recipe", "overrides"), RUNS, ids=[" ".join([r, *o]) for r, o in RUNS]
 )
 def test_recipes_are_built_and_one_of_each_family_lowered(
-  recipe, overrides, is_first, photos, get_teacher, tmp_path, monkeypatch
+  recipe,
+  overrides,
+  is_first,
+  photos,
+  masked,
+  get_teacher,
+  tmp_path,
+  monkeypatch,
 ):
   monkeypatch.chdir(ROOT)
   recipe = re.sub(r"folder:\w+", f"folder:{photos}", recipe)
@@ -184,6 +200,8 @@ def test_recipes_are_built_and_one_of_each_family_lowered(
     re.sub(r"teacher=runs/\w+", f"teacher={get_teacher(recipe)}", text)
     for text in (recipe, *overrides)
   )
+  if "segmentation.py" in recipe:
+    overrides.append(f"--config.data.source=segmentation:{masked}")
   directory = f"--config.data.dir={tmp_path}"
   config = load_config(recipe, [*overrides, directory])
   if any([is_first(part) for part in get_parts(resolve(config))]):

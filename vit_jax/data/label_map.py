@@ -320,7 +320,7 @@ def list_names(source: Sequence[Any]) -> list[str]:
   """Lists the paths of a folder's images; the indices of others."""
   items: Any = getattr(source, "items", None)
   if is_folder(items):
-    return [path for path, _ in items]
+    return [item[0] for item in items]
   return [str(i) for i in range(len(source))]
 
 

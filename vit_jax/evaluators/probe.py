@@ -24,7 +24,7 @@ class Probe(Evaluator):
     train_split: split with whose labels the probe is fitted.
 
   Raises:
-    ConfigError: if images have several labels.
+    ConfigError: if images have several labels, or masks.
   """
 
   train_split: str = "train"
@@ -34,6 +34,12 @@ class Probe(Evaluator):
       raise ConfigError(
         f"images of {self.data.source} have several labels: few-shot and "
         f"linear probes and k-NN need one each, so leave them out"
+      )
+
+    if self.data.has_masks:
+      raise ConfigError(
+        f"images of {self.data.source} have masks: few-shot and linear probes "
+        f"and k-NN need a label of each, so give --data=SOURCE of others"
       )
 
   def run(

@@ -321,6 +321,8 @@ def _list_commands(run: RunFiles) -> list[str]:
   use = f"python -m vit_jax.predict {path} IMAGE ..."
   if run.manifest.get("num_classes") == 0:
     use = f"python -m vit_jax.evaluate {path} --evals=knn,fewshot,linear"
+    if run.keys.get("objective.name") == "segmentation":
+      use += " --data=SOURCE"
   commands = [
     use,
     f"python -m vit_jax.analyze {path} --images=FOLDER --out=DIR",
