@@ -29,7 +29,7 @@ from vit_jax.data.label_map import (
 )
 from vit_jax.data.overlap import describe_images, find_held_out
 from vit_jax.data.relatives import open_label_map
-from vit_jax.data.sources import load_info, prepare_embedded
+from vit_jax.data.sources import load_info, parse_source, prepare_embedded
 from vit_jax.data.weights_data import TrainedData
 from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.mesh import make_mesh
@@ -152,6 +152,11 @@ def open_trained(
   if split is None and mapped is not None and mapped.wnids and info.held_out:
     split = "train+test"  # Nobody trains on these.
     notes.append("the folder has no splits, so all of its images are scored")
+  if classify and parse_source(data)[0] == "segmentation":
+    raise ConfigError(
+      f"images of {data} have masks, and not the labels that a classification "
+      f"is measured by: give --data=SOURCE of others"
+    )
   split = split or find_split(config, data, info)
   info.count(split)  # Raises if there is no such split.
   by_order = isinstance(classes, str) and classes == "data"

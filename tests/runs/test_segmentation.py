@@ -68,3 +68,19 @@ def test_what_does_not_go_together(changes, message):
     section[last] = value
   with pytest.raises(ConfigError, match=message):
     sections.resolve(config)
+
+
+def test_masks_are_no_labels_of_images(tmp_path):
+  make_shapes(tmp_path / "shapes", train=2, validation=2)
+  weights = make_weights(dict(variant="mu/4"), size=(16, 16))
+  save_weights(weights, str(tmp_path / "a.npz"), "authors")
+  given = dict(data=f"segmentation:{tmp_path}/shapes")
+  for evals, message in (
+    (["classification"], "masks, and not the labels that a classification"),
+    (["knn"], "have masks: few-shot and linear probes and k-NN need a label"),
+  ):
+    with pytest.raises(ConfigError, match=message):
+      vit_jax.evaluate(f"{tmp_path}/a.npz", evals=evals, **given)
+  # Features need none.
+  found = vit_jax.features(f"{tmp_path}/a.npz", split="train", **given)
+  assert found["features"].shape == (2, 32)

@@ -20,7 +20,6 @@ import optax
 from jaxtyping import Array, Float, UInt8
 
 from vit_jax.config import Count
-from vit_jax.data.masks import UNLABELLED
 from vit_jax.models.vit import ViT
 from vit_jax.objectives.objective import ONE_VIEW, Objective, Setting
 from vit_jax.sharding import constrain
@@ -186,12 +185,13 @@ class Segmentation(Objective):
 
     Args:
       logits: of the head.
-      target: the class of each pixel, or UNLABELLED.
+      target: the class of each pixel; a pixel of a number that is no class, as
+        255, does not count.
       mask: images that count, bool [B].
     """
     height, width = target.shape[1:3]
     logits = resize(logits.astype(jnp.float32), (height, width))
-    labelled = target != UNLABELLED
+    labelled = target < logits.shape[-1]
     target = jnp.where(labelled, target, 0).astype(jnp.int32)
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(
       logits, target
