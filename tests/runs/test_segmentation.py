@@ -12,6 +12,8 @@ from tests.support.weights import make_weights
 from vit_jax import sections
 from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
+from vit_jax.convert.segmentation import load_segmentation
+from vit_jax.data.masks import UNLABELLED
 
 
 def test_a_run_learns_shapes_and_paints_them(tmp_path):
@@ -34,6 +36,19 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path):
   assert "Segmentations" in report and "image, mask, prediction" in report
   picture = Image.open(tmp_path / "run/evaluation/segmentation_40.png")
   assert picture.width > 900
+  # The head is there again, and finds what was evaluated, at any size.
+  segment = load_segmentation(f"{tmp_path}/run")
+  true, found = [], []
+  for path in sorted((tmp_path / "shapes/validation/images").iterdir()):
+    image = np.asarray(Image.open(path))
+    height, width = (side - side % 4 for side in image.shape[:2])
+    mask = np.asarray(Image.open(str(path).replace("images", "masks")))
+    true.append(mask[:height, :width].ravel())
+    found.append(segment(image[None, :height, :width])[0].ravel())
+  true, found = np.concatenate(true), np.concatenate(found)
+  assert (true == found)[true != UNLABELLED].mean() > 0.9
+  with pytest.raises(ConfigError, match="no run of objective.name='segm"):
+    load_segmentation(str(tmp_path / "a.npz"))
   # Its encoder is a model like any other.
   model, preprocess = vit_jax.load(tmp_path / "run")
   assert "segmentation" not in model.params

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a run of objective.name=segmentation, to classify pixels with it."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from jaxtyping import UInt8
+
+from vit_jax.checkpoint import load_params
+from vit_jax.convert import dense
+from vit_jax.convert.files import CheckpointError
+from vit_jax.convert.manifest import load_json
+from vit_jax.convert.manifest_checks import load_run_manifest
+from vit_jax.convert.weights import flatten, is_run, load_weights
+from vit_jax.data.preprocess import Preprocess
+from vit_jax.objectives.objective import Setting
+from vit_jax.objectives.segmentation import NAME, Segmentation, resize
+from vit_jax.storage.paths import locate
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segmenter:
+  """A trained segmentation, called with images for the class of each pixel.
+
+  Attributes:
+    objective: of its encoder and head.
+    params: of both, as nested dictionaries.
+    preprocess: makes images of the size that it was trained at.
+  """
+
+  objective: Segmentation
+  params: Mapping[str, Any] = dataclasses.field(repr=False)
+  preprocess: Preprocess
+
+  @functools.cached_property
+  def _apply(self) -> Any:
+    """The jitted function (parameters, images) -> classes."""
+
+    def apply(params, image):
+      logits: Any = self.objective.module.apply({"params": params}, image)
+      return jnp.argmax(resize(logits, image.shape[1:3]), axis=-1)
+
+    return jax.jit(apply)
+
+  def __call__(self, images: Any) -> UInt8[np.ndarray, "B H W"]:
+    """Finds the class of each pixel.
+
+    Args:
+      images: uint8 or float [B H W c] of any size that the patches divide; the
+        latter as `preprocess` makes them.
+
+    Raises:
+      ValueError: as of `Model.features`.
+    """
+    image = dense.prepare_images(images, self.preprocess.to_json())
+    encoder: Any = self.objective.model
+    _, height, width, _ = image.shape
+    params = dense.resize_params(
+      self.params, encoder, self.preprocess.size, (height, width)
+    )
+    return np.asarray(self._apply(params, image)).astype(np.uint8)
+
+
+def load_segmentation(path: str) -> Segmenter:
+  """Reads the directory of a run of objective.name=segmentation.
+
+  Args:
+    path: RUN, for its last checkpoint, or RUN/checkpoints/STEP.
+
+  Raises:
+    CheckpointError: if it is no such run, or its arrays do not fit.
+  """
+  if not is_run(locate(path)):
+    raise CheckpointError(f"{path} is no run of objective.name={NAME!r}")
+  weights = load_weights(path)
+  run, step, _ = load_run_manifest(locate(path))
+  section = dict(load_json(run / "config.json").get("objective", {}))
+  if section.pop("name", None) != NAME:
+    raise CheckpointError(f"{path} is no run of objective.name={NAME!r}")
+  found = flatten(load_params(run / "checkpoints", step))
+  own = {k: x for k, x in found.items() if k.startswith(f"{NAME}/")}
+  classes = own[f"{NAME}/head/bias"].size
+  objective = Segmentation(weights.model, **section)
+  tree = unflatten_dict(dict(weights.params) | own, sep="/")
+  return Segmenter(
+    objective.place(Setting(classes=classes)), tree, weights.preprocess
+  )
