@@ -15,7 +15,8 @@ The paper's: pod, but for its data, which for its studies is JFT-300M, and for
 its 90 epochs of ImageNet-21k.
 The paper's cost: of its B/16 on JFT 224 exaFLOPs (table 6); of most of its
 studies not known.
-Ours, measured: nothing yet.
+Ours, measured: at laptop, on CIFAR-10 at JPEG q75, 38.2 % of 10,000 test images
+and 31.3 % by `few` (three seeds); docs/studies.md has the studies.
 
 digits and laptop are ours, and plain, so that little but what is varied
 decides: a class token, boxes as of torchvision (random_resized), resized by

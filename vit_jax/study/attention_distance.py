@@ -137,8 +137,7 @@ class AttentionDistance(PaperStudy):
 
   def explain(self, summary: Mapping[str, Any]) -> list[str]:
     """Says what the paper found, and what the heads do here at the end."""
-    first, *rest = super().explain(summary)
-    texts = [first, *rest[1:]]
+    texts = [f"The paper ({self.source}): {self.found}"]
     runs = list(summary["distances"].values())
     if runs:
       last = np.asarray([run["pixels"][-1] for run in runs])
@@ -146,14 +145,13 @@ class AttentionDistance(PaperStudy):
         f"layer {i + 1} from {x.min():.1f} to {x.max():.1f}"
         for i, x in enumerate(last.mean(axis=0))
       ]
-      texts.insert(
-        1,
+      texts.append(
         f"Here, in pixels, {summary['config']}: attention to all tokens alike "
         f"has {runs[0]['uniform']:.1f}; at the end the heads of "
         + ", of ".join(heads)
-        + ".",
+        + "."
       )
-    return texts
+    return [*texts, *self.explain_failures(summary)]
 
 
 def format_pixels(values: Sequence[float]) -> str:

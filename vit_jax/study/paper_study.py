@@ -217,11 +217,12 @@ class PaperStudy:
 
   def explain(self, summary: Mapping[str, Any]) -> list[str]:
     """Says what the paper found, what this has, and at what scale."""
-    metric = next(iter(summary["metrics"]))
+    rows, (metric, *others) = summary["points"], summary["metrics"]
     return [
       f"The paper ({self.source}): {self.found}",
       f"Here, by {metric} in percent, {summary['config']}: "
-      + describe_order(summary["points"], metric),
+      + describe_order(rows, metric),
+      *(f"By {name}: {describe_order(rows, name)}" for name in others),
       *self.explain_failures(summary),
     ]
 

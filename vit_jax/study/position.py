@@ -11,18 +11,22 @@ from vit_jax.study.points import Point
 def make_points(scale: str) -> list[Point]:
   """The eight of table 8, the same at every scale."""
   del scale
-  return [
-    Point(
-      name=position if position in ("none", "relative") else f"{position}-{at}",
-      flags=(
-        f"--config.model.position={position}",
-        f"--config.model.position_at={at}",
-      ),
-      fields={"position": position, "added at": at},
-      paper=score,
+  made = []
+  for (position, at), score in paper.POSITIONS.items():
+    added = position not in ("none", "relative")
+    flags = (
+      f"--config.model.position={position}",
+      f"--config.model.position_at={at}",
     )
-    for (position, at), score in paper.POSITIONS.items()
-  ]
+    made.append(
+      Point(
+        name=f"{position}-{at}" if added else position,
+        flags=flags,
+        fields={"position": position, "added at": at if added else "-"},
+        paper=score,
+      )
+    )
+  return made
 
 
 STUDY = PaperStudy(
