@@ -15,6 +15,8 @@ docs/python.md shows all of it.
 """
 
 import importlib
+import os
+import signal
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -69,6 +71,27 @@ class Package(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = Package
+
+
+def leave(*_: Any) -> None:
+  """Ends a program on Ctrl-C at once; a handler of SIGINT."""
+  os.write(2, b"interrupted\n")
+  os._exit(130)
+
+
+def watch_interrupts() -> None:
+  """Lets Ctrl-C end this program, which imports a verb for seconds.
+
+  An exception then is a traceback, or lost in callbacks of jax.
+  `config.command_line.reported` takes over, once there is work to end.
+  """
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, leave)
+
+
+# While Python looks for the verb that `python -m vit_jax.VERB` names.
+if sys.argv[:1] == ["-m"]:
+  watch_interrupts()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ import pathlib
 import runpy
 import sys
 
+import vit_jax
 from vit_jax.config import BAD_CONFIG, nearest
 from vit_jax.config.command_line import complete, make_parser
 from vit_jax.config.packaged import list_recipes
@@ -39,6 +40,7 @@ def summarize(path: pathlib.Path) -> str:
 
 def run(verb: str, argv: list[str]) -> None:
   """Runs a verb as `python -m vit_jax.VERB` does: it is `__main__` then."""
+  vit_jax.watch_interrupts()
   sys.argv = [verb, *argv]
   runpy.run_module(f"vit_jax.{verb}", run_name="__main__", alter_sys=True)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_jax.config import INTERRUPTED, ConfigError, RunError
+from vit_jax.config import ConfigError, RunError
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.weight_options import add_options, read_options
 from vit_jax.data.images import decode_batches, find_images, rank
@@ -287,10 +287,6 @@ def main(argv: list[str] | None = None) -> None:
       )
       progress.say("drawing")
       save(found, out, arguments.run)
-    except KeyboardInterrupt:
-      progress.end()
-      print("interrupted", file=sys.stderr)
-      sys.exit(INTERRUPTED)
     finally:
       progress.end()
     bad = found.bad

@@ -4,9 +4,11 @@
 
 import json
 import logging
+import os
 import pathlib
 import re
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,12 @@ from vit_jax.checkpoint import (
   load_params,
 )
 from vit_jax.checkpoint.metadata import DamagedError, to_tree
-from vit_jax.checkpoint.reading import group_arrays, load_metadata, verify
+from vit_jax.checkpoint.reading import (
+  group_arrays,
+  load_metadata,
+  reading,
+  verify,
+)
 from vit_jax.config import ConfigError, RunError
 from vit_jax.storage import untrusted
 
@@ -380,3 +387,19 @@ def test_a_run_saves_over_a_step_of_another_name(directory):
 def test_a_name_that_is_no_step_is_said_with_those_that_are(directory):
   with pytest.raises(ConfigError, match="step best in .*, but of 1, 2"):
     load_params(directory, "best")
+
+
+def test_ctrl_c_is_no_damage():
+  """Orbax makes other errors of it, after which an older one was taken."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    with pytest.raises(KeyboardInterrupt), reading():
+      os.kill(os.getpid(), signal.SIGINT)
+      raise ValueError("Event loop is closed")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt, match="^$"), reading():
+      for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+      raise AssertionError("a second one ends it")
+  finally:
+    signal.signal(signal.SIGINT, before)

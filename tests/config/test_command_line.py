@@ -40,6 +40,35 @@ def run(*arguments, **environment):
   )
 
 
+def test_ctrl_c_is_one_line(capsys):
+  """Also where it is lost at first, as in a callback that may not raise."""
+
+  class Callback:
+    def __del__(self):
+      raise KeyboardInterrupt
+
+  with pytest.raises(SystemExit) as caught, command_line.reported():
+    Callback()  # And away.
+    time.sleep(9)
+  assert caught.value.code == config.INTERRUPTED
+  assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_ctrl_c_while_a_verb_imports_is_one_line():
+  code = """
+import os, signal, sys, time
+sys.argv = ["-m"]  # As Python has it while it looks for a verb.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import vit_jax
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(9)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+  )
+  assert (done.returncode, done.stderr) == (config.INTERRUPTED, "interrupted\n")
+
+
 @pytest.mark.parametrize(
   ("error", "status"), [(config.ConfigError, 2), (config.RunError, 1)]
 )

@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         config.setdefault(section, {})[key] = value
     try:
       report = verb(config, arguments)
-    except (KeyboardInterrupt, Preempted):
+    except Preempted:
       sys.exit(INTERRUPTED)
   if arguments.json:
     print(report, file=sys.stderr)

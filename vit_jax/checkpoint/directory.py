@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory of checkpoints: listing, deleting and choosing them."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -9,7 +10,9 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import absl.logging
@@ -69,6 +72,35 @@ def get_orbax() -> Any:
   from orbax.checkpoint import v1
 
   return v1
+
+
+@contextlib.contextmanager
+def holding_interrupts() -> Iterator[None]:
+  """Puts off Ctrl-C to the end, which Orbax would take for a damaged file.
+
+  A second one is not put off, and neither are those that a run handles itself.
+  """
+  usual = signal.default_int_handler
+  if (
+    threading.current_thread() is not threading.main_thread()
+    or signal.getsignal(signal.SIGINT) is not usual
+  ):
+    yield
+    return
+  held: list[int] = []
+
+  def hold(number: int, frame: Any) -> None:
+    if held:
+      usual(number, frame)
+    held.append(number)
+
+  signal.signal(signal.SIGINT, hold)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, usual)
+    if held:
+      raise KeyboardInterrupt
 
 
 def list_steps(directory: epath.Path) -> list[int]:

@@ -18,7 +18,7 @@ from etils import epath
 
 from vit_jax.checkpoint.allocator import returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe, sum_parts
-from vit_jax.checkpoint.directory import get_orbax, sync
+from vit_jax.checkpoint.directory import get_orbax, holding_interrupts, sync
 from vit_jax.checkpoint.metadata import (
   FORMAT,
   DamagedError,
@@ -71,7 +71,7 @@ def save_params(directory: epath.Path, params: Any) -> None:
   context.array.saving.use_ocdbt = False
   try:
     directory.mkdir(parents=True, exist_ok=True)
-    with context:
+    with holding_interrupts(), context:
       ocp.save_checkpointables(path, {"state": tree}, custom_metadata=metadata)
     sync(path)
   except Exception as error:  # Clients of stores have errors of their own.

@@ -18,7 +18,12 @@ from etils import epath
 
 from vit_jax.checkpoint.allocator import align, returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe
-from vit_jax.checkpoint.directory import METADATA, get_orbax, list_steps
+from vit_jax.checkpoint.directory import (
+  METADATA,
+  get_orbax,
+  holding_interrupts,
+  list_steps,
+)
 from vit_jax.checkpoint.metadata import (
   DamagedError,
   compare,
@@ -52,7 +57,7 @@ def reading() -> Iterator[None]:
   context.multiprocessing.active_processes = {index}
   context.multiprocessing.barrier_sync_key_prefix = f"host_{index}"
   try:
-    with context:
+    with holding_interrupts(), context:
       yield
   except (DamagedError, ConfigError, MemoryError, jax.errors.JaxRuntimeError):
     raise

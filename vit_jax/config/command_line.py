@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command lines: the parser of every verb, and errors as one message."""
 
+import _thread
 import argparse
 import codecs
 import contextlib
@@ -9,13 +10,17 @@ import io
 import logging
 import math
 import os
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import vit_jax
 from vit_jax.config.errors import (
   BAD_CONFIG,
+  INTERRUPTED,
   UNREAD,
   ConfigError,
   RunError,
@@ -135,10 +140,26 @@ def parse(
   return arguments, others
 
 
+def insist(lost: Any) -> None:
+  """Raises KeyboardInterrupt again where it was lost; a `sys.unraisablehook`.
+
+  As in what jax calls whenever Python collects garbage, which may not raise.
+  """
+  if lost.exc_type is not KeyboardInterrupt:
+    return sys.__unraisablehook__(lost)
+
+  def interrupt() -> None:
+    time.sleep(0.01)  # Until the callback has ended.
+    _thread.interrupt_main()
+
+  _thread.start_new_thread(interrupt, ())
+
+
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
   """Turns a ConfigError into one message and status 2, a RunError into 1.
 
+  Ctrl-C is one line, and status 130.
   If the output's reader has ended, as `| head` does, it ends quietly. Warnings
   are lines like any other. Names that are printed may be of any bytes.
   """
@@ -149,14 +170,17 @@ def reported() -> Iterator[None]:
       errors="surrogateescape" if bytes_stay else "backslashreplace"
     )
   logging.basicConfig(format="%(message)s")  # Else of what imports first.
-  before = warnings.formatwarning
+  before = warnings.formatwarning, sys.unraisablehook
 
   def show(message, category, filename, *rest):
     if filename.startswith(PACKAGE):  # Ours.
       return f"{message}\n"
-    return before(message, category, filename, *rest)
+    return before[0](message, category, filename, *rest)
 
-  warnings.formatwarning = show
+  warnings.formatwarning, sys.unraisablehook = show, insist
+  if signal.getsignal(signal.SIGINT) is vit_jax.leave:
+    # From here on there is something to put in order first.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   try:
     yield
     sys.stdout.flush()
@@ -164,8 +188,11 @@ def reported() -> Iterator[None]:
     # Python would write once more at its end, and complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(UNREAD)
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
   except (ConfigError, RunError) as error:
     print(f"error: {shorten_words(str(error))}", file=sys.stderr)
     sys.exit(BAD_CONFIG if isinstance(error, ConfigError) else 1)
   finally:
-    warnings.formatwarning = before
+    warnings.formatwarning, sys.unraisablehook = before

@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-from vit_jax.config import INTERRUPTED
-
 # What a terminal acts on, or shows as another line or in another order.
 CONTROLS = re.compile(
   "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
@@ -145,13 +143,10 @@ class Progress:
 
 @contextlib.contextmanager
 def shown() -> Iterator[Progress]:
-  """Shows the progress, and the warnings, of a verb that Ctrl-C ends."""
+  """Shows the progress, and the warnings, of a verb."""
   progress = Progress()
   try:
     with progress.show_warnings():
       yield progress
-  except KeyboardInterrupt:
-    progress.say("interrupted")
-    sys.exit(INTERRUPTED)
   finally:
     progress.end()
