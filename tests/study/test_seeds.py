@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.support import ROOT
+from vit_jax.study import seeds
 from vit_jax.study.__main__ import main
 
 # How it fits is given: to estimate that traces the model twice.
@@ -74,7 +75,9 @@ def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   assert runs[3]["params_sha256"] != runs[4]["params_sha256"]
   assert summary["mean"] == sum(accuracies) / 2
   assert summary["worst"] == min(accuracies)
-  assert f"mean {summary['mean']:.2%}" in capfd.readouterr().out
+  assert f"mean {summary['mean']:.2%}, standard" in capfd.readouterr().out
+  alone = summary | {"runs": {"3": runs[3]}}
+  assert "standard deviation" not in seeds.format_table(alone)
 
 
 def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path, capfd):

@@ -57,10 +57,12 @@ def make_run(
 
 def format_table(summary: dict[str, Any]) -> str:
   """Formats the study for people."""
+  spread = ""
+  if len(summary["runs"]) > 1:
+    spread = f"standard deviation {summary['stdev']:.2%}, "
   return "\n".join(
     [
       *format_rows("seed", summary["runs"].items()),
-      f"mean {summary['mean']:.2%}, standard deviation "
-      f"{summary['stdev']:.2%}, worst {summary['worst']:.2%}",
+      f"mean {summary['mean']:.2%}, {spread}worst {summary['worst']:.2%}",
     ]
   )
