@@ -164,7 +164,7 @@ def test_other_files_are_named(tmp_path, data, match):
 
 def test_what_can_not_be_opened_is_named(tmp_path):
   check_refused(tmp_path / "x", "No such file")
-  check_refused(tmp_path, "directory without model.safetensors")
+  check_refused(tmp_path, "directory without weights")
   (tmp_path / "file").touch()
   check_refused(tmp_path / "file" / "x", "Not a directory")
   (tmp_path / "model.ckpt.index").touch()
@@ -334,8 +334,8 @@ def test_an_index_can_not_point_elsewhere(tmp_path, name):
 @pytest.mark.parametrize(
   "name, match",
   [
-    ("README.md", "name a .npz or safetensors file .it holds none"),
-    ("weights.npz", "holds weights.npz"),
+    ("README.md", "directory without weights: what is read"),
+    ("weights.npz", "name a file of it: weights.npz"),
     ("pytorch_model.bin", "pytorch_model.bin in it holds a pickle"),
     ("saved_model.pb", "TensorFlow"),
     ("_METADATA", "Orbax"),

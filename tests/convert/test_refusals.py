@@ -373,3 +373,34 @@ def test_where_nothing_can_be_written(name, form, how, message, tmp_path):
   assert message in str(caught.value)
   found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*"))
   assert found == ["file", "full", "full/config.json"]
+
+
+def test_what_is_given_in_place_of_weights(tmp_path):
+  """Each is one error, which says what to give."""
+  weights = make_weights(preprocess=dict(resize="bilinear_antialias"))
+  runs, several = tmp_path / "runs", tmp_path / "several"
+  for name in ("a", "b"):
+    save_weights(weights, str(runs / name))
+  save_weights(weights, str(several), "hugging_face", shard_size=100_000)
+  shard = several / "model-00001-of-00003.safetensors"
+  check_refused(str(shard), "one of 3 files", str(several), "index.json")
+  check_refused(str(runs), "holds 2 runs", "a, b")
+  last = runs / "a/checkpoints"
+  check_refused(str(last), str(runs / "a"), f"{last}/0")
+  programs = tmp_path / "programs"
+  programs.mkdir()
+  for name in ("model.onnx", "model.stablehlo"):
+    (programs / name).write_bytes(b"\x08\x0a\x12\x07" * 9)
+    check_refused(str(programs / name), "not weights", "export.json")
+  check_refused(str(programs), "not weights", "export.json")
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "noise").write_bytes(b"\xff\x00" * 99)
+  for name in ("empty", "noise"):
+    check_refused(str(tmp_path / name), "directory of a run", "big_vision")
+
+
+def test_the_directory_of_an_exported_npz_is_read(tmp_path):
+  weights = make_weights(class_names=tuple("abcde"))
+  (tmp_path / "e").mkdir()
+  save_weights(weights, str(tmp_path / "e/model.npz"), "authors")
+  check_same(load_weights(str(tmp_path / "e")), weights)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Type of a weight file, from its first bytes; advice for unsupported types."""
 
+import re
 from typing import IO
 
 from etils import epath
@@ -19,6 +20,10 @@ TENSORFLOW = (
   "belongs to a TensorFlow checkpoint: read its variables with "
   "tf.train.load_checkpoint and write them with np.savez"
 )
+PROGRAM = (
+  "is a program of vit_jax.export, not weights: give the run or the weights "
+  "that it was made of, which its export.json has as source"
+)
 ORBAX = "belongs to an Orbax checkpoint: restore it, and write it with np.savez"
 
 # First bytes of unsupported files, and members of unsupported directories.
@@ -33,7 +38,15 @@ MEMBERS = {
   **{"_METADATA": ORBAX, "_CHECKPOINT_METADATA": ORBAX},
   **{"saved_model.pb": TENSORFLOW, "checkpoint": TENSORFLOW},
   **{"pytorch_model.bin": PICKLE, "pytorch_model.bin.index.json": PICKLE},
+  **{"model.onnx": PROGRAM, "model.stablehlo": PROGRAM},
 }
+# Of several files that only together are a model.
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
+
+READABLE = (
+  "what is read is the directory of a run; a .npz of the authors, big_vision, "
+  "BiT or MLP-Mixer; and safetensors of Hugging Face or timm"
+)
 
 
 class CheckpointError(ConfigError):
@@ -57,7 +70,42 @@ def detect_file_type(file: IO[bytes], path: epath.Path) -> str:
       raise CheckpointError(f"{path}: {what}")
   if path.name.endswith(".index") or ".data-0" in path.name:
     raise CheckpointError(f"{path}: {TENSORFLOW}")
+  if path.suffix in (".onnx", ".stablehlo"):
+    raise CheckpointError(f"{path}: {PROGRAM}")
   what = "unknown file type"
   if head.isascii() and b"\0" not in head:
     what = f"text beginning {head[:40].decode()!r}" if head else "empty file"
-  raise CheckpointError(f"{path}: {what}; expected a .npz or safetensors file")
+  raise CheckpointError(f"{path}: {what}: {READABLE}")
+
+
+def check_alone(path: epath.Path) -> None:
+  """Raises CheckpointError for one of several files of a model."""
+  found = SHARD.fullmatch(path.name)
+  if found is not None and int(found[2]) > 1:
+    raise CheckpointError(
+      f"{path} is one of {int(found[2])} files of a model: give the directory "
+      f"that has them all, {path.parent}, or their index, "
+      f"{found[1]}.safetensors.index.json"
+    )
+
+
+def explain_directory(path: epath.Path) -> str:
+  """Why a directory has no weights, and what to give in its place."""
+  children = sorted(path.iterdir())
+  names = [child.name for child in children]
+  steps = sorted(int(name) for name in names if name.isdecimal())
+  if path.name == "checkpoints" and steps:
+    return (
+      f"holds the checkpoints of a run: give the run, {path.parent}, for the "
+      f"last, or one of them, {path / str(steps[-1])}"
+    )
+  for name, what in MEMBERS.items():
+    if name in names:
+      return f"{name} in it {what}"
+  runs = [x.name for x in children if (x / "checkpoints").is_dir()]
+  if runs:
+    return f"holds {len(runs)} runs, give one of them: {', '.join(runs[:8])}"
+  files = [name for name in names if name.endswith((".npz", ".safetensors"))]
+  if files:
+    return f"name a file of it: {', '.join(files[:8])}"
+  return f"a directory without weights: {READABLE}"

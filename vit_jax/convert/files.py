@@ -28,11 +28,11 @@ from etils import epath
 from vit_jax.checkpoint.allocator import allocate
 from vit_jax.config import ConfigError
 from vit_jax.convert.file_type import (
-  MEMBERS,
   PICKLE,
   TENSORFLOW,
   CheckpointError,
   detect_file_type,
+  explain_directory,
 )
 from vit_jax.convert.lazy import Lazy
 from vit_jax.storage.paths import is_local, locate
@@ -52,6 +52,7 @@ MAX_NPY_HEADER = 1 << 16  # Bytes; numpy writes 128.
 # Of a model's directory: its one file, or an index of several.
 WHOLE, INDEX_SUFFIX = "model.safetensors", ".safetensors.index.json"
 INDEX = f"model{INDEX_SUFFIX}"
+WHOLE_NPZ = "model.npz"  # As an export of that format has it.
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 # In the order in which the library writes arrays: wide types first keeps all of
@@ -95,8 +96,8 @@ def resolve(path: epath.PathLike) -> list[epath.Path]:
   """Lists the files to read for a path.
 
   Args:
-    path: a file, which is returned as is; a directory with model.safetensors or
-      model.safetensors.index.json; or such an index.
+    path: a file, which is returned as is; a directory with model.safetensors,
+      model.safetensors.index.json or model.npz; or such an index.
 
   Raises:
     CheckpointError: if there is nothing, or a directory holds neither; if an
@@ -110,7 +111,11 @@ def name_whole(path: epath.PathLike) -> epath.Path:
   path = locate(path)
   if path.name.endswith(INDEX_SUFFIX):
     return path.with_name(path.name.removesuffix(".index.json"))
-  return path / WHOLE if path.is_dir() else path
+  if not path.is_dir():
+    return path
+  others = any((path / name).exists() for name in (WHOLE, INDEX))
+  is_npz = not others and (path / WHOLE_NPZ).exists()
+  return path / (WHOLE_NPZ if is_npz else WHOLE)
 
 
 def _resolve(
@@ -124,18 +129,10 @@ def _resolve(
     if not path.is_dir():
       _check_exists(path)
       return [path], {}
-    for name in (WHOLE, INDEX):
+    for name in (WHOLE, INDEX, WHOLE_NPZ):
       if (path / name).exists():
         return _resolve(path / name)
-    names = sorted(child.name for child in path.iterdir())
-  for name, what in MEMBERS.items():
-    if name in names:
-      raise CheckpointError(f"{path}: {name} in it {what}")
-  files = [name for name in names if name.endswith((".npz", ".safetensors"))]
-  raise CheckpointError(
-    f"{path}: directory without {WHOLE}; name a .npz or safetensors "
-    f"file (it holds {', '.join(files[:8]) or 'none'})"
-  )
+    raise CheckpointError(f"{path}: {explain_directory(path)}")
 
 
 def _check_exists(path: epath.Path) -> None:

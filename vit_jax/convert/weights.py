@@ -24,6 +24,7 @@ from vit_jax.convert.fields import (
   get_kind,
   infer_fields,
 )
+from vit_jax.convert.file_type import check_alone
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import detect_format
 from vit_jax.convert.infer import (
@@ -309,6 +310,7 @@ def _load_file(
   overrides: dict[str, Any],
 ) -> Weights:
   """Reads a file of another project; arguments as `load_weights`."""
+  check_alone(location)
   with files.open_arrays(location) as stored:
     return _read_arrays(stored, location, source_size, overrides)
 
