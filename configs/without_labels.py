@@ -14,7 +14,7 @@ r"""One encoder, learned without labels in four ways: what a study compares.
 The paper's: nothing. It only says of masked patches that 2 % are gained over
 training from scratch (section 4.6), with B/16 on JFT.
 The paper's cost: not known.
-Ours, measured: at digits and at laptop, in docs/studies.md.
+Ours, measured: at digits, in docs/studies.md.
 
 All of it is ours, so that the ways differ in little else: the same encoder with
 fixed sines and cosines for positions and mean pooling, as many steps, Adam, one

@@ -13,11 +13,11 @@ from vit_jax.study.points import Point
 
 RANDOM = "none"
 ENCODERS = {
-  RANDOM: "at random",
   "masked_patch": "masked patch prediction",
   "mae": "MAE",
   "moco": "MoCo v3",
   "dino": "DINO",
+  RANDOM: "at random",
 }
 CONFIDENCE = 0.95
 
