@@ -148,7 +148,7 @@ def draw_lines(
   return drawn.png
 
 
-def _set_places(axes: Any, places: Collection[float]) -> None:
+def _set_places(axes: Any, places: Collection[int | float]) -> None:
   """Makes the x axis logarithmic, with numbers that have room."""
   from matplotlib.ticker import LogLocator
 
