@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -47,9 +48,14 @@ def test_ctrl_c_is_one_line(capsys):
     def __del__(self):
       raise KeyboardInterrupt
 
-  with pytest.raises(SystemExit) as caught, command_line.reported():
-    Callback()  # And away.
-    time.sleep(9)
+  # Which a shell lets what it starts in the background ignore.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    with pytest.raises(SystemExit) as caught, command_line.reported():
+      Callback()  # And away.
+      time.sleep(9)
+  finally:
+    signal.signal(signal.SIGINT, before)
   assert caught.value.code == config.INTERRUPTED
   assert capsys.readouterr().err == "interrupted\n"
 

@@ -123,7 +123,7 @@ class Data:
   @property
   def has_masks(self) -> bool:
     """Whether the labels of the source are masks."""
-    return sources.parse_source(self.source)[0] == "segmentation"
+    return self.source.startswith("segmentation:")
 
   def get_eval_resize(self) -> Resize:
     """Returns how images are resized in evaluation."""
