@@ -19,16 +19,9 @@ TASKS = (
 
 
 def make_points(scale: str) -> list[Point]:
-  """Fine-tuning after each task, after labels, and after nothing."""
+  """Fine-tuning after labels, after nothing, and after each task."""
   tuned = {"phase": "finetune"}
   made = [
-    Point(
-      name="from_scratch",
-      arguments=tuned,
-      flags=("--config.transfer.head=auto",),
-      fields={"pre-training": "none", "corrupted": "-"},
-      paper=paper.PRETRAINED["nothing"],
-    ),
     Point(name="labels", arguments={"part": PARTS[scale]}),
     Point(
       name="labels-tuned",
@@ -36,6 +29,13 @@ def make_points(scale: str) -> list[Point]:
       fields={"pre-training": "labels", "corrupted": "-"},
       paper=paper.PRETRAINED["labels"],
       after="labels",
+    ),
+    Point(
+      name="from_scratch",
+      arguments=tuned,
+      flags=("--config.transfer.head=auto",),
+      fields={"pre-training": "none", "corrupted": "-"},
+      paper=paper.PRETRAINED["nothing"],
     ),
   ]
   for target, rate in TASKS:
