@@ -193,8 +193,18 @@ def test_a_run_without_a_sound_checkpoint_does_not_start_again(directory):
   assert "\n  the checkpoint of step 1 is damaged: " in str(error.value)
 
 
-def test_the_step_of_a_damaged_checkpoint_is_saved_again(directory):
+def test_the_step_of_a_damaged_checkpoint_is_saved_again(
+  directory, monkeypatch
+):
   flip(max(list_files(directory / "2"), key=lambda x: x.stat().st_size), 99)
+  save = ocp.save_checkpointables_async
+
+  def watch(path, *args, **options):
+    # Before any host gets there: what Orbax deletes, other hosts look for.
+    assert path.name == "2" and not path.exists()
+    return save(path, *args, **options)
+
+  monkeypatch.setattr(ocp, "save_checkpointables_async", watch)
   with Checkpointer(directory, CheckpointOptions()) as opened:
     assert int(opened.restore(ABSTRACT).step) == 1
     opened.save(2, make_state(2))

@@ -242,7 +242,6 @@ class Checkpointer:
 
   def _start(self, step: int, state: TrainState) -> None:
     """Starts to write a checkpoint in the background."""
-    align_operations(self._hosts)
     self._trusted.discard(step)
     if self._hosts.index == 0 and not self._directory.exists():
       log.warning(
@@ -255,10 +254,15 @@ class Checkpointer:
     # Else Orbax waits ten minutes for a directory that it could not create.
     context.asynchronous.create_directories_asynchronously = False
     with self._explaining(step), context:
+      # A damaged one, or one of a run that went further. Orbax would delete it
+      # while the other hosts look whether it is there, and those that see it
+      # wait for ever for those that do not.
+      if self._hosts.index == 0 and self._make_path(step).exists():
+        delete(self._directory, step)
+      align_operations(self._hosts)  # No host passes before it is deleted.
       response = ocp.save_checkpointables_async(
         self._make_path(step),
         {"state": tree},
-        overwrite=True,  # A damaged one, or one of a run that went further.
         custom_metadata=seal({**self._metadata, **own}),
       )
     self._held = step
