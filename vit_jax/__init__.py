@@ -46,6 +46,11 @@ if TYPE_CHECKING:
   from vit_jax.train import train as train
 
 
+def check(function: Any) -> Any:
+  """What is offered of a function: its arguments are checked."""
+  return importlib.import_module("vit_jax.config.arguments").checked(function)
+
+
 class Verb(types.ModuleType):
   """The module of a verb, which is called as its function of that name is.
 
@@ -54,7 +59,7 @@ class Verb(types.ModuleType):
   """
 
   def __call__(self, *arguments: Any, **options: Any) -> Any:
-    return self.__wrapped__(*arguments, **options)
+    return check(self.__wrapped__)(*arguments, **options)
 
   @property
   def __wrapped__(self) -> Any:  # What inspect and IPython show of it.
@@ -97,7 +102,8 @@ if sys.argv[:1] == ["-m"]:
 def __getattr__(name: str) -> Any:
   """What the package offers, imported when it is asked for."""
   if name in LAZY:
-    return getattr(importlib.import_module(LAZY[name]), name)
+    found = getattr(importlib.import_module(LAZY[name]), name)
+    return found if isinstance(found, type) else check(found)
   if name in VERBS:
     return importlib.import_module(f"vit_jax.{name}")
   raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

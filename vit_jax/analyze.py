@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from vit_jax.config import ConfigError, RunError
+from vit_jax.config import ConfigError, Count, Natural, RunError
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.weight_options import add_options, read_options
-from vit_jax.data.images import decode_batches, find_images, rank
+from vit_jax.data.images import decode_batches, find_images, list_images, rank
 from vit_jax.devices.detection import start_backend
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.listing import Meter
@@ -57,11 +57,11 @@ class Analysis:
 
 
 def analyze(
-  path: str,
-  images: str | Sequence[str],
+  path: str | os.PathLike,
+  images: str | os.PathLike | Sequence[str | os.PathLike],
   *,
-  limit: int = LIMIT,
-  pictures: int = PICTURES,
+  limit: Count = LIMIT,
+  pictures: Natural = PICTURES,
   progress: Callable[[int], None] = lambda number: None,
   **arguments: Any,
 ) -> Analysis:
@@ -83,8 +83,9 @@ def analyze(
   import vit_jax
   from vit_jax.analysis.explain import choose_batch_size, explain
 
-  if isinstance(images, str | os.PathLike):
-    images, _ = find_images([os.fspath(images)])
+  images = list_images(images)
+  if not images:
+    raise ConfigError("images is an empty list: give at least one path")
   model, preprocess = vit_jax.load(path, **arguments)
   images = pick(images, limit)
   size = min(choose_batch_size(model.module, preprocess.size), len(images))

@@ -14,11 +14,12 @@ the classes taken for one another.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vit_jax.config import ConfigError, nearest
+from vit_jax.config import ConfigError, Count, nearest
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.weight_options import (
   add_data_options,
@@ -45,17 +46,17 @@ SHARED = ("batch_size", "max_unreadable", "classes", "dtype")
 
 
 def evaluate(
-  path: str,
+  path: str | os.PathLike,
   *,
   data: str | None = None,
   split: str | None = None,
   train_split: str = "train",
   evals: Sequence[str] = ("classification",),
-  out: str | None = None,
-  top: int = 5,
+  out: str | os.PathLike | None = None,
+  top: Count = 5,
   label_map: str | None = None,
-  baseline: str | None = None,
-  examples: int = 1000,
+  baseline: str | os.PathLike | None = None,
+  examples: Count = 1000,
   progress: Progress | None = None,
   **options: Any,
 ) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def evaluate(
   if classify:
     evaluator = trained.make_evaluator("classification")
     values, scores = evaluator.score(
-      trained.state, max(1, top), make_mark(trained.split)
+      trained.state, top, make_mark(trained.split)
     )
     known = trained.weights.class_names
     numbers = map(str, range(trained.weights.num_classes))
@@ -277,7 +278,7 @@ def check_evals(evals: Sequence[str]) -> None:
     raise ConfigError(f"--evals is empty: choose from {', '.join(EVALS)}")
 
 
-def make_directory(out: str) -> Any:
+def make_directory(out: str | os.PathLike) -> Any:
   """Makes the directory of the files; raises ConfigError if it cannot."""
   directory = locate(out)
   with written(out):
@@ -290,7 +291,7 @@ def make_directory(out: str) -> Any:
 
 
 @contextlib.contextmanager
-def written(out: str | None) -> Iterator[None]:
+def written(out: str | os.PathLike | None) -> Iterator[None]:
   """Turns errors of the directory of the files into a ConfigError."""
   try:
     yield

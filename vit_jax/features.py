@@ -136,7 +136,7 @@ def import_arrow() -> Any:
 
 
 def features(
-  path: str, *, progress: Progress | None = None, **options: Any
+  path: str | os.PathLike, *, progress: Progress | None = None, **options: Any
 ) -> dict[str, np.ndarray]:
   """Computes the features of a split: what the head reads.
 
@@ -156,7 +156,7 @@ def features(
   Raises:
     ConfigError: for bad arguments and missing data.
   """
-  names, batches = compute_batches(path, progress, **options)
+  names, batches = compute_batches(os.fspath(path), progress, **options)
   rows, labels = zip(*batches, strict=True)
   return {
     "features": np.concatenate(rows),

@@ -24,10 +24,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vit_jax.config import INTERRUPTED, ConfigError
+from vit_jax.config import INTERRUPTED, ConfigError, Count
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.weight_options import add_options, read_options
-from vit_jax.data.images import decode_batches, find_images, rank
+from vit_jax.data.images import decode_batches, find_images, list_images, rank
 from vit_jax.devices.detection import start_backend
 from vit_jax.metrics import predictions
 from vit_jax.metrics.predictions import Prediction
@@ -41,11 +41,11 @@ Draw = Callable[[str, Any, Any], None]
 
 
 def predict(
-  path: str,
-  images: str | Sequence[str],
+  path: str | os.PathLike,
+  images: str | os.PathLike | Sequence[str | os.PathLike],
   *,
-  top: int = 5,
-  batch_size: int = 32,
+  top: Count = 5,
+  batch_size: Count = 32,
   progress: Callable[[int], None] = lambda number: None,
   attention: Draw | None = None,
   **arguments: Any,
@@ -77,8 +77,7 @@ def predict(
   from vit_jax.analysis.explain import choose_batch_size
   from vit_jax.plots.pictures import restore
 
-  if isinstance(images, str | os.PathLike):
-    images, _ = find_images([os.fspath(images)])
+  images = list_images(images)
   model, preprocess = vit_jax.load(path, **arguments)
   if not model.module.num_classes:
     raise ConfigError(
@@ -130,7 +129,9 @@ def predict(
     yield from finish(*late.popleft())
 
 
-def make_look(path: str, model: Any) -> Callable[[Any], tuple[Any, Any]]:
+def make_look(
+  path: str | os.PathLike, model: Any
+) -> Callable[[Any], tuple[Any, Any]]:
   """Makes the function of images that returns logits and rollouts [B h w].
 
   Raises:

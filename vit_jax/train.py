@@ -6,6 +6,7 @@
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,12 +32,12 @@ log = logging.getLogger(__name__)
 
 def train(
   config: Mapping[str, Any] | ConfigDict,
-  workdir: str,
+  workdir: str | os.PathLike,
   *,
   allow_cpu: bool = False,
   extend: bool = False,
   preemption: Preemption | None = None,
-  callbacks: Sequence[Callback] = (),
+  callbacks: Sequence[Callback | Any] = (),
 ) -> Result:
   """Trains a config from its last checkpoint, or from the start, to its end.
 
@@ -67,6 +68,7 @@ def train(
       once the state before it is saved.
   """
   check_worker()
+  workdir = os.fspath(workdir)
   config = resolve(inherit(config, workdir))
   check_source(config, workdir)
   with Run(

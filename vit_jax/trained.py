@@ -7,6 +7,7 @@ manifest says, in the same pipeline that training reads from.
 """
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +16,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vit_jax.config import ConfigError, check_multiple, raise_all
+from vit_jax.config import (
+  ConfigError,
+  check_multiple,
+  parameters,
+  raise_all,
+)
+from vit_jax.convert import load
 from vit_jax.convert.classes import match_classes, select_classes
-from vit_jax.convert.load import load_as
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.weights import Weights, is_run, make_abstract_params
 from vit_jax.data.info import DatasetInfo
@@ -96,14 +102,14 @@ class Trained:
 
 
 def open_trained(
-  path: str,
+  path: str | os.PathLike,
+  classify: bool = True,
   *,
   data: str | None = None,
   data_dir: str | None = None,
   split: str | None = None,
   batch_size: int | None = None,
   max_unreadable: float = 0.001,
-  classify: bool = True,
   classes: Any = None,
   label_map: str | None = None,
   label_map_sha256: str | None = None,
@@ -113,6 +119,7 @@ def open_trained(
 
   Args:
     path: a run or weights, as of `vit_jax.load`.
+    classify: whether the classes of the weights are to be those of the data.
     data: source of the images, as a config names it; None is that of a run.
     data_dir: where prepared sets are stored; None is as of a run, or TFDS's.
     split: split of them; None is that of a run's evaluation, or "test", or
@@ -120,7 +127,6 @@ def open_trained(
     batch_size: images at a time (B); None is BATCH.
     max_unreadable: largest share of images that may be unreadable; they are
       black, and counted.
-    classify: whether the classes of the weights are to be those of the data.
     classes: as of `vit_jax.load`; or "data", that the classes of the weights
       are those of the data, in the same order.
     label_map: a set of `data.relatives`, or a file that maps classes or images
@@ -160,7 +166,7 @@ def open_trained(
   split = split or find_split(config, data, info)
   info.count(split)  # Raises if there is no such split.
   by_order = isinstance(classes, str) and classes == "data"
-  weights = load_as(path, classes=None if by_order else classes, **options)
+  weights = load.load_as(path, classes=None if by_order else classes, **options)
   if classify and mapped is None:
     names = () if by_order else weights.class_names
     weights, note = match_classes(weights, names, info)
@@ -217,8 +223,15 @@ def open_trained(
   )
 
 
+def list_options() -> dict[str, inspect.Parameter]:
+  """Lists what `open_trained` takes by name, for `config.arguments.checked`."""
+  found = load.list_options()
+  del found["weights"]  # On a mesh they are as they were trained.
+  return found | parameters(open_trained)
+
+
 def open_beside(
-  path: str, trained: Trained, options: Mapping[str, Any]
+  path: str | os.PathLike, trained: Trained, options: Mapping[str, Any]
 ) -> Trained:
   """Opens weights on the same images as others.
 
@@ -292,7 +305,7 @@ def apply_label_map(
   return select_classes(weights, used), changed
 
 
-def read_run(path: str) -> tuple[str | None, Mapping[str, Any]]:
+def read_run(path: str | os.PathLike) -> tuple[str | None, Mapping[str, Any]]:
   """Returns a run's directory and config; None and nothing for a file."""
   location = locate(path)
   if not is_run(location):

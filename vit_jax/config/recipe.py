@@ -5,6 +5,7 @@
 import ast
 import importlib.util
 import inspect
+import numbers
 import os
 import pathlib
 import sys
@@ -18,7 +19,7 @@ from ml_collections.config_dict import RequiredValueError
 
 from vit_jax.config.errors import ConfigError, quote, shorten, shorten_words
 from vit_jax.config.packaged import list_recipes
-from vit_jax.config.schema import nearest
+from vit_jax.config.schema import nearest, raise_all
 
 
 class Missing:
@@ -81,15 +82,17 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
   return module, text
 
 
-def get_config(name: str, **arguments: Any) -> ConfigDict:
+def get_config(name: str | os.PathLike, **arguments: Any) -> ConfigDict:
   """Builds the config of a recipe.
 
   >>> config = get_config("finetune", model="Ti/16", dataset="cifar10")
   >>> config.train.steps = 100
 
   Args:
-    name: of a recipe that comes with the package, or the path of its file.
-    **arguments: the recipe's own; what is no argument is a key of the config.
+    name: of a recipe that comes with the package, or the path of its file; its
+      arguments may follow, as of --config: "finetune:model=B/16".
+    **arguments: the recipe's own, each given once; what is no argument is a key
+      of the config.
 
   Returns:
     Sections of keys, not yet checked; `vit_jax.train` takes it.
@@ -97,7 +100,21 @@ def get_config(name: str, **arguments: Any) -> ConfigDict:
   Raises:
     ConfigError: if there is no such recipe, or it does not take an argument.
   """
-  text = ",".join(f"{key}={value}" for key, value in arguments.items())
+  name, colon, inside = str(name).partition(":")
+  known = {part.partition("=")[0] for part in inside.split(",")}
+  parts, errors = [inside] if inside else [], []
+  for key, value in arguments.items():
+    if key in known:
+      errors.append(f"{key} is given in the name, too: give it once")
+    elif not isinstance(value, str | numbers.Number):
+      errors.append(
+        f"{key}={quote(value)} must be a word or a number; what is more than "
+        f"that is a key of the config: config.SECTION.KEY = ..."
+      )
+    value = int(value) if isinstance(value, bool) else value
+    parts.append(f"{key}={value}")
+  raise_all([f"vit_jax.get_config({quote(name)}): {x}" for x in errors])
+  text = ",".join(parts)
   return ConfigDict(call_recipe(f"{name}:{text}" if text else name))
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import inspect
 import itertools
+import os
 import sys
 import types
 import typing
@@ -162,6 +163,11 @@ def fits(value: Any, annotation: Any) -> bool:
     return len(value) == len(args) and all(map(fits, value, args))
   if origin in (dict, Mapping):
     return isinstance(value, Mapping)
+  if origin is Sequence:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return is_list and all(fits(x, args[0]) for x in value)
+  if origin is Callable:
+    return callable(value)
   if isinstance(value, bool):
     return annotation is bool
   if annotation is float:
@@ -197,9 +203,16 @@ def describe(annotation: Any) -> str:
     names = ", ".join(map(repr, args))
     return f"one of {names}" if len(args) > 1 else names
   if origin in (typing.Union, types.UnionType):
-    return " or ".join(map(describe, args))
+    also = {Any} | ({str} if os.PathLike in args else set())
+    return " or ".join(describe(x) for x in args if x not in also)
   if annotation in (None, type(None)):
     return "None"
+  if origin is Sequence:
+    return f"a list of {describe(args[0])}"
+  if origin is Callable:
+    return "a function"
+  if annotation is os.PathLike:
+    return "a path"
   if origin is tuple and args[-1] is Ellipsis:
     return f"({describe(args[0])}, ...)"
   if origin is tuple:

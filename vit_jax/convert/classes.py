@@ -1,15 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The classes of weights in the order of a data set's."""
+"""The classes of weights: their names, and the order of a data set's."""
 
 import collections
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from vit_jax.config import ConfigError
 from vit_jax.convert.weights import Weights
 from vit_jax.data.folder_names import normalize
 from vit_jax.data.info import DatasetInfo
+from vit_jax.storage.paths import locate
+from vit_jax.storage.untrusted import MAX_TEXT, parse_json, read_file
 
 SHOWN = 5  # Names of classes in a message.
 
@@ -120,3 +123,31 @@ def _join(names: Sequence[str]) -> str:
   more = len(names) - SHOWN
   text = ", ".join(map(repr, names[:SHOWN]))
   return text + (f" and {more:,} more" if more > 0 else "")
+
+
+def read_classes(path: str | os.PathLike) -> list[str]:
+  """Reads names of classes: one a line, or JSON.
+
+  An object has the index as its key; where its values are lists, as in the
+  list of ImageNet's classes, their last entry is the name.
+
+  Raises:
+    ConfigError: if it cannot be read, or an index is missing.
+  """
+  location = locate(path)
+  try:
+    text = read_file(location, MAX_TEXT).decode("utf-8-sig")
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"classes={os.fspath(path)}: {error}") from error
+  if not text.lstrip().startswith(("{", "[")):
+    return [line.strip() for line in text.splitlines() if line.strip()]
+  try:
+    found = parse_json(text.encode())
+    if isinstance(found, dict):
+      found = [found[str(i)] for i in range(len(found))]
+  except (KeyError, ValueError) as error:
+    raise ConfigError(
+      f"classes={os.fspath(path)} must hold a name a line, a JSON list, or an "
+      f"object whose keys are 0, 1, 2, ...: {error}"
+    ) from error
+  return [str(x[-1] if isinstance(x, list) else x) for x in found]

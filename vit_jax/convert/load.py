@@ -4,10 +4,11 @@
 
 import dataclasses
 import functools
+import inspect
 import os
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -23,9 +24,12 @@ from vit_jax.config import (
   Share,
   fits,
   nearest,
+  parameters,
   raise_all,
 )
 from vit_jax.convert import dense
+from vit_jax.convert.classes import read_classes
+from vit_jax.convert.fields import EXAMPLES
 from vit_jax.convert.initialize import Transfer, find_source, initialize
 from vit_jax.convert.published import parse_name
 from vit_jax.convert.quantize import apply as apply_quantized
@@ -35,10 +39,6 @@ from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.detection import start_backend
-from vit_jax.storage.paths import locate
-from vit_jax.storage.untrusted import MAX_TEXT, parse_json, read_file
-
-WEIGHTS = ("float32", "int8")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +82,8 @@ class Model:
     Raises:
       ValueError: for images of another shape or dtype.
     """
-    images = jnp.asarray(images)
+    if not isinstance(images, jax.Array):
+      images = np.asarray(images)
     sizes = self.manifest["preprocess"]
     want = (sizes["height"], sizes["width"], sizes["channels"])
     floating = jnp.issubdtype(images.dtype, jnp.floating)
@@ -92,7 +93,7 @@ class Model:
         f"{', '.join(map(str, want))}) from preprocess(); "
         f"load(path, size=(H, W)) makes a model for another size"
       )
-    variables = {"params": self.params}
+    variables, images = {"params": self.params}, jnp.asarray(images)
     return self._apply(variables, images, intermediates=intermediates)
 
   def features(
@@ -155,9 +156,9 @@ def load(
   antialias: bool = False,
   source_size: Any = None,
   directory: str | None = None,
-  weights: str = "float32",
+  weights: Literal["float32", "int8"] = "float32",
   crop: Any = None,
-  classes: Any = None,
+  classes: str | os.PathLike | Sequence[str] | None = None,
   **overrides: Any,
 ) -> tuple[Model, Preprocess]:
   """Loads a trained model of any known format.
@@ -192,8 +193,6 @@ def load(
     ConfigError: if the file cannot be read or fits no known model, or an
       override is unknown or contradicts the file.
   """
-  if weights not in WEIGHTS:
-    raise ConfigError(f"weights={weights!r}: {nearest(weights, WEIGHTS)}")
   loaded = load_as(
     path,
     size=size,
@@ -218,6 +217,21 @@ def load(
   return model, loaded.preprocess
 
 
+def list_options() -> dict[str, inspect.Parameter]:
+  """Lists what `load` takes by name, for `config.arguments.checked`.
+
+  Fields of a model are those of every kind.
+  """
+  found: dict[str, inspect.Parameter] = {}
+  for variant in EXAMPLES.values():
+    for name, field in models.parameters(variant).items():
+      if name in found:  # Of another kind of model.
+        kinds = found[name].annotation | field.annotation
+        field = field.replace(annotation=kinds)
+      found[name] = field
+  return found | parameters(load_as) | parameters(load)
+
+
 def load_as(
   path: str | os.PathLike,
   *,
@@ -227,14 +241,13 @@ def load_as(
   source_size: Any = None,
   directory: str | None = None,
   crop: Any = None,
-  classes: Any = None,
+  classes: str | os.PathLike | Sequence[str] | None = None,
+  patch_size: Count | None = None,
+  num_classes: Natural | None = None,
   **overrides: Any,
 ) -> Weights:
   """Reads weights as the arguments of `load` ask, which see."""
-  patch_size, count = (
-    overrides.pop(name, None) for name in ("patch_size", "num_classes")
-  )
-  size, source_size = _check_sizes(size, source_size, patch_size, count)
+  size, source_size = _check_sizes(size, source_size, patch_size, num_classes)
   if resample not in KERNELS:
     raise ConfigError(f"resample={resample!r}: {nearest(resample, KERNELS)}")
   if parse_name(os.fspath(path)) and directory is None:
@@ -254,20 +267,20 @@ def load_as(
     **overrides,
   )
   if loaded.is_size_guessed:
-    warnings.warn(loaded.describe_size(), stacklevel=3)
+    warnings.warn(loaded.describe_size(), stacklevel=4)
   if loaded.prefix and loaded.form in ("hugging_face", "timm"):
-    warnings.warn(f"{loaded.source}: {loaded.describe_prefix()}", stacklevel=3)
+    warnings.warn(f"{loaded.source}: {loaded.describe_prefix()}", stacklevel=4)
   if crop is not None:
     loaded = _set_crop(loaded, crop)
   if classes is not None:
     loaded = _set_classes(loaded, classes, named)
-  if count == 0:
+  if num_classes == 0:
     loaded = _drop_head(loaded)
-  elif count not in (None, loaded.num_classes):
+  elif num_classes not in (None, loaded.num_classes):
     raise ConfigError(
-      f"{loaded.source} has {loaded.num_classes:,} classes, not {count:,}; "
-      f"num_classes=0 loads it without its head, and a run with "
-      f"--config.init={loaded.source} trains a new one"
+      f"{loaded.source} has {loaded.num_classes:,} classes, not "
+      f"{num_classes:,}; num_classes=0 loads it without its head, and a run "
+      f"with --config.init={loaded.source} trains a new one"
     )
   fields = {"patch_size": patch_size} if patch_size else {}
   if fields or size:
@@ -326,34 +339,6 @@ def _set_classes(weights: Weights, classes: Any, given: str) -> Weights:
       f"{weights.num_classes:,} classes"
     )
   return dataclasses.replace(weights, class_names=names)
-
-
-def read_classes(path: str | os.PathLike) -> list[str]:
-  """Reads names of classes: one a line, or JSON.
-
-  An object has the index as its key; where its values are lists, as in the
-  list of ImageNet's classes, their last entry is the name.
-
-  Raises:
-    ConfigError: if it cannot be read, or an index is missing.
-  """
-  location = locate(path)
-  try:
-    text = read_file(location, MAX_TEXT).decode("utf-8-sig")
-  except (OSError, ValueError) as error:
-    raise ConfigError(f"classes={os.fspath(path)}: {error}") from error
-  if not text.lstrip().startswith(("{", "[")):
-    return [line.strip() for line in text.splitlines() if line.strip()]
-  try:
-    found = parse_json(text.encode())
-    if isinstance(found, dict):
-      found = [found[str(i)] for i in range(len(found))]
-  except (KeyError, ValueError) as error:
-    raise ConfigError(
-      f"classes={os.fspath(path)} must hold a name a line, a JSON list, or an "
-      f"object whose keys are 0, 1, 2, ...: {error}"
-    ) from error
-  return [str(x[-1] if isinstance(x, list) else x) for x in found]
 
 
 def _drop_head(weights: Weights) -> Weights:

@@ -62,6 +62,20 @@ def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
   return list(dict.fromkeys(found)), notes
 
 
+def list_images(images: str | os.PathLike | Sequence[Any]) -> list[str]:
+  """Lists the paths of images that are given from Python.
+
+  Args:
+    images: paths; or one path, of an image, a folder, or a pattern.
+
+  Raises:
+    ConfigError: as `find_images`.
+  """
+  if isinstance(images, str | os.PathLike):
+    return find_images([os.fspath(images)])[0]
+  return [os.fspath(x) for x in images]
+
+
 def _expand(names: Sequence[str], errors: list[str]) -> Iterator[str]:
   """Replaces patterns by the paths that fit; notes those that none fits."""
   for name in names:

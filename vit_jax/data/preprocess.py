@@ -4,13 +4,14 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import PIL.Image
 
 from vit_jax.config import (
+  ConfigError,
   Interval,
   Positive,
   Share,
@@ -18,6 +19,7 @@ from vit_jax.config import (
   parameters,
   raise_all,
 )
+from vit_jax.config.errors import quote
 from vit_jax.data import transforms
 from vit_jax.data.framing import Rounding, compute_around, frame
 from vit_jax.data.resize import Resize
@@ -135,10 +137,10 @@ class Preprocess:
       images = np.asarray(images)
     if isinstance(images, np.ndarray) and images.ndim == 4:
       images = list(images)
-    one = isinstance(
-      images, str | bytes | os.PathLike | np.ndarray | PIL.Image.Image
-    )
-    batch = [self._prepare(x) for x in ([images] if one else list(images))]
+    if isinstance(images, Image) or not isinstance(images, Iterable):
+      batch = [self._prepare(images, "image")]
+    else:
+      batch = [self._prepare(x, f"images[{i}]") for i, x in enumerate(images)]
     if not batch:
       return np.zeros((0, *self.size, self.channels), np.uint8)
     return np.stack(batch)
@@ -149,8 +151,8 @@ class Preprocess:
     mean, std = (np.asarray(x, np.float32) for x in (self.mean, self.std))
     return (values - mean[None, None, None]) / std[None, None, None]
 
-  def _prepare(self, image: Any) -> np.ndarray:
-    """Decodes and resizes one image: uint8 [H W c]."""
+  def _prepare(self, image: Any, given: str) -> np.ndarray:
+    """Decodes and resizes one image, `given` by that name: uint8 [H W c]."""
     if isinstance(image, bytes):
       image = transforms.decode(image, self.channels)
     elif isinstance(image, str | os.PathLike):
@@ -162,6 +164,13 @@ class Preprocess:
         raise ValueError(f"{name}: {error}") from error
     elif isinstance(image, PIL.Image.Image):
       image = transforms.convert(image, self.channels)
+    elif not isinstance(image, list | tuple) and not hasattr(
+      image, "__array__"
+    ):
+      raise ConfigError(
+        f"{given} is {quote(image)} ({type(image).__name__}), and no path, "
+        f"encoded image, array, or image of Pillow"
+      )
     image = np.asarray(image)
     if image.ndim == 2:
       image = image[:, :, None]
@@ -170,7 +179,7 @@ class Preprocess:
     fits = image.ndim == 3 and image.shape[2] == self.channels and image.size
     if not fits or image.dtype != np.uint8:
       raise ValueError(
-        f"image is {image.dtype} {image.shape}, expected uint8 (H, W, "
+        f"{given} is {image.dtype} {image.shape}, expected uint8 (H, W, "
         f"{self.channels})"
       )
     return frame(
