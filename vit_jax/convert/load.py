@@ -151,10 +151,10 @@ class Model:
 def load(
   path: str | os.PathLike,
   *,
-  size: Any = None,
+  size: Count | tuple[Count, Count] | None = None,
   resample: str = "align_corners_bilinear",
   antialias: bool = False,
-  source_size: Any = None,
+  source_size: Count | tuple[Count, Count] | None = None,
   directory: str | None = None,
   weights: Literal["float32", "int8"] = "float32",
   crop: Any = None,
@@ -247,7 +247,7 @@ def load_as(
   **overrides: Any,
 ) -> Weights:
   """Reads weights as the arguments of `load` ask, which see."""
-  size, source_size = _check_sizes(size, source_size, patch_size, num_classes)
+  size, source_size = _check_sizes(size, source_size)
   if resample not in KERNELS:
     raise ConfigError(f"resample={resample!r}: {nearest(resample, KERNELS)}")
   if parse_name(os.fspath(path)) and directory is None:
@@ -290,7 +290,7 @@ def load_as(
 
 
 def _check_sizes(
-  size: Any, source_size: Any, patch_size: Any, classes: Any
+  size: Any, source_size: Any
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
   """Returns `size` and `source_size` as (H, W) or None.
 
@@ -306,10 +306,6 @@ def _check_sizes(
     if not fits(value, tuple[Count, Count] | None):
       errors.append(f"{name}={value!r} must be pixels, one number or (H, W)")
     pairs.append(None if value is None else tuple(value))
-  if not fits(patch_size, Count | None):
-    errors.append(f"patch_size={patch_size!r} must be a number of pixels")
-  if not fits(classes, Natural | None):
-    errors.append(f"num_classes={classes!r} must be a number of classes")
   raise_all(errors)
   return pairs[0], pairs[1]
 
