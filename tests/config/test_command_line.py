@@ -94,6 +94,21 @@ def test_help(verb, capsys):
   assert f"usage: python -m vit_jax.{name}" in capsys.readouterr().out
 
 
+def test_verbs_are_named_as_they_are_started(capsys, monkeypatch):
+  from vit_jax import predict
+
+  started = [sys.executable, "-u", "/usr/bin/vit-jax", "predict", "--help"]
+  monkeypatch.setattr(sys, "orig_argv", started)
+  with pytest.raises(SystemExit):
+    predict.main(["--help"])
+  with pytest.raises(SystemExit), command_line.reported():
+    raise config.ConfigError("python -m vit_jax.doctor explains why")
+  out, error = capsys.readouterr()
+  assert "usage: vit-jax predict" in out and "\n  vit-jax predict runs" in out
+  assert "python -m" not in out
+  assert error == "error: vit-jax doctor explains why\n"
+
+
 def test_every_verb_is_asked_for_help():
   package = ROOT / "vit_jax"
   found = {

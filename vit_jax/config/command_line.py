@@ -10,6 +10,8 @@ import io
 import logging
 import math
 import os
+import pathlib
+import re
 import signal
 import sys
 import time
@@ -55,8 +57,19 @@ class Parser(argparse.ArgumentParser):
         self.error(f"{name} is empty: give it a value{rest}")
     return found, others
 
+  def format_help(self) -> str:
+    return spell(super().format_help())
+
   def error(self, message: str) -> NoReturn:
-    super().error(shorten_words(message))
+    super().error(spell(shorten_words(message)))
+
+
+def spell(text: str) -> str:
+  """Names verbs as they were started: after vit-jax, or python -m."""
+  started = next((x for x in sys.orig_argv[1:] if not x.startswith("-")), "")
+  if pathlib.PurePath(started).stem != "vit-jax":
+    return text
+  return re.sub(r"python -m vit_jax\.(\w+)", r"vit-jax \1", text)
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
@@ -75,14 +88,14 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def make_parser(verb: str, doc: str) -> argparse.ArgumentParser:
-  """Makes the parser of `python -m vit_jax.VERB`.
+  """Makes the parser of `python -m vit_jax.VERB`, or `vit-jax VERB`.
 
   Args:
     verb: name of the module below vit_jax.
     doc: the module's docstring.
   """
   return Parser(
-    prog=f"python -m vit_jax.{verb}",
+    prog=spell(f"python -m vit_jax.{verb}"),
     description=doc,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
@@ -192,7 +205,7 @@ def reported() -> Iterator[None]:
     print("interrupted", file=sys.stderr)
     sys.exit(INTERRUPTED)
   except (ConfigError, RunError) as error:
-    print(f"error: {shorten_words(str(error))}", file=sys.stderr)
+    print(f"error: {spell(shorten_words(str(error)))}", file=sys.stderr)
     sys.exit(BAD_CONFIG if isinstance(error, ConfigError) else 1)
   finally:
     warnings.formatwarning, sys.unraisablehook = before
