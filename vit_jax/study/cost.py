@@ -92,7 +92,7 @@ def estimate_here(configs: Sequence[FrozenDict]) -> list[Cost]:
     speed = spec.peak_flops * SHARE[kind] * jax.device_count()
   found, known = [], {}
   for config in configs:
-    exp = Experiment(config)
+    exp = Experiment(without_fitting(config))
     # Few of many configs differ in what decides this.
     model = {x: config[x] for x in ("model", "objective", "mesh")}
     key = repr((model, exp.image_shape, exp.num_classes, exp.optim.multipliers))
@@ -102,6 +102,17 @@ def estimate_here(configs: Sequence[FrozenDict]) -> list[Cost]:
     looked = known[key] / 3 * count_evaluated(exp)
     found.append(Cost(flops, (flops + looked) / speed + OVERHEAD[kind]))
   return found
+
+
+def without_fitting(config: FrozenDict) -> FrozenDict:
+  """Gives how a step fits into memory, as to find it out traces the model."""
+  given = {"train": {"accumulate": 1}, "model": {"remat": "none"}}
+  auto = {
+    name: FrozenDict({**config[name], **keys})
+    for name, keys in given.items()
+    if all(config[name].get(key) == "auto" for key in keys)
+  }
+  return FrozenDict({**config, **auto})
 
 
 def count_evaluated(exp: Any) -> int:
