@@ -106,7 +106,10 @@ def estimate_here(configs: Sequence[FrozenDict]) -> list[Cost]:
 
 def without_fitting(config: FrozenDict) -> FrozenDict:
   """Gives how a step fits into memory, as to find it out traces the model."""
-  given = {"train": {"accumulate": 1}, "model": {"remat": "none"}}
+  given: dict[str, dict[str, Any]] = {
+    "train": {"accumulate": 1},
+    "model": {"remat": "none"},
+  }
   auto = {
     name: FrozenDict({**config[name], **keys})
     for name, keys in given.items()
