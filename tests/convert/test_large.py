@@ -188,3 +188,38 @@ def test_what_does_not_fit_its_index_is_named(several):
 def test_where_several_files_have_no_reader(path, form, tmp_path):
   with pytest.raises(CheckpointError, match="shard_size is for directories"):
     check_target(str(tmp_path / path), form, shard_size=1000)
+
+
+@pytest.mark.parametrize(
+  "form, suffix, shard_size",
+  [
+    ("authors", ".npz", None),
+    ("timm", ".safetensors", None),
+    ("timm", "", None),
+    ("hugging_face", "", 100_000),
+  ],
+)
+def test_weights_have_a_name_once_what_tells_of_them_has(
+  form, suffix, shard_size, several, tmp_path, monkeypatch
+):
+  """So nobody reads them with what was written of others, at any moment."""
+  _, weights = several
+  path, how = tmp_path / f"a{suffix}", dict(overwrite=True)
+  how |= dict(shard_size=shard_size) if shard_size else {}
+  for _ in range(2):  # The second time they are replaced.
+    moments = []
+    replace = os.replace
+
+    def watch(source, target, moments=moments, replace=replace):
+      folder = path if not suffix else tmp_path
+      moments.append((os.path.basename(target), {*os.listdir(folder)}))
+      replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    save_weights(weights, str(path), form, **how)
+    monkeypatch.undo()
+    *earlier, (last, _) = moments
+    readable = INDEX if shard_size else f"a{suffix}" if suffix else files.WHOLE
+    assert last == readable
+    sides = [there for name, there in earlier if name.endswith(".json")]
+    assert sides and not any(readable in there for there in sides)

@@ -34,3 +34,7 @@ def test_a_directory_is_replaced_whole_or_stays(tmp_path):
   with replacing_directory(path) as directory:
     (directory / "b").write_text("2")
   assert os.listdir(path.parent) == ["out"] and os.listdir(path) == ["b"]
+  path.rename(path.with_name(".out.old"))  # Killed between two names.
+  with pytest.raises(KeyError), replacing_directory(path):
+    raise KeyError
+  assert os.listdir(path.parent) == ["out"] and os.listdir(path) == ["b"]

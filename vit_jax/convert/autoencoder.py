@@ -179,9 +179,9 @@ def save_autoencoder(found: Autoencoder, directory: str) -> None:
   location = locate(directory)
   location.mkdir(parents=True)
   arrays = {k: np.asarray(load(x), np.float32) for k, x in written.items()}
-  write_safetensors(location / WHOLE, arrays, {"format": "pt"})
   for name, content in sides.items():
     write_json(location / name, json.loads(json.dumps(content)))
+  write_safetensors(location / WHOLE, arrays, {"format": "pt"})
 
 
 def _spell_positions(weights: Weights) -> Weights:

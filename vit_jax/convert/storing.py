@@ -25,7 +25,7 @@ from vit_jax.convert.files import (
   plain,
 )
 from vit_jax.convert.lazy import load
-from vit_jax.storage.files import replacing, write_json
+from vit_jax.storage.files import replacing, to_json, write_json
 from vit_jax.storage.paths import locate
 
 SHARD = "model-{:05d}-of-{:05d}.safetensors"
@@ -36,10 +36,17 @@ def write_npz(
   path: epath.PathLike,
   arrays: Mapping[str, Any],
   overwrite: bool = False,
+  before: Callable[[], Any] | None = None,
 ) -> None:
   """Writes a .npz that `np.load` reads; bfloat16 becomes V2, as numpy has it.
 
   Equal arrays give equal bytes: sorted, uncompressed and undated.
+
+  Args:
+    path: of the file.
+    arrays: name -> array.
+    overwrite: allows to replace the file.
+    before: called once all is written, and before the file has its name.
 
   Raises:
     CheckpointError: if an array does not hold numbers, the file exists and
@@ -56,7 +63,7 @@ def write_npz(
         with archive.open(member, "w", force_zip64=True) as entry:
           np.lib.format.write_array(entry, array, allow_pickle=False)
 
-  _publish(path, overwrite, write)
+  _publish(path, overwrite, write, before)
 
 
 def write_safetensors(
@@ -64,10 +71,18 @@ def write_safetensors(
   arrays: Mapping[str, Any],
   metadata: Mapping[str, str],
   overwrite: bool = False,
+  before: Callable[[], Any] | None = None,
 ) -> None:
   """Writes a safetensors file; equal arrays and metadata give equal bytes.
 
   The library is not used: it writes metadata in random order, to local paths.
+
+  Args:
+    path: as of `write_npz`.
+    arrays: as of `write_npz`.
+    metadata: of the file.
+    overwrite: as of `write_npz`.
+    before: as of `write_npz`.
 
   Raises:
     CheckpointError: as `write_npz`.
@@ -96,7 +111,7 @@ def write_safetensors(
       for start in range(0, data.size, CHUNK):
         file.write(data[start : start + CHUNK].data)
 
-  _publish(path, overwrite, write)
+  _publish(path, overwrite, write, before)
 
 
 def write_shards(
@@ -104,6 +119,7 @@ def write_shards(
   arrays: Mapping[str, Any],
   metadata: Mapping[str, str],
   size: int,
+  beside: Mapping[str, Any] | None = None,
 ) -> list[epath.Path]:
   """Writes safetensors files of a model's directory, and replaces those there.
 
@@ -115,6 +131,7 @@ def write_shards(
     arrays: name -> array.
     metadata: of each file.
     size: largest bytes of arrays in a file; a larger array has its own.
+    beside: as of `put_beside`.
 
   Returns:
     model.safetensors if all fits into it, else the index and its files.
@@ -133,8 +150,13 @@ def write_shards(
     room -= count
   old = list_old(directory)
   if len(parts) == 1:
-    write_safetensors(directory / WHOLE, parts[0], metadata, overwrite=True)
-    _remove([path for path in old if path.name != WHOLE])
+    write_safetensors(
+      directory / WHOLE,
+      parts[0],
+      metadata,
+      overwrite=True,
+      before=lambda: put_beside(directory, beside or {}, old),
+    )
     return [directory / WHOLE]
   _remove([path for path in old if path.name != WHOLE])
   where: dict[str, str] = {}
@@ -144,13 +166,35 @@ def write_shards(
     where |= dict.fromkeys(part, name)
   total = sum(array.nbytes for array in arrays.values())
   index = {"metadata": {"total_size": total}, "weight_map": where}
+  put_beside(directory, beside or {}, [directory / WHOLE])
   with _explained(directory / INDEX):
     write_json(directory / INDEX, index)
-  _remove([directory / WHOLE])
   return [
     directory / INDEX,
     *(directory / x for x in sorted({*where.values()})),
   ]
+
+
+def put_beside(
+  directory: epath.Path, beside: Mapping[str, Any], old: Sequence[epath.Path]
+) -> None:
+  """Replaces the files that tell what weights are, before these have a name.
+
+  So weights are never read with what is of others, or with nothing.
+
+  Args:
+    directory: of the files.
+    beside: name -> content, as JSON.
+    old: files of the weights that were there, which are removed.
+
+  Raises:
+    CheckpointError: as `write_npz`.
+  """
+  with _explained(directory), contextlib.ExitStack() as stack:
+    for name, content in beside.items():
+      target = stack.enter_context(replacing(directory / name))
+      target.write_text(to_json(content, indent=2) + "\n")
+    _remove(old)
 
 
 def list_old(directory: epath.Path) -> list[epath.Path]:
@@ -185,7 +229,10 @@ def _check(path: epath.PathLike, arrays: Mapping[str, Any]) -> list[str]:
 
 
 def _publish(
-  path: epath.PathLike, overwrite: bool, write: Callable[[IO[bytes]], None]
+  path: epath.PathLike,
+  overwrite: bool,
+  write: Callable[[IO[bytes]], None],
+  before: Callable[[], Any] | None,
 ) -> None:
   """Writes a file whole or not at all; makes the directories above it."""
   path = locate(path)
@@ -197,6 +244,9 @@ def _publish(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=True) as target, target.open("wb") as file:
       write(file)
+      file.flush()  # A full disk is told here.
+      if before is not None:
+        before()
 
 
 @contextlib.contextmanager

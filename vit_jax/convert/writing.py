@@ -101,21 +101,18 @@ def save_weights(
       say(line)
   _refuse_existing([file.parent / name for name in beside], overwrite)
   written, notes = [file], {"format": "pt"}
+  how: Any = dict(
+    overwrite=overwrite,
+    before=lambda: storing.put_beside(file.parent, beside, [file]),
+  )
   if target.suffix == ".npz":
     arrays = {prefix + name: x for name, x in arrays.items()}
-    storing.write_npz(file, arrays, overwrite=overwrite)
+    storing.write_npz(file, arrays, **how)
   elif file == locate(path):
-    storing.write_safetensors(file, arrays, notes, overwrite=overwrite)
+    storing.write_safetensors(file, arrays, notes, **how)
   else:
     most = shard_size or SHARD_SIZES.get(form, files.MAX_BYTES)
-    written = storing.write_shards(file.parent, arrays, notes, most)
-  try:
-    for name, content in beside.items():
-      write_json(file.parent / name, content)
-  except OSError as error:
-    raise CheckpointError(
-      f"{file.parent} cannot be written: {error}"
-    ) from error
+    written = storing.write_shards(file.parent, arrays, notes, most, beside)
   return [*written, *(file.parent / name for name in beside)]
 
 

@@ -58,16 +58,25 @@ def replacing_directory(path: epath.Path) -> Iterator[epath.Path]:
     A new, empty directory beside it, which gets its name at the end, or is
     removed after an error.
   """
-  temporary = path.with_name(f".{path.name}.writing")
-  shutil.rmtree(temporary, ignore_errors=True)  # Of a process that was killed.
+  temporary, old = (
+    path.with_name(f".{path.name}.{what}") for what in ("writing", "old")
+  )
+
+  def tidy() -> None:
+    if old.exists() and not path.exists():  # Between two names.
+      os.replace(old, path)
+    for directory in (temporary, old):
+      shutil.rmtree(directory, ignore_errors=True)
+
+  tidy()  # After a process that was killed.
   try:
     temporary.mkdir(parents=True)
     yield temporary
     if path.exists():
-      shutil.rmtree(path)
+      os.replace(path, old)
     os.replace(temporary, path)
   finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+    tidy()
 
 
 def write_text(path: epath.Path, text: str) -> None:
