@@ -10,16 +10,23 @@ import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 from sklearn import datasets
 
 from tests.support import ROOT
+from tests.support.runs import make_config
 from tests.support.weights import MIXER, RESNET, VIT, make_weights
 from vit_jax import predict
+from vit_jax.checkpoint import load_params
 from vit_jax.convert import save_weights
+from vit_jax.convert.weights import load_weights
 from vit_jax.export import __main__ as command
+from vit_jax.export import peers
+from vit_jax.train import train
 
 pytestmark = pytest.mark.judges
 
@@ -92,6 +99,38 @@ def test_transformers_has_our_logits(classes, transformers, tmp_path, capsys):
   done = export(capsys, weights, tmp_path, "--to=hugging_face")
   assert done["comparison"]["runtime"].startswith("transformers 5.")
   assert done["comparison"]["error"] <= 1e-5
+
+
+@pytest.mark.parametrize("form", ["timm", "hugging_face"])
+def test_a_run_of_adapters_has_its_logits(
+  form, data_dir, timm, transformers, tmp_path, capsys
+):
+  """Those of the model that was trained, which adds them at every layer."""
+  workdir, fields = str(tmp_path / "run"), dict(depth=2, adapter="lora:8")
+  fields |= dict(gelu="exact", layer_norm_eps=1e-6)
+  if form == "hugging_face":
+    fields |= dict(layer_norm_eps=1e-12)
+  config = make_config(data_dir)
+  config["model"] |= fields
+  config["optim"] |= dict(lr=0.02, warmup_steps=0)
+  train(config, workdir)
+  command.main([workdir, f"--to={form}", f"--out={tmp_path / 'out'}", "--json"])
+  done = json.loads(capsys.readouterr().out.splitlines()[-1])["comparison"]
+  assert done["runtime"].startswith(("timm 1.", "transformers 5."))
+  assert done["error"] <= 1e-5
+
+  params = load_params(epath.Path(workdir) / "checkpoints")
+  merged = load_weights(workdir)
+  image = np.random.default_rng(0).normal(size=(4, *merged.size, 1))
+  image = image.astype(np.float32)
+  unmerged = jax.jit(merged.model.clone(adapter="lora:8").apply)
+  trained = unmerged({"params": params}, image)
+  load = {"timm": peers.load_timm, "hugging_face": peers.load_hugging_face}[
+    form
+  ]
+  run, _ = load(epath.Path(tmp_path / "out"), *[True] * (form != "timm"))
+  scale = np.abs(trained).max()
+  np.testing.assert_allclose(run(image), trained, rtol=0, atol=1e-5 * scale)
 
 
 def test_a_pipeline_says_what_predict_says(transformers, tmp_path, capsys):

@@ -4,6 +4,7 @@
 it; and what it shows on its page is whole."""
 
 import base64
+import importlib.util
 import io
 import json
 import os
@@ -186,6 +187,22 @@ def test_the_first_cell_installs(tmp_path):
   pip = dict(PIP_TARGET=str(target), PIP_NO_DEPS="1", PIP_NO_INDEX="1")
   subprocess.run([sys.executable, "-c", code], env=os.environ | pip, check=True)
   assert (target / "vit_jax/__init__.py").exists()
+
+
+@pytest.mark.parametrize(
+  "source, error",
+  [("", "set SOURCE"), ("no/such.whl", "there is no"), ("bad.whl", "nothing")],
+)
+def test_the_first_cell_says_what_is_wrong(
+  source, error, tmp_path, monkeypatch
+):
+  """Where pip's own words go to a terminal that nobody sees."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  (tmp_path / "bad.whl").touch()
+  cell = read("look_inside").cells[1].source
+  with pytest.raises(AssertionError, match=error):
+    exec(cell.replace('SOURCE = ""', f"SOURCE = {source!r}"), {})
 
 
 def test_there_are_no_others():

@@ -7,6 +7,7 @@ it in the background. Here nothing changes the arrays meanwhile: they are
 written from where they are, in small chunks, and read back by chunks.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -75,6 +76,8 @@ def save_params(directory: epath.Path, params: Any) -> None:
       ocp.save_checkpointables(path, {"state": tree}, custom_metadata=metadata)
     sync(path)
   except Exception as error:  # Clients of stores have errors of their own.
+    with contextlib.suppress(Exception):
+      directory.rmtree()  # It holds what nobody can read, maybe a full disk.
     raise ConfigError(
       f"{directory} cannot be written: {error.__cause__ or error}"
     ) from error

@@ -202,7 +202,9 @@ def _check_run(location: epath.Path, overwrite: bool) -> None:
     raise CheckpointError(
       f"{location} exists: name another, or overwrite it (--overwrite)"
     )
-  if more := names - {MANIFEST, SOUP, "checkpoints"}:
+  ours = {MANIFEST, SOUP, "checkpoints"}
+  ours |= {f".{name}.writing" for name in ours}  # Of a process that was killed.
+  if more := names - ours:
     others = ", ".join(sorted(more)[:4])
     raise CheckpointError(
       f"{location} holds more than weights ({others}); name another directory"
