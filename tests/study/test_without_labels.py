@@ -13,7 +13,7 @@ from vit_jax.config.recipe import load_config
 from vit_jax.models import make_model
 from vit_jax.sections import resolve
 from vit_jax.study.__main__ import main
-from vit_jax.study.without_labels import ENCODERS, STUDY, compare
+from vit_jax.study.without_labels import ENCODERS, STUDY, compare, make_points
 
 
 def test_differences_are_of_runs_of_one_seed():
@@ -72,3 +72,21 @@ def test_a_wrong_objective_is_named(monkeypatch):
   monkeypatch.chdir(ROOT)
   with pytest.raises(ConfigError, match="objective=simclr"):
     load_config("without_labels:objective=simclr", [])
+
+
+def test_some_objectives_for_other_steps(score, tmp_path, data_dir, capsys):
+  """The encoder at random, and what is fine-tuned, have their own steps."""
+  score(STUDY)
+  flags = [f"--workdir={tmp_path}", "--seeds=0", "--objectives=dino"]
+  flags += ["--steps=700", f"--config.data.dir={data_dir}"]
+  main(["without_labels", *flags])
+  found = json.loads((tmp_path / "study.json").read_text())
+  assert [x["name"] for x in found["points"]] == ["dino", "none"]
+  assert "700 steps" in capsys.readouterr().out
+  points = make_points("digits", ["dino", "none"], 700)
+  assert [x.arguments.get("steps") for x in points] == [700, None, None, None]
+  config = load_config("without_labels:objective=dino,steps=700", [])
+  assert config["train"]["steps"] == 700
+  with pytest.raises(SystemExit):
+    main(["without_labels", "--workdir=x", "--objectives=dinno"])
+  assert "did you mean 'dino'" in capsys.readouterr().err

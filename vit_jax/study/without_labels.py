@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The study `without_labels`: does an encoder learn from images alone?"""
 
+import argparse
+import dataclasses
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from etils import epath
+
+from vit_jax.config import ConfigError, nearest
 from vit_jax.plots.studies import draw_points
 from vit_jax.study.paper_study import PaperStudy
 from vit_jax.study.points import Point
@@ -30,17 +35,28 @@ class Difference(NamedTuple):
   high: float
 
 
-def make_points(scale: str) -> list[Point]:
-  """Each objective, and what it is fine-tuned to; at random that is scratch."""
+def make_points(
+  scale: str, objectives: Sequence[str] = tuple(ENCODERS), steps: int = 0
+) -> list[Point]:
+  """Each objective, and what it is fine-tuned to; at random that is scratch.
+
+  Args:
+    scale: of the study; the points are the same at each.
+    objectives: names of ENCODERS, which come in its order.
+    steps: of pre-training; 0 is the scale's own.
+  """
   del scale
   made = []
   for name, label in ENCODERS.items():
-    before = {"objective": name}
+    if name not in objectives:
+      continue
+    own = {"objective": name}
+    longer = {"steps": steps} if steps and name != RANDOM else {}
     made += [
-      Point(name=name, arguments=before, fields={"encoder": label}),
+      Point(name=name, arguments=own | longer, fields={"encoder": label}),
       Point(
         name=f"{name}-tuned",
-        arguments=before | {"phase": "finetune"},
+        arguments=own | {"phase": "finetune"},
         after=name,
         metric="fine-tuned",
       ),
@@ -75,8 +91,63 @@ def compare(
   return Difference(mean, mean - half, mean + half)
 
 
+def parse_objectives(text: str) -> list[str]:
+  """Parses names as "mae,dino"; the encoder at random is always among them.
+
+  Raises:
+    ConfigError: for an unknown name, with the nearest.
+  """
+  names = text.split(",")
+  for name in names:
+    if name not in ENCODERS:
+      raise ConfigError(
+        f"--objectives={text}: unknown objective {name!r}; "
+        f"{nearest(name, ENCODERS)}"
+      )
+  return [*names, RANDOM]
+
+
 class WithoutLabels(PaperStudy):
   """Differences from the encoder at random, seed by seed."""
+
+  def add_flags(self, parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this study to those of all."""
+    super().add_flags(parser)
+    parser.add_argument(
+      "--objectives",
+      metavar="NAME,NAME",
+      default=",".join(ENCODERS),
+      help="these alone, and the encoder at random (default: %(default)s)",
+    )
+    parser.add_argument(
+      "--steps",
+      type=int,
+      default=0,
+      metavar="N",
+      help="steps of pre-training (default: the scale's)",
+    )
+
+  def run(
+    self,
+    recipe: str,
+    workdir: epath.Path,
+    flags: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    objectives: str = ",".join(ENCODERS),
+    steps: int = 0,
+    **kwargs: Any,
+  ) -> dict[str, Any]:
+    """Trains as every study, some objectives or all, for some steps."""
+    if steps < 0:
+      raise ConfigError(f"--steps={steps} must be positive")
+    chosen = parse_objectives(objectives)
+    study = dataclasses.replace(
+      self, make_points=lambda scale: make_points(scale, chosen, steps)
+    )
+    return super(WithoutLabels, study).run(
+      recipe, workdir, flags, seeds, **kwargs
+    )
 
   def explain(self, summary: Mapping[str, Any]) -> list[str]:
     """Says of each objective whether it is better than none."""
