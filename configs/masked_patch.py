@@ -19,7 +19,8 @@ Its encoder is then fine-tuned, or probed, like any other:
 The paper's: 79.9 % on ImageNet after fine-tuning B/16, 2 % above training from
 scratch and 4 % below supervised pre-training.
 The paper's cost: not known; 1M steps of 4,096 images of JFT-300M.
-Ours, measured: nothing yet.
+Ours, measured: on digits alone, with a model of 0.14 M parameters, in
+docs/studies.md.
 
 Arguments: dataset, jft300m, imagenet21k, imagenet, folder:PATH or digits;
 model; rate, 0.5 or 0.15 of the patches; target, mean_colour, downsized or

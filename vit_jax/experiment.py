@@ -107,7 +107,7 @@ class Experiment:
     self._check(device)
     self.optim = optim.freeze_base(self.optim, self.model)
     self.schedule = optim.make_schedule(self.optim, self.steps)
-    self.tx = optim.make_optimizer(self.optim, self.schedule)
+    self.tx = optim.make_optimizer(self.optim, self.schedule, self.steps)
     self.teacher, self._teacher_sha256 = self._load_teacher()
     self.objective = self._make_objective()
     raise_all(self.objective.find_errors(*self.image_shape))

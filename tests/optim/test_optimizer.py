@@ -84,6 +84,30 @@ def test_adam_decays_kernels_by_the_learning_rate_and_nothing_else():
     np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
 
 
+def test_weight_decay_goes_along_a_cosine():
+  """As of DINO's program, whose steps count from 0 to one before the last."""
+  steps, lr, first, last = 4, 0.5, 0.04, 0.4
+  options = optim.Optim(
+    name="sgd",
+    lr=lr,
+    schedule="constant",
+    weight_decay=first,
+    weight_decay_end=last,
+  )
+  tx = optim.make_optimizer(options, optim.make_schedule(options, steps), steps)
+  params = nest({"kernel": [2.0], "bias": [2.0]})
+  state = tx.init(params)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  expected = 2.0
+  for step in range(steps):
+    updates, state = jax.jit(tx.update)(zeros, state, params, step=step)
+    params = optax.apply_updates(params, updates)
+    decay = last + 0.5 * (first - last) * (1 + np.cos(np.pi * step / steps))
+    expected *= 1 - lr * decay
+    np.testing.assert_allclose(params["kernel"], [expected], rtol=1e-6)
+  assert params["bias"] == 2.0
+
+
 def test_sgd_with_momentum():
   options = optim.Optim(name="sgd", lr=0.1, schedule="constant")
   gradients = [{"bias": jnp.asarray([g])} for g in (1.0, 2.0)]

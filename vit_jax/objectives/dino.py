@@ -88,8 +88,9 @@ class Last(nn.Module):
 
   @nn.compact
   def __call__(self, width: int) -> Float[Array, "R Y"]:
-    normal = nn.initializers.normal(1 / math.sqrt(width))
-    return self.param("kernel", normal, (width, self.outputs))
+    # Uniform within 1 / sqrt(width), as a layer of the authors' library.
+    uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return self.param("kernel", uniform, (width, self.outputs))
 
 
 class DinoModel(nn.Module):

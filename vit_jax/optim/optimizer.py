@@ -18,7 +18,7 @@ from vit_jax.optim.multipliers import (
 )
 from vit_jax.optim.muon import scale_by_muon
 from vit_jax.optim.options import Optim
-from vit_jax.optim.schedules import Schedule
+from vit_jax.optim.schedules import Schedule, make_decay_schedule
 from vit_jax.sharding import ADAPTER, get_path
 
 
@@ -72,12 +72,37 @@ def scale_by_learning_rate(
   )
 
 
+def add_weight_decay(
+  schedule: Schedule,
+) -> optax.GradientTransformationExtraArgs:
+  """Adds parameters, times the weight decay of `update`'s `step=`.
+
+  Optax's counts the updates made; see `scale_by_learning_rate`.
+  """
+
+  def update(updates, state, params=None, *, step, **_):
+    decay = schedule(step)
+    add = lambda decays, x, p: (  # noqa: E731
+      x + jnp.asarray(decay, p.dtype) * p if decays else x
+    )
+    return jax.tree.map(add, make_decay_mask(params), updates, params), state
+
+  return optax.GradientTransformationExtraArgs(
+    lambda params: optax.EmptyState(), update
+  )
+
+
 def make_optimizer(
-  optim: Optim, schedule: Schedule
+  optim: Optim, schedule: Schedule, steps: int = 1
 ) -> optax.GradientTransformationExtraArgs:
   """Clip, precondition, decay and scale by the learning rate, in this order.
 
   Its `update` takes `step=`, the number of steps done before it.
+
+  Args:
+    optim: options.
+    schedule: step -> learning rate.
+    steps: length of the run, for `weight_decay_end` alone.
   """
   chain = []
   if optim.clip_norm is not None:
@@ -88,7 +113,10 @@ def make_optimizer(
     trained = functools.partial(make_trained_mask, optim)
     preconditioner = optax.masked(preconditioner, trained)
   chain.append(preconditioner)
-  if optim.weight_decay:
+  if optim.weight_decay_end is not None:
+    first, last = optim.weight_decay, optim.weight_decay_end
+    chain.append(add_weight_decay(make_decay_schedule(first, last, steps)))
+  elif optim.weight_decay:
     chain.append(optax.add_decayed_weights(optim.weight_decay, make_decay_mask))
   chain.append(scale_by_learning_rate(schedule))
   if not is_plain(optim):

@@ -74,6 +74,9 @@ class Optim:
     weight_decay: multiplied by the learning rate (AdamW). Decays kernels only,
       as the authors' released code does (the paper does not say), and the
       matrices of adapters.
+    weight_decay_end: the weight decay that one more update after the last would
+      have, to which `weight_decay` goes along half a cosine over the whole run,
+      warm-up included (DINO's 0.04 to 0.4); None keeps it.
     clip_norm: global norm to which gradients are clipped, or None.
     clip_update: root mean square to which Adafactor's update of an array, or of
       each layer of a stack, is clipped: 1 in its paper (section 6), None in the
@@ -110,6 +113,7 @@ class Optim:
   momentum: Rate | None = None
   momentum_dtype: Literal["float32", "bfloat16"] | None = None
   weight_decay: NotNegative = 0.0
+  weight_decay_end: NotNegative | None = None
   clip_norm: Positive | None = None
   clip_update: Positive | None = None
   layer_decay: Share | None = None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Durations in steps, and the learning rate at each step."""
+"""Durations in steps; learning rate and weight decay at each step."""
 
 import dataclasses
 import math
@@ -85,6 +85,22 @@ def make_schedule(optim: Optim, steps: int) -> Schedule:
   cooldown = min(optim.cooldown_steps, steps - warmup)
   if cooldown > 0:
     schedule = cool_down(schedule, steps - cooldown, cooldown, optim.end_lr)
+  return schedule
+
+
+def make_decay_schedule(first: float, last: float, steps: int) -> Schedule:
+  """Makes the function from a step to its weight decay, half a cosine.
+
+  Args:
+    first: that of step 0.
+    last: that of step `steps`.
+    steps: length of the run.
+  """
+
+  def schedule(step):
+    rest = 0.5 * (1 + jnp.cos(jnp.pi * step / steps))
+    return last + (first - last) * rest
+
   return schedule
 
 
