@@ -3,6 +3,7 @@
 """The arguments of a recipe, which follow the colon in --config=FILE:..."""
 
 import difflib
+import re
 import types
 
 KEYS = (
@@ -16,8 +17,8 @@ def parse(
 ) -> types.SimpleNamespace:
   """Parses "key=value,key=value".
 
-  A path may have commas: after a value that begins with folder:, what has no
-  equals sign belongs to it.
+  A path may have commas: after a value that begins with folder: or images:,
+  what has no equals sign belongs to it.
 
   Args:
     text: the arguments; "" leaves every default.
@@ -34,7 +35,7 @@ def parse(
   values = dict(defaults)
   parts: list[str] = []
   for part in filter(None, text.split(",")):
-    if parts and "=folder:" in parts[-1] and "=" not in part:
+    if parts and re.search("=(folder|images):", parts[-1]) and "=" not in part:
       parts[-1] += f",{part}"
     else:
       parts.append(part)

@@ -5,7 +5,7 @@ r"""DINO (Caron et al., 2021, arXiv 2104.14294): no labels are read.
   python -m vit_jax.main --config=configs/dino.py --workdir=DIR
   python -m vit_jax.main --workdir=DIR \
       --config=configs/dino.py:model=B/16,epochs=400,local=10
-  python -m vit_jax.main --config=configs/dino.py:dataset=folder:PHOTOS \
+  python -m vit_jax.main --config=configs/dino.py:dataset=images:PHOTOS \
       --workdir=DIR
   python -m vit_jax.main --config=configs/dino.py:dataset=digits --workdir=DIR
 
@@ -20,8 +20,8 @@ The paper's cost: 1.75 days of 8 GPUs, for these 100 epochs.
 Ours, measured: on digits alone, with a model of 0.14 M parameters, in
 docs/studies.md.
 
-Arguments: dataset, imagenet, digits or folder:PATH; model; epochs, on ImageNet;
-local, the number of small views.
+Arguments: dataset, imagenet, digits, folder:PATH, or images:PATH, which has no
+classes; model; epochs, on ImageNet; local, the number of small views.
 
 The paper's (section 3.2, appendix C) are AdamW, batch 1024, learning rate 5e-4
 for each 256 images, 10 epochs of warm-up, cosine decay to 1e-6, two views at

@@ -4,7 +4,7 @@ r"""Masked autoencoders (He et al., 2022, arXiv 2111.06377): no labels are read.
 
   python -m vit_jax.main --config=configs/mae.py --workdir=DIR
   python -m vit_jax.main --config=configs/mae.py:model=L/16 --workdir=DIR
-  python -m vit_jax.main --config=configs/mae.py:dataset=folder:PHOTOS \
+  python -m vit_jax.main --config=configs/mae.py:dataset=images:PHOTOS \
       --workdir=DIR
   python -m vit_jax.main --config=configs/mae.py:dataset=digits --workdir=DIR
 
@@ -20,9 +20,9 @@ The paper's cost: 31 hours for 1,600 epochs of L/16 on 128 TPU v3 cores.
 Ours, measured: on digits alone, with a model of 0.14 M parameters, in
 docs/studies.md.
 
-Arguments: stage, pretrain or finetune; dataset, imagenet, folder:PATH or
-digits; model; epochs, 0 for the stage's own: 800 for pretrain, and 100 (B) or
-50 (L, H) for finetune.
+Arguments: stage, pretrain or finetune; dataset, imagenet, folder:PATH, digits,
+or images:PATH, which has no classes, to pre-train; model; epochs, 0 for the
+stage's own: 800 for pretrain, and 100 (B) or 50 (L, H) for finetune.
 
 Pre-training is the authors' code: 75 % of the patches hidden, normalised
 pixels, a decoder of 8 blocks of width 512, AdamW with b2 0.95, a learning rate
@@ -83,10 +83,11 @@ def get_config(text=""):
   )
   name, _, path = args.dataset.partition(":")
   small = name == "digits"
-  if args.dataset not in CHOICES["dataset"] and not (name == "folder" and path):
+  kinds = photographs.KINDS[: 2 if args.stage == "pretrain" else 1]
+  if args.dataset not in CHOICES["dataset"] and not (name in kinds and path):
     raise ValueError(
-      f"dataset={args.dataset} is none of {', '.join(CHOICES['dataset'])} and "
-      f"folder:PATH"
+      f"dataset={args.dataset} is none of {', '.join(CHOICES['dataset'])}, "
+      f"{' and '.join(f'{kind}:PATH' for kind in kinds)}"
     )
   config = pretrain(args) if args.stage == "pretrain" else finetune(args)
   config["data"] |= dict(
@@ -180,7 +181,8 @@ def set_length(config, args):
     optim["lr"] *= train["batch_size"] / 256
     return
   length = photographs.Length(128, 1000)
-  folder = args.dataset.startswith("folder:")
+  kind = args.dataset.partition(":")[0]
+  folder = kind in photographs.KINDS
   if folder and (images := photographs.count_images(args.dataset)):
     length = photographs.choose_length(images)
   train["batch_size"] = length.batch
@@ -191,7 +193,7 @@ def set_length(config, args):
   tenth = max(1, length.steps // 10)
   train |= dict(log_every=min(50, tenth), allow_cpu=True)
   test |= dict(split="test", every=tenth)
-  if args.stage == "pretrain":
+  if args.stage == "pretrain" and kind != "images":
     config["evals"]["knn"] = dict(kind="knn", split="test", every=5 * tenth)
   config["checkpoint"]["every"] = min(500, 2 * tenth)
   # For batches of 4096 the rate is 2.4e-3; small ones take about half of it.

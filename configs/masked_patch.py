@@ -6,7 +6,7 @@ r"""Masked patch prediction (ViT paper, appendix B.1.2): no labels are read.
   python -m vit_jax.main --workdir=DIR \
       --config=configs/masked_patch.py:dataset=imagenet,steps=100000
   python -m vit_jax.main --workdir=DIR \
-      --config=configs/masked_patch.py:dataset=folder:PHOTOS
+      --config=configs/masked_patch.py:dataset=images:PHOTOS
   python -m vit_jax.main --config=configs/masked_patch.py:dataset=digits \
       --workdir=DIR
 
@@ -22,9 +22,9 @@ The paper's cost: not known; 1M steps of 4,096 images of JFT-300M.
 Ours, measured: on digits alone, with a model of 0.14 M parameters, in
 docs/studies.md.
 
-Arguments: dataset, jft300m, imagenet21k, imagenet, folder:PATH or digits;
-model; rate, 0.5 or 0.15 of the patches; target, mean_colour, downsized or
-pixels; steps.
+Arguments: dataset, jft300m, imagenet21k, imagenet, folder:PATH, digits, or
+images:PATH, which has no classes; model; rate, 0.5 or 0.15 of the patches;
+target, mean_colour, downsized or pixels; steps.
 
 The paper's are Adam, batch 4096, learning rate 2e-4, 10k steps of warm-up and
 cosine decay, and that half of the patches and their mean colour are best. It
@@ -90,7 +90,7 @@ def make_config(dataset, model, steps):
       checkpoint=dict(every=1000, keep=2),
     )
   length, test = photographs.Length(128, 1000), "test"
-  if name == "folder" and path:
+  if name in photographs.KINDS and path:
     images = photographs.count_images(dataset)
     length = photographs.choose_length(images) if images else length
     source = dict(data, source=dataset, train="train")
@@ -107,11 +107,14 @@ def make_config(dataset, model, steps):
     model, optim["lr"] = DIGITS, 1e-3
   else:
     raise ValueError(
-      f"dataset={dataset} is none of {', '.join(CHOICES['dataset'])} and "
-      f"folder:PATH"
+      f"dataset={dataset} is none of {', '.join(CHOICES['dataset'])}, "
+      f"folder:PATH and images:PATH"
     )
   steps = steps or length.steps
   tenth = max(1, steps // 10)
+  evals = dict(test=dict(kind="loss", split=test, every=tenth))
+  if name != "images":
+    evals["knn"] = dict(kind="knn", split=test, every=5 * tenth)
   return dict(
     model=model,
     data=source,
@@ -122,9 +125,6 @@ def make_config(dataset, model, steps):
       log_every=min(50, tenth),
       allow_cpu=True,
     ),
-    evals=dict(
-      test=dict(kind="loss", split=test, every=tenth),
-      knn=dict(kind="knn", split=test, every=5 * tenth),
-    ),
+    evals=evals,
     checkpoint=dict(every=min(500, 2 * tenth), keep=2),
   )

@@ -4,7 +4,7 @@ r"""MoCo v3 (Chen et al., 2021, arXiv 2104.02057): no labels are read.
 
   python -m vit_jax.main --config=configs/moco.py --workdir=DIR
   python -m vit_jax.main --config=configs/moco.py:model=B/16 --workdir=DIR
-  python -m vit_jax.main --config=configs/moco.py:dataset=folder:PHOTOS \
+  python -m vit_jax.main --config=configs/moco.py:dataset=images:PHOTOS \
       --workdir=DIR
   python -m vit_jax.main --config=configs/moco.py:dataset=digits --workdir=DIR
 
@@ -20,7 +20,8 @@ The paper's cost: not known here.
 Ours, measured: on digits alone, with a model of 0.14 M parameters, in
 docs/studies.md.
 
-Arguments: dataset, imagenet, digits or folder:PATH; model; epochs, on ImageNet.
+Arguments: dataset, imagenet, digits, folder:PATH, or images:PATH, which has no
+classes; model; epochs, on ImageNet.
 
 The paper's (sections 4 to 6) are AdamW, batch 4096, learning rate 1.5e-4 for
 each 256 images, weight decay 0.1, 40 of 300 epochs of warm-up, cosine decay,

@@ -21,6 +21,9 @@ SUFFIXES = frozenset(
   )
 )
 
+# Kinds of sources: a folder a class, and images without classes.
+KINDS = ("folder", "images")
+
 LARGEST, LEAST = 512, 8  # Batch sizes.
 
 
@@ -37,7 +40,7 @@ class Length(NamedTuple):
 
 
 def count_images(source: str) -> int | None:
-  """Counts the images of folder:PATH, roughly; None if there is no folder."""
+  """Counts the images of KIND:PATH, roughly; None if there is no folder."""
   name = source.partition(":")[2]
   path, wanted = pathlib.Path(name).expanduser(), set()
   if not path.is_dir():

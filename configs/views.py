@@ -7,7 +7,7 @@ ImageNet as in the papers; folders and digits are ours.
 
 from configs import photographs, pretraining
 
-SETS = ("imagenet", "digits")  # And folder:PATH.
+SETS = ("imagenet", "digits")  # And folder:PATH and images:PATH.
 
 # Four layers of 64 for the digits, enlarged to 16 px.
 DIGITS = dict(variant="mu/4", width=64, depth=4, mlp_dim=128, num_heads=4)
@@ -20,7 +20,7 @@ def make_run(dataset, *, epochs, batch_size):
   not. It reads the labels, training does not.
 
   Args:
-    dataset: imagenet, digits or folder:PATH.
+    dataset: imagenet, digits, folder:PATH, or images:PATH, which has no k-NN.
     epochs: passes over ImageNet.
     batch_size: that on ImageNet.
 
@@ -29,6 +29,7 @@ def make_run(dataset, *, epochs, batch_size):
   """
   data = dict(size=224, crop="random_resized", augment=dict(flip=True))
   train = dict(log_every=50)
+  kind, _, path = dataset.partition(":")
   if dataset == "imagenet":
     splits = pretraining.DATA["imagenet2012"]
     probe = dict(kind="fewshot", split="validation", shots=(10,))
@@ -44,7 +45,7 @@ def make_run(dataset, *, epochs, batch_size):
   if dataset == "digits":
     length = photographs.Length(256, 1000)
     data |= dict(source="tfds:digits", size=16, threads=1, augment={})
-  elif dataset.startswith("folder:") and dataset != "folder:":
+  elif kind in photographs.KINDS and path:
     images = photographs.count_images(dataset)
     length = photographs.Length(128, 1000)
     if images:
@@ -52,9 +53,11 @@ def make_run(dataset, *, epochs, batch_size):
     data |= dict(source=dataset)
   else:
     raise ValueError(
-      f"dataset={dataset} is none of {', '.join(SETS)} and folder:PATH"
+      f"dataset={dataset} is none of {', '.join(SETS)}, folder:PATH and "
+      f"images:PATH"
     )
   tenth = max(1, length.steps // 10)
+  probes = dict(test=dict(kind="knn", split="test", every=5 * tenth))
   return dict(
     data=data,
     train=dict(
@@ -63,7 +66,7 @@ def make_run(dataset, *, epochs, batch_size):
       log_every=min(50, tenth),
       allow_cpu=True,
     ),
-    evals=dict(test=dict(kind="knn", split="test", every=5 * tenth)),
+    evals={} if kind == "images" else probes,
     checkpoint=dict(every=min(500, 2 * tenth), keep=2),
   )
 

@@ -162,6 +162,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
   raise_all(errors)
   raise_all(_find_uses_of_labels(resolved))
   raise_all(_find_uses_of_masks(resolved))
+  raise_all(_find_uses_of_classes(resolved))
   _check_metric(resolved, "checkpoint", "best")
   _check_metric(resolved, "train", "stop_by")
   return FrozenDict(resolved)
@@ -267,6 +268,27 @@ def _find_uses_of_masks(resolved: Mapping[str, Any]) -> list[str]:
     f"data.source={data['source']!r} has masks: take 'segmentation' or 'loss'"
     for key, kind in kinds.items()
     if kind not in ("segmentation", "loss", "attention_logits")
+  ]
+
+
+def _find_uses_of_classes(resolved: Mapping[str, Any]) -> list[str]:
+  """Lists what reads classes, of images that have none."""
+  source, name = resolved["data"]["source"], resolved["objective"]["name"]
+  if not re.search(r"(^|\*)images:", source):
+    return []
+  errors = []
+  if OBJECTIVES[name].uses_labels:
+    errors.append(
+      f"data.source={source!r} has no classes, which objective.name={name!r} "
+      f"reads: arrange the images in a folder a class and set it to folder:DIR"
+    )
+  return errors + [
+    f"evals.{key}.kind={section['kind']!r} reads a label of each image, and "
+    f"data.source={source!r} has none: take 'loss', where the objective "
+    f"compares no views, or leave it out and evaluate the run with "
+    f"--data=SOURCE of others"
+    for key, section in resolved["evals"].items()
+    if section["kind"] not in ("loss", "attention_logits")
   ]
 
 

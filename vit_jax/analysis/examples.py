@@ -12,12 +12,15 @@ from vit_jax.data.sources import open_source
 from vit_jax.objectives.supervised import make_targets
 
 COUNT = 12
+GIVEN = ("image", "views", "local", "label", "mask")  # Of a batch.
 
 
 def make_examples(
   data: Data, channels: int, num_classes: int, seed: int, count: int = COUNT
 ) -> Float[np.ndarray, "B H W c"]:
   """Makes the first images that a run trained on, of values in [-1, 1].
+
+  Where an image has several views of its size, they follow one another.
 
   Their crops are those of the run. Flips, erasing and mixtures are drawn as in
   a batch of `count` images, so they are others than in the run.
@@ -37,6 +40,10 @@ def make_examples(
   augment = make_augment(
     data.augment, lambda label: make_targets(label, num_classes), data.views
   )
-  given = {name: batch[name] for name in ("image", "label", "mask")}
-  images = jax.jit(augment)(given, jax.random.key(seed))["image"]
-  return np.asarray(images, np.float32)
+  given = {name: batch[name] for name in GIVEN if name in batch}
+  seen = jax.jit(augment)(given, jax.random.key(seed))
+  images = np.asarray(seen["image"], np.float32)[:, None]
+  if "views" in seen:
+    others = np.asarray(seen["views"], np.float32)
+    images = np.concatenate([images, others], axis=1)
+  return images.reshape(-1, *images.shape[2:])[:count]

@@ -26,7 +26,13 @@ from vit_jax.data.folder_files import (
   find_files,
   inspect_files,
 )
-from vit_jax.data.folder_layout import Entry, Layout, find_layout, join
+from vit_jax.data.folder_layout import (
+  WITHOUT,
+  Entry,
+  Layout,
+  find_layout,
+  join,
+)
 from vit_jax.data.folder_names import normalize
 from vit_jax.data.held_out import RULE, choose_held_out, hash_name
 from vit_jax.data.info import (
@@ -199,7 +205,7 @@ def load_folder(name: str) -> Folder:
     raise _make_few_error(name, root, classes, listing.files, bad)
   held_out: list[str] = []
   if layout.cut:
-    good, held_out = _hold_out(good["train"])
+    good, held_out = hold_out(good["train"])
   elif "test" not in good and "validation" in good:
     good["test"] = good["validation"]
   splits = {
@@ -215,7 +221,7 @@ def load_folder(name: str) -> Folder:
     splits=make_splits({split: len(x) for split, x in splits.items()}),
     held_out=tuple(held_out),
   )
-  facts = {split: _describe_files(x, sizes) for split, x in good.items()}
+  facts = {split: describe_files(x, sizes) for split, x in good.items()}
   if layout.cut:
     facts["train"]["held out"] = RULE
   return Folder(
@@ -241,6 +247,7 @@ def _make_few_error(
     f"folder:{name} has images of {len(classes)} classes, and at least two "
     f"are needed: arrange images as {root / 'CLASS' / 'photo.jpg'}, or as "
     f"{root / 'train' / 'CLASS' / 'photo.jpg'} with {root / 'test'} beside it"
+    f"{WITHOUT.format(root)}"
   ]
   inside = {tuple(x.split("/")[:2]) for x in files if x.count("/") > 1}
   if len(classes) == 1 and len(inside) > 1:
@@ -248,7 +255,7 @@ def _make_few_error(
   return DataError("\n".join(lines + [f"  {x}" for x in describe_bad(bad)]))
 
 
-def _hold_out(
+def hold_out(
   entries: list[Entry],
 ) -> tuple[dict[str, list[Entry]], list[str]]:
   """Holds out a part of a split for testing.
@@ -267,7 +274,7 @@ def _hold_out(
   return good, sorted(entry.file for entry in test)
 
 
-def _describe_files(
+def describe_files(
   entries: list[Entry], sizes: Mapping[str, int]
 ) -> dict[str, Any]:
   """Computes a split's part of the fingerprint, from names and sizes."""

@@ -23,6 +23,9 @@ from vit_jax.data.info import DataError
 
 SHOWN = 5  # Names in a message.
 
+# What else a folder may be, as the end of a message.
+WITHOUT = "\n  to learn without labels, take it without classes: images:{}"
+
 ORDER = tuple(dict.fromkeys(SPLITS.values()))
 
 
@@ -300,6 +303,7 @@ def _refuse_loose(root: pathlib.Path, loose: list[str]) -> NoReturn:
   raise DataError(
     f"{root} has {len(loose):,} images outside of class folders, as "
     f"{join(loose[:1])}: move each to a folder with the name of its class"
+    f"{WITHOUT.format(root)}"
   )
 
 

@@ -84,13 +84,15 @@ def join_classes(infos: Sequence[DatasetInfo]) -> tuple[str, ...]:
   """Joins the class names of all sources, in order of first appearance.
 
   Returns:
-    The names; empty if a source has none.
+    The names; empty if a source has none, or no classes.
 
   Raises:
     DataError: if names are missing, and the numbers of classes differ.
   """
   if all(info.class_names for info in infos):
     return tuple(dict.fromkeys(x for info in infos for x in info.class_names))
+  if not all(info.num_classes for info in infos):
+    return ()
   if len({info.num_classes for info in infos}) > 1:
     numbers = ", ".join(f"{x.name} {x.num_classes:,}" for x in infos)
     raise DataError(
@@ -116,7 +118,7 @@ def load_info(name: str, load: Callable[[str], DatasetInfo]) -> DatasetInfo:
   return DatasetInfo(
     name=f"mix:{name}",
     directory=None,
-    num_classes=len(class_names) or infos[0].num_classes,
+    num_classes=len(class_names) or min(x.num_classes for x in infos),
     class_names=class_names,
     channels=max(info.channels for info in infos),
     splits={},

@@ -80,7 +80,7 @@ def describe_images(
     return ["training held these images out"] if held_out else []
   if info.held_out and words == {"test"}:
     return [
-      f"split test of {data} is the tenth of each class that training on it "
-      f"holds out; --split=train+test takes all images"
+      f"split test of {data} is the tenth that training on it holds out; "
+      f"--split=train+test takes all images"
     ]
   return []

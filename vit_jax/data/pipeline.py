@@ -52,8 +52,8 @@ class Data:
 
   Attributes:
     source: "tfds:NAME", "folder:DIR", "vtab:TASK", "synthetic:CLASSES", or a
-      mixture, "mix:WEIGHT*SOURCE,WEIGHT*SOURCE"; or "segmentation:DIR", images
-      and masks.
+      mixture, "mix:WEIGHT*SOURCE,WEIGHT*SOURCE"; "segmentation:DIR", images and
+      masks; or "images:DIR", without classes.
     dir: where prepared sets are stored; None is TFDS's directory
       (~/tensorflow_datasets, or $TFDS_DATA_DIR).
     train: the split to train on, as "train" or "train[:90%]".

@@ -4,8 +4,8 @@
 
 `len(source)`, and `source[i] -> {"image": bytes, "label": int}`. A source is a
 set on disk as TFDS writes it, in ArrayRecord, which needs no TensorFlow to read
-an example by its index; a folder of images, or of images and masks; synthetic;
-or a mixture of these.
+an example by its index; a folder of images, with classes, masks or neither;
+synthetic; or a mixture of these.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from vit_jax.data import (
   segmentation,
   synthetic,
   tfds_builders,
+  unlabelled,
   vtab,
 )
 from vit_jax.data.catalogue import CATALOGUE, get_instructions
@@ -43,7 +44,13 @@ BUILDERS = {
 
 # Where TFDS keeps prepared sets, unless a user says otherwise.
 DATA_DIR = tfds.core.constants.DATA_DIR
-KINDS = ("tfds", "folder", "segmentation", "synthetic", "vtab", "mix")
+# Folders by what they hold: each has info, open, describe and facts.
+FOLDERS: dict[str, Callable[[str], Any]] = {
+  "folder": folder.load_folder,
+  "segmentation": segmentation.load_masked,
+  "images": unlabelled.load_images,
+}
+KINDS = ("tfds", *FOLDERS, "synthetic", "vtab", "mix")
 
 DIGEST = re.compile("[0-9a-f]{16}")  # Digests of `make_digest`.
 
@@ -58,10 +65,10 @@ def parse_source(source: str) -> tuple[str, str]:
     raise DataError(
       f"data.source={quote(source)} is invalid: write tfds:NAME, as "
       f"'tfds:digits', folder:DIR, as 'folder:photos', segmentation:DIR, "
-      f"vtab:TASK, synthetic:CLASSES or "
+      f"images:DIR, vtab:TASK, synthetic:CLASSES or "
       f"mix:WEIGHT*SOURCE,WEIGHT*SOURCE"
     )
-  if kind in ("folder", "segmentation"):
+  if kind in FOLDERS:
     locate(name.partition("#")[0])  # Refuses ~unknown and other schemes.
   return kind, name
 
@@ -124,10 +131,8 @@ def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
       with labels.
   """
   kind, name = parse_source(source)
-  if kind == "folder":
-    return folder.load_folder(name).info
-  if kind == "segmentation":
-    return segmentation.load_masked(name).info
+  if kind in FOLDERS:
+    return FOLDERS[kind](name).info
   if kind == "synthetic":
     return synthetic.load_info(name)
   if kind == "mix":
@@ -173,9 +178,7 @@ def describe_source(source: str) -> str | None:
   if kind == "mix":
     found = map(describe_source, mixture.parse_mixture(name))
     return "\n".join(filter(None, found)) or None
-  if kind == "segmentation":
-    return segmentation.load_masked(name).describe()
-  return folder.load_folder(name).describe() if kind == "folder" else None
+  return FOLDERS[kind](name).describe() if kind in FOLDERS else None
 
 
 def compute_fingerprint(
@@ -207,12 +210,8 @@ def compute_fingerprint(
     "classes": info.num_classes,
     "class names": make_digest(info.class_names),
   }
-  if kind in ("folder", "segmentation"):
-    by_split = (
-      folder.load_folder(name).facts
-      if kind == "folder"
-      else segmentation.load_masked(name).facts
-    )
+  if kind in FOLDERS:
+    by_split = FOLDERS[kind](name).facts
     return facts | {
       f"{split} {key}": value
       for split in sorted(names)
@@ -345,10 +344,8 @@ def open_source(
     DataError: if the set is not prepared, or not in ArrayRecord.
   """
   kind, name = parse_source(source)
-  if kind == "folder":
-    return folder.load_folder(name).open(split)
-  if kind == "segmentation":
-    return segmentation.load_masked(name).open(split)
+  if kind in FOLDERS:
+    return FOLDERS[kind](name).open(split)
   if kind == "synthetic":
     return synthetic.open_source(name, split)
   if kind == "mix":
