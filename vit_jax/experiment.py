@@ -8,7 +8,7 @@ so a bad config ends in a message within seconds.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -48,8 +48,8 @@ from vit_jax.objectives.supervised import make_targets
 from vit_jax.runtime.class_weights import find_class_weights
 from vit_jax.runtime.fitting import jit_once, make_fitting
 from vit_jax.runtime.preflight import check_batches
-from vit_jax.train_state import Batch, replace_params
-from vit_jax.train_step import init_aux, make_init_state, make_train_step
+from vit_jax.train_state import Batch
+from vit_jax.train_step import make_init_state, make_train_step
 
 
 class Experiment:
@@ -279,25 +279,24 @@ class Experiment:
       self.info.class_names,
     )
 
-  def make_state(self, given: Mapping[str, np.ndarray] | None = None) -> Any:
+  def make_state(self, given: dict[str, np.ndarray] | None = None) -> Any:
     """Makes a new TrainState, each shard on its own device.
 
     Args:
-      given: path -> values of parameters that are not initialised at random.
+      given: path -> values of parameters that are not initialised at random;
+        they are taken out, so that a host lets go of what devices have.
     """
     shardings = jax.tree.map(lambda x: x.sharding, self.abstract_state)
     # Traced without the mesh, as `_shapes`: the activations of the model's
     # first image need no sharding, as the compiler removes them.
-    state = jit_once(self.init_state, shardings)()
+    make, placed = jit_once(self.init_state, shardings), {}
     if not given:
-      return state
-    state = replace_params(state, given)
-    if not state.aux:
-      return state
-    # The objective may have made it of the parameters.
-    make = functools.partial(init_aux, self.objective, seed=self.train.seed)
-    aux = jax.jit(make, out_shardings=shardings.aux)(state.params)
-    return state.replace(aux=aux)
+      return make()
+    leaves = jax.tree_util.tree_leaves_with_path(self.abstract_state.params)
+    for keys, leaf in leaves:
+      if (path := sharding.get_path(keys)) in given:
+        placed[path] = sharding.put(given.pop(path), leaf)
+    return make(placed)
 
   def choose_input(self, processes: int) -> None:
     """Chooses the workers and threads that read; opens the data.

@@ -3,16 +3,14 @@
 """State and batch of a training step: arrays, and nothing but arrays."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vit_jax.sharding import get_path, put
+from vit_jax.sharding import get_path
 
 # `image` uint8 or float [B H W c]; `label` int [B], ids [B s] padded with -1,
 # or float [B Y]; `mask` bool [B], False for padding.
@@ -81,28 +79,6 @@ def get_evaluated_params(state: TrainState) -> Any:
   if state.ema is not None:
     return state.ema
   return state.aux.get("teacher", state.params)
-
-
-def replace_params(
-  state: TrainState, given: Mapping[str, np.ndarray]
-) -> TrainState:
-  """Replaces parameters, and their average where one is kept.
-
-  Args:
-    state: a new state.
-    given: path -> values, on every process; what it lacks stays.
-  """
-
-  def choose(keys, leaf):
-    array = given.get(get_path(keys))
-    return leaf if array is None else put(array, leaf)
-
-  params = jax.tree_util.tree_map_with_path(choose, state.params)
-  ema = state.ema
-  if ema is not None:
-    # The step donates both, and no buffer can be donated twice.
-    ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
-  return state.replace(params=params, ema=ema)
 
 
 def compute_digest(params: Any) -> str:

@@ -32,12 +32,6 @@ def make_key(seed: int, purpose: int) -> jax.Array:
   return jax.random.fold_in(jax.random.key(seed), purpose)
 
 
-def init_aux(objective: Any, params: Any, seed: int) -> Any:
-  """Initialises what an objective keeps beside the parameters of a run."""
-  _, key = jax.random.split(make_key(seed, INIT))
-  return objective.init_aux(params, key)
-
-
 def make_init_state(
   objective: Any,
   tx: optax.GradientTransformation,
@@ -45,8 +39,10 @@ def make_init_state(
   *,
   seed: int,
   ema: float | None,
-) -> Callable[[], TrainState]:
-  """Makes a function that builds the initial TrainState; it takes no arguments.
+) -> Callable[..., TrainState]:
+  """Makes a function that builds the initial TrainState.
+
+  It takes parameters that are not drawn, path -> array, or no argument.
 
   Args:
     objective: its module is initialised, and its `aux`.
@@ -56,17 +52,20 @@ def make_init_state(
     ema: decay of the parameter average; None keeps none.
   """
 
-  def init_state() -> TrainState:
-    params_key, _ = jax.random.split(make_key(seed, INIT))
+  def init_state(given: Mapping[str, Any] | None = None) -> TrainState:
+    params_key, aux_key = jax.random.split(make_key(seed, INIT))
     image = jnp.zeros((1, *image_shape))
-    params = objective.module.init(params_key, image)["params"]
+    params = jax.tree_util.tree_map_with_path(
+      lambda keys, leaf: (given or {}).get(get_path(keys), leaf),
+      objective.module.init(params_key, image)["params"],
+    )
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
       opt_state=tx.init(params),
       # A copy: the step donates the state, and no buffer can be given twice.
       ema=None if ema is None else jax.tree.map(jnp.copy, params),
-      aux=init_aux(objective, params, seed),
+      aux=objective.init_aux(params, aux_key),
     )
 
   return init_state

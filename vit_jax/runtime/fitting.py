@@ -85,7 +85,7 @@ def jit_once(function: Callable, shardings: Any) -> Callable:
   """Jits a function that runs once, as it is compiled faster.
 
   Args:
-    function: takes no arguments.
+    function: takes no arguments, or one that is donated.
     shardings: NamedShardings of its results.
   """
   first = jax.tree.leaves(shardings)[0]
@@ -93,6 +93,7 @@ def jit_once(function: Callable, shardings: Any) -> Callable:
   return jax.jit(
     function,
     out_shardings=shardings,
+    donate_argnums=0,
     compiler_options=ONCE_OPTIONS.get(platform),
   )
 
