@@ -18,7 +18,10 @@ from jax.sharding import Mesh
 
 from vit_jax.config import (
   ConfigError,
+  Part,
   check_multiple,
+  describe,
+  fits,
   parameters,
   raise_all,
 )
@@ -109,7 +112,7 @@ def open_trained(
   data_dir: str | None = None,
   split: str | None = None,
   batch_size: int | None = None,
-  max_unreadable: float = 0.001,
+  max_unreadable: Part = 0.001,
   classes: Any = None,
   label_map: str | None = None,
   label_map_sha256: str | None = None,
@@ -137,6 +140,10 @@ def open_trained(
   Raises:
     ConfigError: for all that is wrong, before anything is compiled.
   """
+  if not fits(max_unreadable, Part):
+    raise ConfigError(
+      f"--max_unreadable={max_unreadable} must be {describe(Part)}"
+    )
   run, config = read_run(path)
   own = config.get("data", {})
   if data is None and "source" not in own:

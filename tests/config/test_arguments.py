@@ -19,6 +19,7 @@ from vit_jax.data.preprocess import Preprocess
   [
     (lambda: vit_jax.load("x", dtyp="bfloat16"), ["dtyp: ", "'dtype'?"]),
     (lambda: vit_jax.load(3), ["vit_jax.load: path=3 (int)", "a path"]),
+    (lambda: vit_jax.load(""), ["path is empty"]),
     (lambda: vit_jax.load("x", 224), ["size=224"]),
     (lambda: vit_jax.load("x", path="y"), ["path twice"]),
     (lambda: vit_jax.load("x", dtype="float17"), ["'bfloat16'?"]),
@@ -38,8 +39,10 @@ from vit_jax.data.preprocess import Preprocess
     (lambda: vit_jax.evaluate("x", evals=["knn", 3]), ["evals[1]=3 (int)"]),
     (lambda: vit_jax.evaluate("x", classify=False), ["no classify"]),
     (lambda: vit_jax.features("x", splt="test"), ["'split'?"]),
+    (lambda: vit_jax.features("x", max_unreadable=2), ["[0, 1]"]),
     (lambda: vit_jax.analyze("x", ["y", np.zeros(2)]), ["images[1]=array("]),
     (lambda: vit_jax.analyze("x", []), ["empty"]),
+    (lambda: vit_jax.analyze("x", {"y"}), ["a path or a list of paths"]),
     (lambda: vit_jax.get_config(3), ["name=3 (int)"]),
     (
       lambda: vit_jax.get_config("finetune:model=B/16,res=224", model="L/16"),

@@ -97,6 +97,8 @@ def check_call(
 def check_value(name: str, key: str, value: Any, annotation: Any) -> list[str]:
   """Returns an error if a value does not have an annotated type."""
   if fits(value, annotation):
+    if value == "" and "a path" in describe(annotation):
+      return [f"{name}: {key} is empty: give a path"]
     return []
   place = f"{key}={quote(value)}"
   if isinstance(value, list | tuple):  # Which of them is it?

@@ -32,6 +32,9 @@ class Interval:
     low, high = text[1:-1].split(",")
     self._low, self._high = float(low), float(high)
 
+  def __repr__(self) -> str:  # In the signature that help() shows.
+    return self.text
+
   def __contains__(self, value: int | float) -> bool:
     above = value > self._low or (self.text[0] == "[" and value == self._low)
     below = value < self._high or (self.text[-1] == "]" and value == self._high)
@@ -53,6 +56,7 @@ NotNegative = Annotated[float, Interval("[0, inf)")]
 Seed = Annotated[int, Interval("[0, 4294967296)")]
 Rate = Annotated[float, Interval("[0, 1)")]
 Share = Annotated[float, Interval("(0, 1]")]
+Part = Annotated[float, Interval("[0, 1]")]
 
 
 def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
@@ -208,7 +212,8 @@ def describe(annotation: Any) -> str:
   if annotation in (None, type(None)):
     return "None"
   if origin is Sequence:
-    return f"a list of {describe(args[0])}"
+    one = describe(args[0])
+    return "a list of " + ("paths" if one == "a path" else one)
   if origin is Callable:
     return "a function"
   if annotation is os.PathLike:

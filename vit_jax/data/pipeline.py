@@ -21,6 +21,7 @@ from vit_jax.config import (
   Count,
   Interval,
   Parallel,
+  Part,
   Share,
   raise_all,
 )
@@ -108,7 +109,7 @@ class Data:
   views: Views = ONE
   workers: Literal["auto"] | Parallel = "auto"
   threads: Literal["auto"] | Annotated[int, Interval("[1, 1024]")] = "auto"
-  max_unreadable: Annotated[float, Interval("[0, 1]")] = 0.001
+  max_unreadable: Part = 0.001
 
   def __post_init__(self):
     raise_all(find_view_errors(self.views, self.augment, self.crop))
