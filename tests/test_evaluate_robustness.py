@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.weights import RESNET, make_tiny_weights, make_weights
 from vit_jax import evaluate
+from vit_jax.evaluators import robustness
 from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
 from vit_jax.evaluators.robustness import Robustness
@@ -122,7 +123,7 @@ def test_all_of_them_are_named(vit, data_dir, monkeypatch):
     asked.extend(names)
     return {"images": examples, "of": 360, "curves": []}
 
-  monkeypatch.setattr(evaluate, "measure_robustness", measure)
+  monkeypatch.setattr(robustness, "measure_robustness", measure)
   evaluate.evaluate(
     str(vit), data="tfds:digits", data_dir=data_dir, evals=["robustness"]
   )

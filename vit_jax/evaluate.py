@@ -39,7 +39,8 @@ ROBUSTNESS = (
   *("occlusion", "shuffle", "texture", "corruptions", "pgd", "patch_attack"),
 )
 ALL = "robustness"  # All of them.
-EVALS = ("classification", *PROBES, ALL, *ROBUSTNESS)
+PIXELS = "segmentation"  # Of runs of this objective, which have no other.
+EVALS = ("classification", PIXELS, *PROBES, ALL, *ROBUSTNESS)
 
 # Options that are a baseline's, too; its size and crop are its own.
 SHARED = ("batch_size", "max_unreadable", "classes", "dtype")
@@ -51,7 +52,7 @@ def evaluate(
   data: str | None = None,
   split: str | None = None,
   train_split: str = "train",
-  evals: Sequence[str] = ("classification",),
+  evals: Sequence[str] | None = None,
   out: str | os.PathLike | None = None,
   top: Count = 5,
   label_map: str | None = None,
@@ -68,7 +69,8 @@ def evaluate(
       run.
     split: split to evaluate on; None is that of a run's evaluation, or "test".
     train_split: split whose labels the probes are fitted with.
-    evals: names of EVALS.
+    evals: names of EVALS; None is ("segmentation",) of a run that classifies
+      pixels, and ("classification",) of all other weights.
     out: directory for evaluation.json, predictions.csv, confusion.csv and what
       robustness writes; None writes nothing.
     top: number of classes per image in predictions.csv.
@@ -87,7 +89,7 @@ def evaluate(
   Raises:
     ConfigError: for bad arguments, missing data, and classes that differ.
   """
-  check_evals(evals)
+  evals = choose_evals(path, evals)
   robust = [x for x in ROBUSTNESS if x in evals or ALL in evals]
   if baseline is not None and not robust:
     raise ConfigError(f"--baseline is for --evals={ALL} or one of its parts")
@@ -117,6 +119,7 @@ def evaluate(
     data=data,
     split=split,
     classify=by_class,
+    segment=PIXELS in evals,
     label_map=label_map,
     **options,
   )
@@ -186,6 +189,9 @@ def evaluate(
         )
         if label.ndim == 1:
           evaluation.write_confusion(directory, label, likely[:, 0], names)
+  if PIXELS in evals:
+    evaluator = trained.make_evaluator(PIXELS)
+    found |= dict(evaluator.run(trained.state, make_mark(trained.split)))
   if probes:
     made = {
       name: trained.make_evaluator(name, train_split=train_split)
@@ -200,6 +206,8 @@ def evaluate(
     for evaluator in made.values():
       found |= dict(evaluator.measure(*features))
   if robust:
+    from vit_jax.evaluators.robustness import measure_robustness
+
     found["robustness"] = measure_robustness(
       models, robust, examples, make_mark
     )
@@ -208,53 +216,6 @@ def evaluate(
       if robust:
         write_robustness(directory, found["robustness"])
       write_json(directory / "evaluation.json", found)
-  return found
-
-
-def measure_robustness(
-  models: Sequence[Any],
-  names: Sequence[str],
-  examples: int,
-  make_mark: Callable[[str, int], Callable[[], None]],
-) -> dict[str, Any]:
-  """Computes the curves of robustness of models on the same images.
-
-  Args:
-    models: as `trained.Trained`; the patches of the first are those of all.
-    names: of ROBUSTNESS.
-    examples: largest number of images.
-    make_mark: (what, number of images) -> what is called after each batch.
-
-  Returns:
-    What evaluation.json has of it.
-  """
-  from vit_jax.metrics import robustness
-
-  first = models[0]
-  of = first.count(first.split)
-  images = min(examples, of)
-  found: dict[str, Any] = {"images": images, "of": of}
-  made = []  # All of them, before one is computed: what is wrong is told early.
-  for name in names:
-    keys: dict[str, Any] = {"examples": examples}
-    if name == "occlusion":
-      # Alike for all: what one ranks by gradients, another must, too.
-      attend = all(hasattr(x.objective.model, "attention") for x in models)
-      keys["saliency"] = "attention" if attend else "gradient"
-      found["saliency"] = keys["saliency"]
-    for i, trained in enumerate(models):
-      evaluator = trained.make_evaluator(name, **keys)
-      if hasattr(evaluator, "grid"):
-        keys["grid"] = evaluator.cells
-      made.append((name, i, evaluator))
-  curves = found["curves"] = []
-  for name, i, evaluator in made:
-    what = f"{first.split}, {name}" + " of the baseline" * bool(i)
-    mark = make_mark(what, images)
-    curves += [
-      robustness.describe_curve(name, models[i].weights.source, curve, images)
-      for curve in evaluator.measure(models[i].state, mark)
-    ]
   return found
 
 
@@ -276,6 +237,33 @@ def check_evals(evals: Sequence[str]) -> None:
       raise ConfigError(f"--evals={name!r}: {nearest(name, EVALS)}")
   if not evals:
     raise ConfigError(f"--evals is empty: choose from {', '.join(EVALS)}")
+
+
+def choose_evals(
+  path: str | os.PathLike, evals: Sequence[str] | None
+) -> Sequence[str]:
+  """Chooses the evaluations of weights; as `evaluate`.
+
+  Raises:
+    ConfigError: if they are unknown, or not for these weights.
+  """
+  from vit_jax.convert.segmentation import is_segmentation
+
+  if evals is not None:
+    check_evals(evals)
+    if PIXELS not in evals:
+      return evals
+  pixels = is_segmentation(os.fspath(path))
+  if evals is None:
+    return (PIXELS,) if pixels else ("classification",)
+  if not pixels:
+    raise ConfigError(
+      f"--evals={PIXELS} is for runs of objective.name='{PIXELS}', and {path} "
+      f"is none"
+    )
+  if len(evals) > 1:
+    raise ConfigError(f"--evals={PIXELS} reads masks: leave the others out")
+  return evals
 
 
 def make_directory(out: str | os.PathLike) -> Any:
@@ -309,8 +297,8 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--evals",
     metavar="NAME,...",
-    default="classification",
-    help=f"of {', '.join(EVALS)} (default: classification)",
+    help=f"of {', '.join(EVALS)} (default: classification, or segmentation "
+    f"of a run that classifies pixels)",
   )
   parser.add_argument(
     "--train_split",
@@ -359,8 +347,10 @@ def main(argv: list[str] | None = None) -> None:
   add_options(parser)
   arguments = parser.parse_args(argv)
   with reported(), renaming():
-    names = tuple(filter(None, arguments.evals.split(",")))
-    check_evals(names)
+    names = None
+    if arguments.evals is not None:
+      names = tuple(filter(None, arguments.evals.split(",")))
+      check_evals(names)
     options = read_options(arguments)
     use_cache(start_backend())
     with shown() as progress:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh
 
 from vit_jax.config import (
@@ -28,6 +29,7 @@ from vit_jax.config import (
 from vit_jax.convert import load
 from vit_jax.convert.classes import match_classes, select_classes
 from vit_jax.convert.manifest import load_json
+from vit_jax.convert.segmentation import Segmenter, add_head
 from vit_jax.convert.weights import Weights, is_run, make_abstract_params
 from vit_jax.data.info import DatasetInfo
 from vit_jax.data.label_map import (
@@ -74,7 +76,7 @@ class Trained:
   split: str
   mesh: Mesh
   batch_size: int
-  objective: Supervised
+  objective: Any
   state: TrainState
   notes: tuple[str, ...]
   label_map: LabelMap | None = None
@@ -107,6 +109,7 @@ class Trained:
 def open_trained(
   path: str | os.PathLike,
   classify: bool = True,
+  segment: bool = False,
   *,
   data: str | None = None,
   data_dir: str | None = None,
@@ -123,6 +126,8 @@ def open_trained(
   Args:
     path: a run or weights, as of `vit_jax.load`.
     classify: whether the classes of the weights are to be those of the data.
+    segment: whether it is a run of objective.name=segmentation, whose head is
+      read, too.
     data: source of the images, as a config names it; None is that of a run.
     data_dir: where prepared sets are stored; None is as of a run, or TFDS's.
     split: split of them; None is that of a run's evaluation, or "test", or
@@ -165,7 +170,13 @@ def open_trained(
   if split is None and mapped is not None and mapped.wnids and info.held_out:
     split = "train+test"  # Nobody trains on these.
     notes.append("the folder has no splits, so all of its images are scored")
-  if classify and parse_source(data)[0] == "segmentation":
+  masks = parse_source(data)[0] == "segmentation"
+  if segment and not masks:
+    raise ConfigError(
+      f"images of {data} have no masks, which a segmentation is measured by: "
+      f"give --data=segmentation:DIR"
+    )
+  if classify and masks:
     raise ConfigError(
       f"images of {data} have masks, and not the labels that a classification "
       f"is measured by: give --data=SOURCE of others"
@@ -208,14 +219,27 @@ def open_trained(
         f"{scored:,} images are scored, and the published set has "
         f"{mapped.total:,}"
       )
-  mesh, state, module = place_weights(weights)
+  segmenter = None
+  if segment:
+    segmenter = add_head(os.fspath(path), weights)
+    known = segmenter.objective.setting.classes
+    if info.num_classes != known:
+      raise ConfigError(
+        f"masks of {data} have {info.num_classes} classes, and {path} was "
+        f"trained on {known}: give images with masks of the same"
+      )
+  mesh, state, module = place_weights(weights, segmenter)
   shards = count_data_shards(mesh)
   if batch_size is None:
     batch_size = -(-min(BATCH, len(made.open(split))) // shards) * shards
   what = "the number of devices"
   raise_all(check_multiple("--batch_size", batch_size, shards, what))
   notes += describe_images(run, own.get("source"), data, split, info)
-  objective = Supervised(module, cross_entropy=weights.cross_entropy)  # type: ignore[arg-type]
+  objective: Any
+  if segmenter is not None:
+    objective = dataclasses.replace(segmenter.objective, model=module)
+  else:
+    objective = Supervised(module, cross_entropy=weights.cross_entropy)  # type: ignore[arg-type]
   return Trained(
     weights=weights,
     data=made,
@@ -328,14 +352,20 @@ def find_split(config: Mapping[str, Any], data: str, info: DatasetInfo) -> str:
   """Finds the split to evaluate on, where none is given."""
   if data == config.get("data", {}).get("source"):
     for section in config.get("evals", {}).values():
-      if section.get("kind") == "classification":
+      if section.get("kind") in ("classification", "segmentation"):
         return section["split"]
   splits = (info.parts[0] if info.parts else info).splits
   return next((x for x in ("test", "validation") if x in splits), "train")
 
 
-def place_weights(weights: Weights) -> tuple[Mesh, TrainState, Any]:
+def place_weights(
+  weights: Weights, segmenter: Segmenter | None = None
+) -> tuple[Mesh, TrainState, Any]:
   """Puts weights on a mesh of all devices of this process.
+
+  Args:
+    weights: of a model.
+    segmenter: the model with a head for pixels, which is put there, too.
 
   Returns:
     The mesh, the state, and the model with the kernel of attention chosen.
@@ -348,11 +378,14 @@ def place_weights(weights: Weights) -> tuple[Mesh, TrainState, Any]:
       step=np.int32(0), params=params, opt_state=(), ema=None, aux={}
     )
 
+  model, tree = weights.model, weights.tree
+  if segmenter is not None:
+    model, tree = segmenter.objective.module, segmenter.params
   channels = weights.preprocess.channels
-  shapes = make_abstract_params(weights.model, weights.size, channels)
-  abstract = make_state(dataclasses.replace(weights, params=shapes).tree)
+  shapes = make_abstract_params(model, weights.size, channels)
+  abstract = make_state(unflatten_dict(shapes, sep="/"))
   mesh = make_mesh(devices, abstract)
   params = jax.tree.map(
-    put, weights.tree, place(mesh, {"params": abstract.params})["params"]
+    put, tree, place(mesh, {"params": abstract.params})["params"]
   )
   return mesh, make_state(params), module

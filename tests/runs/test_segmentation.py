@@ -14,6 +14,7 @@ from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
 from vit_jax.convert.segmentation import load_segmentation
 from vit_jax.data.masks import UNLABELLED
+from vit_jax.metrics.evaluation import format_table
 
 
 def test_a_run_learns_shapes_and_paints_them(tmp_path):
@@ -49,6 +50,20 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path):
   assert (true == found)[true != UNLABELLED].mean() > 0.9
   with pytest.raises(ConfigError, match="no run of objective.name='segm"):
     load_segmentation(str(tmp_path / "a.npz"))
+  # The command finds what the run found.
+  again = vit_jax.evaluate(tmp_path / "run", out=tmp_path / "out")
+  assert again["split"] == "validation" and again["images"] == 10
+  for name in ("miou", "pixel_accuracy", "iou_disc"):
+    # Pixels on a border, of 128,000, may fall to either side.
+    assert again[name] == pytest.approx(result[name], abs=1e-4)
+  assert (tmp_path / "out/evaluation.json").exists()
+  assert "mean IoU" in format_table(again)
+  with pytest.raises(ConfigError, match="have no masks"):
+    vit_jax.evaluate(tmp_path / "run", data="synthetic:3")
+  with pytest.raises(ConfigError, match="reads masks: leave the others"):
+    vit_jax.evaluate(tmp_path / "run", evals=("segmentation", "knn"))
+  with pytest.raises(ConfigError, match="is for runs of objective.name='segm"):
+    vit_jax.evaluate(tmp_path / "a.npz", evals=("segmentation",))
   # Its encoder is a model like any other.
   model, preprocess = vit_jax.load(tmp_path / "run")
   assert "segmentation" not in model.params

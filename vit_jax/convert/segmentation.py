@@ -18,7 +18,7 @@ from vit_jax.convert import dense
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.manifest_checks import load_run_manifest
-from vit_jax.convert.weights import flatten, is_run, load_weights
+from vit_jax.convert.weights import Weights, flatten, is_run, load_weights
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.objectives.objective import Setting
 from vit_jax.objectives.segmentation import NAME, Segmentation, resize
@@ -49,6 +49,18 @@ class Segmenter:
 
     return jax.jit(apply)
 
+  @functools.cached_property
+  def compute_logits(self) -> Any:
+    """The jitted function of images, as `preprocess` makes them, to logits.
+
+    They are those of the head, [B h w Y], which `classify_pixels` enlarges.
+    """
+    module = self.objective.module
+    apply = jax.jit(
+      lambda params, image: module.apply({"params": params}, image)
+    )
+    return functools.partial(apply, self.params)
+
   def __call__(self, images: Any) -> UInt8[np.ndarray, "B H W"]:
     """Finds the class of each pixel.
 
@@ -77,13 +89,32 @@ def load_segmentation(path: str) -> Segmenter:
   Raises:
     CheckpointError: if it is no such run, or its arrays do not fit.
   """
+  if not is_segmentation(path):
+    raise CheckpointError(f"{path} is no run of objective.name={NAME!r}")
+  return add_head(path, load_weights(path))
+
+
+def is_segmentation(path: str) -> bool:
+  """Whether a path is that of a run of objective.name=segmentation."""
   if not is_run(locate(path)):
-    raise CheckpointError(f"{path} is no run of objective.name={NAME!r}")
-  weights = load_weights(path)
+    return False
+  run, _, _ = load_run_manifest(locate(path))
+  config = run / "config.json"
+  if not config.exists():
+    return False
+  return load_json(config).get("objective", {}).get("name") == NAME
+
+
+def add_head(path: str, weights: Weights) -> Segmenter:
+  """Adds the head of a run of objective.name=segmentation to its encoder.
+
+  Args:
+    path: of the run, as of `load_segmentation`.
+    weights: of the encoder.
+  """
   run, step, _ = load_run_manifest(locate(path))
-  section = dict(load_json(run / "config.json").get("objective", {}))
-  if section.pop("name", None) != NAME:
-    raise CheckpointError(f"{path} is no run of objective.name={NAME!r}")
+  section = dict(load_json(run / "config.json")["objective"])
+  del section["name"]
   found = flatten(load_params(run / "checkpoints", step))
   own = {k: x for k, x in found.items() if k.startswith(f"{NAME}/")}
   classes = own[f"{NAME}/head/bias"].size

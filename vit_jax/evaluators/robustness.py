@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ from vit_jax.config import (
   raise_all,
 )
 from vit_jax.evaluators.split import Evaluator, check_count
+from vit_jax.metrics.robustness import describe_curve
 from vit_jax.sharding import get_batch_sharding
 from vit_jax.train_state import Batch, TrainState
 
@@ -217,3 +218,48 @@ def choose_grid(
     return grid
   rows, columns = (max(1, min(14, length // 4)) for length in size)
   return rows, columns
+
+
+def measure_robustness(
+  models: Sequence[Any],
+  names: Sequence[str],
+  examples: int,
+  make_mark: Callable[[str, int], Callable[[], None]],
+) -> dict[str, Any]:
+  """Computes the curves of robustness of models on the same images.
+
+  Args:
+    models: as `trained.Trained`; the patches of the first are those of all.
+    names: of ROBUSTNESS.
+    examples: largest number of images.
+    make_mark: (what, number of images) -> what is called after each batch.
+
+  Returns:
+    What evaluation.json has of it.
+  """
+  first = models[0]
+  of = first.count(first.split)
+  images = min(examples, of)
+  found: dict[str, Any] = {"images": images, "of": of}
+  made = []  # All of them, before one is computed: what is wrong is told early.
+  for name in names:
+    keys: dict[str, Any] = {"examples": examples}
+    if name == "occlusion":
+      # Alike for all: what one ranks by gradients, another must, too.
+      attend = all(hasattr(x.objective.model, "attention") for x in models)
+      keys["saliency"] = "attention" if attend else "gradient"
+      found["saliency"] = keys["saliency"]
+    for i, trained in enumerate(models):
+      evaluator = trained.make_evaluator(name, **keys)
+      if hasattr(evaluator, "grid"):
+        keys["grid"] = evaluator.cells
+      made.append((name, i, evaluator))
+  curves = found["curves"] = []
+  for name, i, evaluator in made:
+    what = f"{first.split}, {name}" + " of the baseline" * bool(i)
+    mark = make_mark(what, images)
+    curves += [
+      describe_curve(name, models[i].weights.source, curve, images)
+      for curve in evaluator.measure(models[i].state, mark)
+    ]
+  return found

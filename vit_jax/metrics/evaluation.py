@@ -105,6 +105,8 @@ def format_table(found: Mapping[str, Any]) -> str:
   lines.append("")
   if "accuracy" in found:
     lines += _format_figures(found)
+  if "miou" in found:
+    lines += _format_pixels(found)
   for name, value in found.items():
     if name.startswith("accuracy_") and not isinstance(value, list):
       title = name.removeprefix("accuracy_")
@@ -130,6 +132,17 @@ def _format_figures(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'top-5':18} {found['accuracy_top5']:8.2%}"
   yield f"{'loss':18} {found['loss']:8.4f}"
   yield f"{'calibration error':18} {found['calibration_error']:8.2%}"
+
+
+def _format_pixels(found: Mapping[str, Any]) -> Iterator[str]:
+  yield f"{'mean IoU':18} {found['miou']:8.2%}"
+  yield f"{'pixel accuracy':18} {found['pixel_accuracy']:8.2%}"
+  yield f"{'loss':18} {found['loss']:8.4f}"
+  shares = {k: x for k, x in found.items() if k.startswith("iou_")}
+  if len(shares) > 1:
+    yield ""
+  for name, value in sorted(shares.items(), key=lambda pair: pair[1]):
+    yield f"{escape('IoU of ' + name.removeprefix('iou_')):18} {value:8.2%}"
 
 
 def _format_classes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
