@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.weights import RESNET, make_tiny_weights, make_weights
 from vit_jax import evaluate
-from vit_jax.evaluators import robustness
 from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
+from vit_jax.evaluators import robustness
 from vit_jax.evaluators.robustness import Robustness
 from vit_jax.metrics.classification import compute_wilson
 

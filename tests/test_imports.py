@@ -25,7 +25,7 @@ FLOORS = [
   {"objectives", "data", "metrics", "train_step", "checkpoint"},
   {"convert", "evaluators", "prepare", "runtime", "analysis", "plots"},
   {"sections", "experiment", "trained", "examination"},
-  {"train"},
+  {"train", "segmented"},
   {
     *("__main__", "main", "predict", "evaluate", "features", "analyze"),
     *("report", "doctor", "plan", "study", "benchmark", "soup", "export"),
@@ -38,7 +38,7 @@ VERBS = len(FLOORS) - 1
 IN_ROOT = {
   "examination",
   *("train", "train_step", "train_state"),
-  *("experiment", "sections", "sharding", "trained"),
+  *("experiment", "sections", "sharding", "trained", "segmented"),
 }
 
 # What only one room may import.

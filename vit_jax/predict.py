@@ -10,6 +10,9 @@ are searched for images of every format that is read, without what is hidden or
 a system's own. Images that cannot be read are named, the others are classified,
 and the exit status is then 1.
 
+Of a run that classifies pixels the classes are those of its pixels, with their
+shares, and --masks=DIR writes the map of each photograph at its own size.
+
 With --attention=DIR each photograph is also drawn with what the model attends
 to over it (attention rollout, docs/analysis.md).
 
@@ -48,6 +51,7 @@ def predict(
   batch_size: Count = 32,
   progress: Callable[[int], None] = lambda number: None,
   attention: Draw | None = None,
+  masks: Callable[[str, Any], None] | None = None,
   **arguments: Any,
 ) -> Iterator[Prediction]:
   """Classifies photographs; yields a prediction for each, in order.
@@ -64,20 +68,46 @@ def predict(
     progress: called with the number of images that were just done.
     attention: called with the path of each image that is classified, its
       pixels as the model sees them and its attention rollout [h w].
+    masks: called with the path of each image and the classes of its pixels
+      [H W]; for runs that classify pixels, whose predictions are the shares of
+      the classes.
     **arguments: see `vit_jax.load`.
 
   Raises:
     ConfigError: if the weights cannot be loaded, the model has no head, or has
-      no attention where it is asked for.
+      no attention, or classes of pixels, where they are asked for.
   """
   import jax
   import numpy as np
 
   import vit_jax
   from vit_jax.analysis.explain import choose_batch_size
+  from vit_jax.convert.segmentation import is_segmentation
   from vit_jax.plots.pictures import restore
 
   images = list_images(images)
+  if is_segmentation(os.fspath(path)):
+    from vit_jax.segmented import predict_pixels
+
+    if attention is not None or arguments.pop("weights", None) == "int8":
+      raise ConfigError(
+        f"{path} classifies pixels: leave out --attention and --weights=int8"
+      )
+    yield from predict_pixels(
+      os.fspath(path),
+      images,
+      top=top,
+      batch_size=batch_size,
+      progress=progress,
+      save=masks,
+      **arguments,
+    )
+    return
+  if masks is not None:
+    raise ConfigError(
+      f"{path} does not classify pixels, whose classes --masks writes: leave "
+      f"it out"
+    )
   model, preprocess = vit_jax.load(path, **arguments)
   if not model.module.num_classes:
     raise ConfigError(
@@ -175,17 +205,11 @@ def make_draw(name: str, images: Sequence[str]) -> Draw:
     ConfigError: if it cannot be written.
   """
   from vit_jax.plots.pictures import draw_overlay
+  from vit_jax.segmented import name_pictures
 
   if not name:
     raise ConfigError("--attention is empty: name a directory")
-  folder = locate(name)
-  seen: collections.Counter = collections.Counter()
-  targets = {}
-  for image in images:
-    stem = os.path.basename(image)
-    seen[stem] += 1
-    number = f".{seen[stem]}" if seen[stem] > 1 else ""
-    targets[image] = f"{stem}{number}.attention.png"
+  folder, targets = locate(name), name_pictures(images, "attention")
 
   def draw(file: str, pixels: Any, rollout: Any) -> None:
     with written(name):
@@ -308,6 +332,12 @@ def main(argv: list[str] | None = None) -> None:
     metavar="DIR",
     help="draw every image with its attention rollout over it, as PNGs in DIR",
   )
+  parser.add_argument(
+    "--masks",
+    metavar="DIR",
+    help="write the class of every pixel as PNGs in DIR, of a run that "
+    "classifies pixels",
+  )
   add_options(parser)
   arguments = parser.parse_args(argv)
   bad: list[Prediction] = []
@@ -323,6 +353,11 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.attention is not None:
       draw = make_draw(arguments.attention, images)
     use_cache(start_backend())
+    save = None
+    if arguments.masks:
+      from vit_jax.segmented import make_save
+
+      save = make_save(arguments.masks, images)
     # On one terminal the rows themselves show how far it is.
     progress = Progress(bool(arguments.out) or not sys.stdout.isatty())
     chosen = read_options(arguments)
@@ -338,6 +373,7 @@ def main(argv: list[str] | None = None) -> None:
         progress=meter.add,
         weights=arguments.weights,
         attention=draw,
+        masks=save,
         **chosen,
       )
 

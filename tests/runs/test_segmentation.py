@@ -15,9 +15,10 @@ from vit_jax.convert import save_weights
 from vit_jax.convert.segmentation import load_segmentation
 from vit_jax.data.masks import UNLABELLED
 from vit_jax.metrics.evaluation import format_table
+from vit_jax.predict import main
 
 
-def test_a_run_learns_shapes_and_paints_them(tmp_path):
+def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
   make_shapes(tmp_path / "shapes")
   weights = make_weights(dict(variant="mu/4"), size=(16, 16))
   weights.params.update({k: 0.1 * x for k, x in weights.params.items()})
@@ -64,6 +65,26 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path):
     vit_jax.evaluate(tmp_path / "run", evals=("segmentation", "knn"))
   with pytest.raises(ConfigError, match="is for runs of objective.name='segm"):
     vit_jax.evaluate(tmp_path / "a.npz", evals=("segmentation",))
+  # predict: shares of classes, and maps of the sizes of the photographs.
+  folder = tmp_path / "shapes/validation/images"
+  main([f"{tmp_path}/run", str(folder), f"--masks={tmp_path}/maps"])
+  assert capsys.readouterr().out.count("%  ground") == 10
+  rows = list(vit_jax.predict(tmp_path / "run", str(folder)))
+  right = total = 0
+  for row in rows:
+    name = row.path.rpartition("/")[2]
+    classes = Image.open(tmp_path / f"maps/{name}.classes.png")
+    mask = np.asarray(Image.open(folder.parent / f"masks/{name}"))
+    values = np.asarray(classes)
+    assert classes.mode == "P" and values.shape == mask.shape
+    right += (values == mask)[mask != UNLABELLED].sum()
+    total += (mask != UNLABELLED).sum()
+    share = {number: x for number, _, x in row.classes}
+    assert share[0] == pytest.approx((values == 0).mean())
+  # The maps are what was measured.
+  assert right / total == pytest.approx(result["pixel_accuracy"], abs=1e-3)
+  with pytest.raises(ConfigError, match="does not classify pixels"):
+    list(vit_jax.predict(tmp_path / "a.npz", str(folder), masks=print))
   # Its encoder is a model like any other.
   model, preprocess = vit_jax.load(tmp_path / "run")
   assert "segmentation" not in model.params

@@ -188,6 +188,20 @@ def find_pairs(split: pathlib.Path, errors: list[str]) -> Found:
   return Found(pairs, len(there - images.keys()))
 
 
+def read_size(path: str, known: Sequence[str] | None = None) -> tuple[int, int]:
+  """Reads (height, width) of an image as it stands upright.
+
+  Args:
+    path: of the file.
+    known: Pillow's names of formats; None is all that are read.
+  """
+  known = tuple(formats.find_formats() if known is None else known)
+  with PIL.Image.open(path, formats=known) as image:
+    turned = image.getexif().get(0x0112) in TURNED
+    width, height = image.size[:: -1 if turned else 1]
+  return height, width
+
+
 def compare_sizes(pair: tuple[str, str]) -> str | None:
   """Says that an image and its mask differ in size; None if they do not.
 
@@ -196,9 +210,8 @@ def compare_sizes(pair: tuple[str, str]) -> str | None:
   sizes = []
   for path, known in zip(pair, (formats.find_formats(), ("PNG",)), strict=True):
     try:
-      with PIL.Image.open(path, formats=known) as image:
-        turned = image.getexif().get(0x0112) in TURNED
-        sizes.append(image.size[:: -1 if turned else 1])
+      height, width = read_size(path, known)
+      sizes.append((width, height))
     except Exception:  # Untrusted bytes can cause any.
       return None if known != ("PNG",) else f"{path} is not a readable PNG"
   if sizes[0] == sizes[1]:
