@@ -15,7 +15,6 @@ from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
 from vit_jax.models.flops import count_jaxpr
 from vit_jax.optim import make_trained_mask
-from vit_jax.plan.least import count_least
 from vit_jax.plan.paper import Cost, get_cost
 from vit_jax.plan.program import Program, read_program
 from vit_jax.runtime.fitting import compile_lowered, take_fitting
@@ -123,8 +122,6 @@ class Plan:
     program_flops: the same with recomputation.
     program: cost of a step on a chip; None if it does not fit.
     bounds: lower bounds of a step's time; None if it does not fit.
-    least_received: bytes that a chip must receive in a step on this mesh, as of
-      `count_least`; None with `tensor`, and with several slices.
     peak_flops: bfloat16 FLOP/s of a chip.
     cores: number of TensorCores of a chip.
     paper: cost of this pre-training in the ViT paper, where it is given.
@@ -147,7 +144,6 @@ class Plan:
   program_flops: int
   program: Program | None
   bounds: Bounds | None
-  least_received: float | None
   peak_flops: float
   cores: int
   paper: Cost | None
@@ -297,7 +293,6 @@ def make_plan(exp: Experiment, topology: Topology) -> Plan:
     program_flops=program_flops,
     program=program,
     bounds=bounds,
-    least_received=count_least(exp) if topology.slices == 1 else None,
     peak_flops=topology.peak_flops,
     cores=generation.cores,
     paper=get_cost(exp.config),

@@ -115,10 +115,6 @@ def format_collectives(plan: Plan) -> str:
   for name, found in sorted(rows, key=lambda row: -row[1].received):
     received = format_amount(found.received / 1e6)
     lines.append(f"{name:20}{found.times:>8,}{received:>18}")
-  if plan.least_received:
-    least = format_amount(plan.least_received / 1e6)
-    ratio = plan.program.received / plan.least_received
-    lines.append(f"{'least on this mesh':28}{least:>18}  (x {ratio:.2f})")
   return "\n".join(lines) if rows else "no collectives"
 
 
