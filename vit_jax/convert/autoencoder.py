@@ -147,8 +147,11 @@ def save_autoencoder(found: Autoencoder, directory: str) -> None:
   """Writes a new directory that transformers reads as ViTMAEForPreTraining.
 
   Raises:
-    CheckpointError: if its format cannot express the model.
+    CheckpointError: if its format cannot express the model, or the directory is
+      there already.
   """
+  if locate(directory).exists():
+    raise CheckpointError(f"{directory} is there already: name a new directory")
   weights, objective = _spell_positions(found.weights), found.objective
   layout = weights.model.make_layout(*weights.size)
   own = {
