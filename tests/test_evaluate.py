@@ -314,6 +314,8 @@ def test_mistakes_are_named_early(run, photos, tmp_path, capsys):
     ((workdir, "--evals=knm"), "'knn'"),
     ((workdir, "--evals=,"), "--evals is empty"),
     ((workdir, "--split=val"), "no split 'val'"),
+    ((workdir, f"--data=images:{photos}"), "has no classes to compare with"),
+    ((workdir, f"--data=images:{photos}", "--evals=knn"), "which knn reads"),
     ((workdir, "--data=photos"), "--data='photos'"),
     ((workdir, f"--data=folder:{tmp_path / 'none'}"), "there is no folder"),
     ((workdir, f"--out={path}/x"), "cannot be written"),

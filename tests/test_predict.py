@@ -194,6 +194,7 @@ PNG = bytes.fromhex(
     (("{root}/photos", "--classes={root}/none.txt"), "none.txt"),
     (("{root}/photos", "--crop=2"), "crop=2 must be a share"),
     (("{root}/run/checkpoints",), "contains no images"),
+    (("{root}/photos", "--masks={root}/maps"), "does not classify pixels"),
   ],
 )
 def test_mistakes_end_in_one_line(digits, capsys, arguments, message):
@@ -201,6 +202,7 @@ def test_mistakes_end_in_one_line(digits, capsys, arguments, message):
   names = [a.format(root=root) for a in arguments]
   shown = run(capsys, root / "run", *names, status=2)
   assert message in shown.err and len(shown.err.splitlines()) == 1
+  assert not (root / "maps").exists()
 
 
 def test_a_run_without_a_checkpoint_is_named(capsys, tmp_path):

@@ -123,12 +123,21 @@ def evaluate(
     label_map=label_map,
     **options,
   )
+  if PIXELS in evals:
+    from vit_jax.segmented import check_names
+
+    check_names(os.fspath(path), trained.data.source, trained.info.class_names)
   models = [trained]
   if baseline is not None:
     shared = {k: x for k, x in options.items() if k in SHARED}
     models.append(open_beside(baseline, trained, shared))
   both = 0
   if probes:
+    if not trained.info.num_classes:
+      raise ConfigError(
+        f"images of {trained.data.source} have no labels, which {probes[0]} "
+        f"reads: give --data=SOURCE of others, as folder:DIR"
+      )
     trained.info.count(train_split)
     both = trained.info.count_shared(train_split, trained.split)
   notes = list(trained.notes)

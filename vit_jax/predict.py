@@ -21,7 +21,6 @@ FILE.jsonl, the same command continues after an interruption.
 """
 
 import collections
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -103,12 +102,12 @@ def predict(
       **arguments,
     )
     return
+  model, preprocess = vit_jax.load(path, **arguments)
   if masks is not None:
     raise ConfigError(
       f"{path} does not classify pixels, whose classes --masks writes: leave "
       f"it out"
     )
-  model, preprocess = vit_jax.load(path, **arguments)
   if not model.module.num_classes:
     raise ConfigError(
       f"{path} has no head, so it cannot classify; fine-tune it first"
@@ -205,30 +204,20 @@ def make_draw(name: str, images: Sequence[str]) -> Draw:
     ConfigError: if it cannot be written.
   """
   from vit_jax.plots.pictures import draw_overlay
-  from vit_jax.segmented import name_pictures
+  from vit_jax.segmented import name_pictures, written
 
   if not name:
     raise ConfigError("--attention is empty: name a directory")
   folder, targets = locate(name), name_pictures(images, "attention")
+  flag = f"--attention={name}"
 
   def draw(file: str, pixels: Any, rollout: Any) -> None:
-    with written(name):
+    with written(flag):
       (folder / targets[file]).write_bytes(draw_overlay(pixels, rollout))
 
-  with written(name):
+  with written(flag):
     folder.mkdir(parents=True, exist_ok=True)
   return draw
-
-
-@contextlib.contextmanager
-def written(name: str) -> Iterator[None]:
-  """Turns errors of the directory of the pictures into a ConfigError."""
-  try:
-    yield
-  except OSError as error:
-    raise ConfigError(
-      f"--attention={name} cannot be written: {error}"
-    ) from error
 
 
 def check_out(path: str) -> None:
@@ -357,7 +346,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.masks:
       from vit_jax.segmented import make_save
 
-      save = make_save(arguments.masks, images)
+      save = make_save(arguments.masks, arguments.run, images)
     # On one terminal the rows themselves show how far it is.
     progress = Progress(bool(arguments.out) or not sys.stdout.isatty())
     chosen = read_options(arguments)

@@ -3,6 +3,7 @@
 """What `predict` does with a run that classifies pixels: class maps, shares."""
 
 import collections
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,9 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
+from vit_jax.config import ConfigError
 from vit_jax.convert import load
-from vit_jax.convert.segmentation import Segmenter, add_head
+from vit_jax.convert.segmentation import add_head, is_segmentation
 from vit_jax.data.images import decode_batches, rank
 from vit_jax.data.segmentation import load_names, read_size
 from vit_jax.data.sources import parse_source
@@ -52,8 +54,8 @@ def predict_pixels(
     **options: as of `load.load_as`.
   """
   segmenter = add_head(path, load.load_as(path, **options))
-  names = find_names(path, segmenter)
   classes = segmenter.objective.setting.classes
+  names = find_names(path, classes)
   batch_size = max(1, min(batch_size, len(images)))
   for files, errors, batch in decode_batches(
     images, batch_size, segmenter.preprocess
@@ -74,19 +76,34 @@ def predict_pixels(
     progress(len(files))
 
 
-def find_names(path: str, segmenter: Segmenter) -> Sequence[str]:
+def find_names(path: str, known: int) -> Sequence[str]:
   """Finds the names of the classes in the data of a run; () if they are gone.
 
   Args:
     path: of the run.
-    segmenter: of it.
+    known: number of its classes.
   """
   source = read_run(path)[1].get("data", {}).get("source", "")
   kind, name = parse_source(source)
   root = pathlib.Path(os.path.expanduser(name))
   names = load_names(root) if kind == "segmentation" else None
-  known = segmenter.objective.setting.classes
   return names if names is not None and len(names) == known else ()
+
+
+def check_names(path: str, data: str, names: Sequence[str]) -> None:
+  """Raises ConfigError if masks have a class of a run at another number.
+
+  Args:
+    path: of the run.
+    data: what has the masks.
+    names: of the classes of the masks, by number.
+  """
+  for number, name in enumerate(find_names(path, len(names))):
+    if name in names and names[number] != name:
+      raise ConfigError(
+        f"class {name!r} is {names.index(name)} in {data}, and {number} in "
+        f"what {path} was trained on: give masks and classes.txt its numbers"
+      )
 
 
 def name_pictures(images: Sequence[str], suffix: str) -> dict[str, str]:
@@ -101,23 +118,39 @@ def name_pictures(images: Sequence[str], suffix: str) -> dict[str, str]:
   return targets
 
 
-def make_save(name: str, images: Sequence[str]) -> Save:
+@contextlib.contextmanager
+def written(flag: str) -> Iterator[None]:
+  """Turns errors of the directory of a flag into a ConfigError."""
+  try:
+    yield
+  except OSError as error:
+    raise ConfigError(f"{flag} cannot be written: {error}") from error
+
+
+def make_save(name: str, run: str, images: Sequence[str]) -> Save:
   """Makes the function that writes class maps, as PNGs with a palette.
 
   Args:
     name: the directory; an image's map is NAME.classes.png in it.
+    run: what classifies them.
     images: paths of all images.
+
+  Raises:
+    ConfigError: if it cannot be written.
   """
   from vit_jax.plots.segmentation import make_colours
 
   folder, targets = locate(name), name_pictures(images, "classes")
-  folder.mkdir(parents=True, exist_ok=True)
+  flag = f"--masks={name}"
+  if is_segmentation(run):  # `predict` refuses others, and nothing is made.
+    with written(flag):
+      folder.mkdir(parents=True, exist_ok=True)
   palette = make_colours(256).tobytes()
 
   def save(file: str, classes: UInt8[np.ndarray, "H W"]) -> None:
     picture = PIL.Image.fromarray(classes)
     picture.putpalette(palette)
-    with (folder / targets[file]).open("wb") as out:
+    with written(flag), (folder / targets[file]).open("wb") as out:
       picture.save(out, "PNG", optimize=True)
 
   return save

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run on generated shapes learns them, from other weights, and shows them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,6 +67,11 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
     vit_jax.evaluate(tmp_path / "run", evals=("segmentation", "knn"))
   with pytest.raises(ConfigError, match="is for runs of objective.name='segm"):
     vit_jax.evaluate(tmp_path / "a.npz", evals=("segmentation",))
+  other = shutil.copytree(tmp_path / "shapes", tmp_path / "other")
+  names = (other / "classes.txt").read_text().split()
+  (other / "classes.txt").write_text("\n".join(names[::-1]))
+  with pytest.raises(ConfigError, match="class 'ground' is 2 in .*, and 0 in"):
+    vit_jax.evaluate(tmp_path / "run", data=f"segmentation:{other}")
   # predict: shares of classes, and maps of the sizes of the photographs.
   folder = tmp_path / "shapes/validation/images"
   main([f"{tmp_path}/run", str(folder), f"--masks={tmp_path}/maps"])
@@ -83,6 +90,9 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
     assert share[0] == pytest.approx((values == 0).mean())
   # The maps are what was measured.
   assert right / total == pytest.approx(result["pixel_accuracy"], abs=1e-3)
+  with pytest.raises(SystemExit):
+    main([f"{tmp_path}/run", str(folder), f"--masks={tmp_path}/a.npz"])
+  assert "/a.npz cannot be written" in capsys.readouterr().err
   with pytest.raises(ConfigError, match="does not classify pixels"):
     list(vit_jax.predict(tmp_path / "a.npz", str(folder), masks=print))
   # Its encoder is a model like any other.

@@ -41,6 +41,11 @@ def match_classes(
       f"{weights.source} has no head, so it cannot classify; --evals=fewshot, "
       f"knn and linear need none"
     )
+  if not info.num_classes:
+    raise ConfigError(
+      f"{info.name} has no classes to compare with: take images that have, as "
+      f"--data=folder:DIR"
+    )
   theirs = [normalize(x) for x in names]
   ours = [normalize(x) for x in info.class_names]
   if theirs == ours and ours:
