@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from vit_jax import models, optim
 from vit_jax.config import ConfigError, check_multiple, raise_all
 from vit_jax.data import sources
+from vit_jax.data.info import DataError
 from vit_jax.devices.detection import start_backend
 from vit_jax.devices.fitting import format_bytes, get_memory
 from vit_jax.devices.machine import find_memory_limit
@@ -87,8 +88,18 @@ def prepare_data(
   if found:
     say(found)
   sources.open_source(source, section["train"], data_dir)
-  splits = [section["train"], *(x["split"] for x in config["evals"].values())]
-  fingerprint = sources.compute_fingerprint(source, splits, data_dir)
+  info, splits = sources.load_info(source, data_dir), {}
+  splits["data.train"] = section["train"]
+  for name, evaluation in config["evals"].items():
+    splits[f"evals.{name}.split"] = evaluation["split"]
+  for key, split in splits.items():
+    try:
+      info.count(split)
+    except DataError as error:
+      raise DataError(f"{key}: {error}") from error
+  fingerprint = sources.compute_fingerprint(
+    source, [*splits.values()], data_dir
+  )
   hosts.compare(fingerprint)
   return fingerprint
 
