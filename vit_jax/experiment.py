@@ -47,7 +47,7 @@ from vit_jax.objectives.objective import Setting
 from vit_jax.objectives.supervised import make_targets
 from vit_jax.runtime.class_weights import find_class_weights
 from vit_jax.runtime.fitting import jit_once, make_fitting
-from vit_jax.runtime.preflight import check_batches
+from vit_jax.runtime.preflight import check_batches, check_splits
 from vit_jax.train_state import Batch
 from vit_jax.train_step import make_init_state, make_train_step
 
@@ -125,9 +125,7 @@ class Experiment:
     """Raises one ConfigError for all that does not go together."""
     errors = self.model.find_errors(*self.data.shape)
     errors += auto.find_device_errors(self.model, device)
-    for section in self.config["evals"].values():
-      self.info.count(section["split"])
-      self.info.count(section.get("train_split", section["split"]))
+    check_splits(self.config, self.info)
     if 0 < self.num_classes < self.info.num_classes:
       errors.append(
         f"data.num_classes={self.num_classes} is less than the "

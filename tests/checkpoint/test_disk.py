@@ -7,11 +7,12 @@ import re
 import resource
 import time
 
+import numpy as np
 import pytest
 from etils import epath
 
 from tests.checkpoint.samples import ABSTRACT, is_equal, make_state, restore
-from vit_jax.checkpoint import Checkpointer, CheckpointOptions
+from vit_jax.checkpoint import Checkpointer, CheckpointOptions, save_params
 from vit_jax.config import ConfigError, RunError
 
 
@@ -45,6 +46,15 @@ def test_a_full_disk_ends_a_run_within_a_step(directory):
     opened.save(3, make_state(3))
     opened.finish()
   assert is_equal(restore(directory), make_state(3))
+
+
+def test_a_full_disk_holds_nothing_of_parameters_that_it_cut_short(directory):
+  target = directory.parent / "alone"
+  params = {"x": np.random.default_rng(0).random(4096, np.float32)}
+  with full_disk(), pytest.raises(ConfigError, match="alone cannot be written"):
+    save_params(target, params)
+  assert not target.exists()
+  save_params(target, params)
 
 
 def test_a_deleted_directory_is_created_again(directory, caplog):

@@ -33,3 +33,12 @@ def test_images_of_too_many_patches_are_refused(config, variant):
     build(config)
   config["data"]["size"] = (1 << 20, 16)
   build(config)
+
+
+def test_the_key_of_a_split_that_is_not_there_is_named(config):
+  config["evals"]["few"] = dict(kind="knn", split="test", train_split="tran")
+  with pytest.raises(ConfigError, match="evals.few.train_split: .* 'tran'"):
+    build(config)
+  config["evals"]["few"] = dict(kind="knn", split="valid")
+  with pytest.raises(ConfigError, match="evals.few.split: .* 'valid'"):
+    build(config)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from vit_jax import models, optim
 from vit_jax.config import ConfigError, check_multiple, raise_all
 from vit_jax.data import sources
-from vit_jax.data.info import DataError
+from vit_jax.data.info import DataError, DatasetInfo
 from vit_jax.devices.detection import start_backend
 from vit_jax.devices.fitting import format_bytes, get_memory
 from vit_jax.devices.machine import find_memory_limit
@@ -88,20 +88,29 @@ def prepare_data(
   if found:
     say(found)
   sources.open_source(source, section["train"], data_dir)
-  info, splits = sources.load_info(source, data_dir), {}
-  splits["data.train"] = section["train"]
-  for name, evaluation in config["evals"].items():
-    splits[f"evals.{name}.split"] = evaluation["split"]
-  for key, split in splits.items():
+  check_splits(config, sources.load_info(source, data_dir))
+  splits = [section["train"], *(x["split"] for x in config["evals"].values())]
+  fingerprint = sources.compute_fingerprint(source, splits, data_dir)
+  hosts.compare(fingerprint)
+  return fingerprint
+
+
+def check_splits(config: Mapping[str, Any], info: DatasetInfo) -> None:
+  """Checks that all splits that a config names are there, with examples.
+
+  Raises:
+    DataError: if one is not; names the key that asks for it.
+  """
+  asked = {"data.train": config["data"]["train"]}
+  for name, section in config["evals"].items():
+    for key in ("split", "train_split"):
+      if key in section:
+        asked[f"evals.{name}.{key}"] = section[key]
+  for key, split in asked.items():
     try:
       info.count(split)
     except DataError as error:
       raise DataError(f"{key}: {error}") from error
-  fingerprint = sources.compute_fingerprint(
-    source, [*splits.values()], data_dir
-  )
-  hosts.compare(fingerprint)
-  return fingerprint
 
 
 def check_batches(config: Mapping[str, Any], mesh: Mesh) -> None:
