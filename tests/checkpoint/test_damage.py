@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints that differ from what was written: found, and never used."""
 
+import gc
 import json
 import logging
 import os
@@ -9,9 +10,12 @@ import pathlib
 import re
 import shutil
 import signal
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from etils import epath
 from orbax.checkpoint import v1 as ocp
@@ -413,3 +417,27 @@ def test_ctrl_c_is_no_damage():
       raise AssertionError("a second one ends it")
   finally:
     signal.signal(signal.SIGINT, before)
+
+
+def test_one_file_that_is_cut_is_one_error(tmp_path, caplog, monkeypatch):
+  """Each of its arrays fails, and Orbax would leave those that are not read."""
+  lost = []
+  monkeypatch.setattr(sys, "unraisablehook", lost.append)
+  monkeypatch.setattr(sys, "excepthook", lambda *error: lost.append(error))
+  rng = np.random.default_rng(0)  # Zeros would be written as nothing.
+  tree = {f"a{x}": jnp.asarray(rng.random((512, 512 + x))) for x in range(24)}
+  ocp.save_checkpointables(tmp_path / "state", {"state": tree})
+  largest = max(list_files(tmp_path), key=lambda path: path.stat().st_size)
+  os.truncate(largest, largest.stat().st_size // 2)
+  wanted = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+  )
+  caplog.clear()
+  with pytest.raises(DamagedError) as error, reading():
+    ocp.load_checkpointables(tmp_path / "state", {"state": wanted})
+  text = str(error.value)
+  assert re.search(r'Error reading .*"a\d+', text) and len(text) < 330
+  del error
+  gc.collect()  # Tasks whose error nobody took are told of then.
+  time.sleep(0.3)  # Reads that go on would end meanwhile.
+  assert not lost and not caplog.records

@@ -36,7 +36,7 @@ def test_kill_9_again_and_again(tmp_path, data_dir):
   starts = []
   for words in LAST_WORDS:
     process = start(tmp_path / "killed", data_dir, *FLAGS)
-    for line in process.stderr:
+    for line in process:
       if line.startswith("resuming after step"):
         starts.append(int(line.split()[-1]))
       if line.startswith(words):
@@ -45,7 +45,7 @@ def test_kill_9_again_and_again(tmp_path, data_dir):
       raise AssertionError(f"ended before {words!r}")
     time.sleep(rng.uniform(0, 0.2))
     process.kill()
-    process.communicate()
+    process.wait()
   text = finish(start(tmp_path / "killed", data_dir, *FLAGS))
   assert "resuming after step" in text
   result, rows = read_run(tmp_path / "killed")

@@ -5,14 +5,13 @@
 import json
 import os
 import socket
-import subprocess
 import sys
 
 import pytest
 
 from tests.support import ROOT
 from tests.support.masks import make_shapes
-from tests.support.processes import read_run
+from tests.support.processes import Heard, finish, read_run
 from tests.support.runs import get_timeless, make_config
 
 VIEWS = dict(hidden=32, outputs=24)
@@ -65,13 +64,7 @@ def test_two_processes_do_what_one_does(tmp_path, data_dir):
 
   def begin(workdir, **environment):
     command = [sys.executable, "-c", SCRIPT, tmp_path / "configs.json", workdir]
-    return subprocess.Popen(
-      command,
-      cwd=ROOT,
-      env=os.environ | environment,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
+    return Heard(command, cwd=ROOT, env=os.environ | environment)
 
   processes = [begin(tmp_path / "one")] + [
     begin(
@@ -83,8 +76,7 @@ def test_two_processes_do_what_one_does(tmp_path, data_dir):
     for index in range(2)
   ]
   for process in processes:
-    _, text = process.communicate(timeout=240)
-    assert process.returncode == 0, text
+    finish(process)
   for name in OBJECTIVES:
     rows, others = (
       get_timeless(read_run(tmp_path / x / name)[1]) for x in ("one", "two")

@@ -4,10 +4,12 @@
 
 import json
 import os
+import queue
 import re
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -15,6 +17,31 @@ from tests.support import ROOT
 
 NAME = socket.gethostname()
 ENDLESS = ["--config.train.steps=100000", "--config.train.log_every=1"]
+
+
+class Heard(subprocess.Popen):
+  """A process whose standard error is read as it comes.
+
+  Otherwise one of several that says much waits until it is its turn to be read,
+  and those of its run wait for it.
+  """
+
+  def __init__(self, command, **options):
+    super().__init__(command, stderr=subprocess.PIPE, text=True, **options)
+    self._lines = queue.SimpleQueue()
+    self._reader = threading.Thread(target=self._read, daemon=True)
+    self._reader.start()
+
+  def _read(self):
+    for line in self.stderr:
+      self._lines.put(line)
+    self._lines.put(None)
+
+  def __iter__(self):
+    """Yields the lines that nobody has read yet, to the end."""
+    while (line := self._lines.get()) is not None:
+      yield line
+    self._lines.put(None)
 
 
 def start(workdir, data_dir, *flags, **environment):
@@ -29,17 +56,17 @@ def start(workdir, data_dir, *flags, **environment):
   command += ["--config.train.batch_size=32", "--config.optim.warmup_steps=1"]
   command += ["--config.train.accumulate=1", "--config.model.remat=none"]
   command += ["--config.train.report=False"]
-  return subprocess.Popen(
-    [*command, *flags],
-    cwd=ROOT,
-    env=os.environ | environment,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+  return Heard([*command, *flags], cwd=ROOT, env=os.environ | environment)
 
 
 def finish(process, status=0):
-  _, text = process.communicate(timeout=240)
+  """Waits for the end of a process, and returns what nobody has read of it."""
+  try:
+    process.wait(240)
+  except subprocess.TimeoutExpired:
+    process.kill()
+    pytest.fail(f"it has not ended: {''.join(process)}")
+  text = "".join(process)
   assert process.returncode == status, text
   return text
 
@@ -76,7 +103,7 @@ def start_together(count, workdir, data_dir, *flags, own=(), **environment):
 def wait_for(process, text):
   """Reads what a run says until a line starts so."""
   lines = []
-  for line in process.stderr:
+  for line in process:
     lines.append(line)
     if line.startswith(text):
       return

@@ -18,7 +18,6 @@ from vit_jax.checkpoint.directory import (
   CheckpointOptions,
   choose_old,
   delete,
-  get_orbax,
   list_steps,
   sweep,
   sync,
@@ -31,6 +30,7 @@ from vit_jax.checkpoint.metadata import (
   seal,
   to_tree,
 )
+from vit_jax.checkpoint.quiet_orbax import get_orbax
 from vit_jax.checkpoint.reading import (
   align_operations,
   describe_renaming,

@@ -4,7 +4,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import math
 import os
@@ -15,7 +14,6 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import absl.logging
 from etils import epath
 
 from vit_jax.config import ConfigError, Count
@@ -59,19 +57,6 @@ class CheckpointOptions:
         "checkpoint.keep_best is a number of checkpoints, checkpoint.best the "
         "metric that ranks them, e.g. test/accuracy: set both or neither"
       )
-
-
-@functools.cache
-def get_orbax() -> Any:
-  """Imports Orbax, which a run needs after its first step only."""
-  # It logs what only its authors need, and with a traceback each of the errors
-  # that it raises.
-  absl.logging.get_absl_logger().addFilter(
-    lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
-  )
-  from orbax.checkpoint import v1
-
-  return v1
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from etils import epath
 
 from vit_jax.checkpoint.allocator import returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe, sum_parts
-from vit_jax.checkpoint.directory import get_orbax, holding_interrupts, sync
+from vit_jax.checkpoint.directory import holding_interrupts, sync
 from vit_jax.checkpoint.metadata import (
   FORMAT,
   DamagedError,
@@ -27,6 +27,7 @@ from vit_jax.checkpoint.metadata import (
   seal,
   to_tree,
 )
+from vit_jax.checkpoint.quiet_orbax import get_orbax
 from vit_jax.checkpoint.reading import reading
 from vit_jax.config import ConfigError
 from vit_jax.sharding import get_path

@@ -20,7 +20,6 @@ from vit_jax.checkpoint.allocator import align, returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe
 from vit_jax.checkpoint.directory import (
   METADATA,
-  get_orbax,
   holding_interrupts,
   list_steps,
 )
@@ -31,7 +30,9 @@ from vit_jax.checkpoint.metadata import (
   open_metadata,
   to_tree,
 )
+from vit_jax.checkpoint.quiet_orbax import get_orbax
 from vit_jax.config import ConfigError
+from vit_jax.config.errors import shorten
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.sharding import get_path
 from vit_jax.storage.paths import compute_size
@@ -62,8 +63,14 @@ def reading() -> Iterator[None]:
   except (DamagedError, ConfigError, MemoryError, jax.errors.JaxRuntimeError):
     raise
   except Exception as error:  # Orbax and TensorStore raise all kinds.
-    cause = str(error.__cause__ or error).strip() or type(error).__name__
-    raise DamagedError(f"it cannot be read: {cause}") from error
+    raise DamagedError(f"it cannot be read: {find_cause(error)}") from error
+
+
+def find_cause(error: BaseException) -> str:
+  """Finds what TensorStore said; what is around it has pages of its options."""
+  while error.__cause__ is not None:
+    error = error.__cause__
+  return shorten(str(error).strip() or type(error).__name__, 300)
 
 
 def load_metadata(
