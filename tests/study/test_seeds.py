@@ -51,18 +51,17 @@ def test_a_study_passes_sigterm_on(tmp_path, data_dir):
 
 def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   monkeypatch.chdir(ROOT)
-  main(
-    [
-      "seeds",
-      f"--workdir={tmp_path}",
-      "--seeds=3,4",
-      "--config=configs/digits.py",
-      f"--config.data.dir={data_dir}",
-      *SMALL,
-      "--config.train.steps=2",
-      "--config.train.batch_size=8",
-    ]
-  )
+  command = [
+    "seeds",
+    f"--workdir={tmp_path}",
+    "--seeds=3,4",
+    "--config=configs/digits.py",
+    f"--config.data.dir={data_dir}",
+    *SMALL,
+    "--config.train.steps=2",
+    "--config.train.batch_size=8",
+  ]
+  main(command)
   summary = json.loads((tmp_path / "study.json").read_text())
   runs = {}
   for seed in (3, 4):
@@ -78,6 +77,18 @@ def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   assert f"mean {summary['mean']:.2%}, standard" in capfd.readouterr().out
   alone = summary | {"runs": {"3": runs[3]}}
   assert "standard deviation" not in seeds.format_table(alone)
+
+  # Those that are finished are not even started again; another config is
+  # another run, of which vit_jax.main says so.
+  with monkeypatch.context() as patch:
+    patch.setattr("vit_jax.study.runs.MAIN", ("nothing",))
+    main(command)
+  assert json.loads((tmp_path / "study.json").read_text()) == summary
+  assert "seed 4: finished before" in capfd.readouterr().err
+  with pytest.raises(SystemExit) as caught:
+    main([*command, "--config.optim.lr=0.5"])
+  assert caught.value.code == 2
+  assert "--workdir holds a run of another config" in capfd.readouterr().err
 
 
 def test_a_study_ends_with_the_status_of_a_run_that_failed(tmp_path, capfd):

@@ -11,8 +11,6 @@ from etils import epath
 
 from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
-from vit_jax.config.recipe import load_config
-from vit_jax.sections import resolve
 from vit_jax.storage.files import replacing, write_json, write_text
 from vit_jax.study import cost, table
 from vit_jax.study.points import (
@@ -172,8 +170,7 @@ class PaperStudy:
     """Loads the config of each point's run; a ConfigError if two are equal."""
     configs: list[FrozenDict] = []
     for run, point in zip(runs, points, strict=True):
-      own = [flag for flag in run.flags if flag.startswith("--config.")]
-      config = resolve(load_config(run.recipe, own))
+      config = run.load_config()
       if config in configs:
         other = points[configs.index(config)].name
         raise ConfigError(

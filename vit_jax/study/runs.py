@@ -21,8 +21,14 @@ from typing import Any
 
 from etils import epath
 
+from vit_jax.config import ConfigError
 from vit_jax.config.errors import INTERRUPTED, PREEMPTED, shorten
+from vit_jax.config.frozen import FrozenDict
+from vit_jax.config.recipe import load_config
+from vit_jax.convert.inherit import inherit
 from vit_jax.runtime.lock import is_held
+from vit_jax.runtime.workdir import compute_config_digest
+from vit_jax.sections import resolve
 from vit_jax.storage.files import write_json
 from vit_jax.storage.untrusted import load_json
 
@@ -57,6 +63,12 @@ class Run:
   flags: Sequence[str] = ()
   after: str | None = None
 
+  def load_config(self) -> FrozenDict:
+    """Loads its config; raises ConfigError as vit_jax.main does."""
+    own = [flag for flag in self.flags if flag.startswith("--config.")]
+    config = load_config(self.recipe, own)
+    return resolve(inherit(config, os.fspath(self.workdir)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -89,6 +101,9 @@ def attempt(run: Run) -> Outcome:
 
   If it is asked to end, this process ends, too.
   """
+  if (result := find_result(run)) is not None:
+    print(f"{run.name}: finished before", file=sys.stderr, flush=True)
+    return Outcome(0, result)
   print(f"{run.name}: {run.workdir}", file=sys.stderr, flush=True)
   command = [*MAIN, f"--config={run.recipe}", f"--workdir={run.workdir}"]
   status, asked, said = execute([*command, *run.flags])
@@ -97,6 +112,28 @@ def attempt(run: Run) -> Outcome:
   if status:
     return Outcome(status, reason=find_reason(status, said))
   return Outcome(0, load_json(run.workdir / "result.json"))
+
+
+def find_result(run: Run) -> Mapping[str, Any] | None:
+  """Finds the result of a run that is finished, with the very same config.
+
+  So would vit_jax.main, once it has read the data and the checkpoint, which of
+  many runs takes minutes.
+
+  Returns:
+    Content of result.json; None if vit_jax.main has to look.
+  """
+  try:
+    result = load_json(run.workdir / "result.json")
+    recorded = load_json(run.workdir / "config.json")
+    config = run.load_config()
+  except ConfigError:  # It is not there, or the run says what is wrong.
+    return None
+  if not isinstance(recorded, dict):
+    return None
+  rest = {name: recorded.get(name) for name in ("versions", "hardware")}
+  same = recorded.get("sha256") == compute_config_digest({**config, **rest})
+  return result if same else None
 
 
 def train_all(
