@@ -22,10 +22,16 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.experiment import Experiment
 from vit_jax.sections import resolve
-from vit_jax.study import attention_distance, cost, points, runs
+from vit_jax.study import attention_distance, compute, cost, points, runs
 from vit_jax.study.__main__ import PAPER, main
 from vit_jax.study.paper_study import SCALES
-from vit_jax.study.points import Point, describe_order, is_apart, summarize
+from vit_jax.study.points import (
+  Point,
+  describe_order,
+  find_frontier,
+  is_apart,
+  summarize,
+)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +121,43 @@ def test_only_what_is_apart_is_called_worse():
     "Best is a with 90.00; with one seed no difference can be told from chance."
   )
   assert describe_order([], "m") == "No run has ended yet."
+
+
+def test_many_that_are_worse_are_counted():
+  rows = make_rows(
+    *((x, 0.9 - 0.1 * i, 0.0, 2) for i, x in enumerate("abcdef"))
+  )
+  assert describe_order(rows, "m") == (
+    "Best is a with 90.00 ± 0.00; worse: b 80.00 ± 0.00, c 70.00 ± 0.00, d "
+    "60.00 ± 0.00, and 2 more, down to 40.00 ± 0.00."
+  )
+
+
+def test_what_the_same_accuracy_costs():
+  """Of ViTs the second is beaten by the first, which costs less."""
+  means = dict(v1=0.5, v2=0.4, v3=0.8, r1=0.6, r2=0.85, r3=0.9)
+  rows = [
+    {
+      "name": name,
+      "fields": {
+        "family": {"v": "ViT", "r": "ResNet"}[name[0]],
+        "training FLOPs": 10.0 ** int(name[1]),
+      },
+      "values": {"m": dict(mean=mean, stdev=None, seeds=1)},
+    }
+    for name, mean in means.items()
+  ]
+  found = compute.find_frontiers(rows, "m")
+  names = {k: [row["name"] for row in x] for k, x in found.items()}
+  assert names == {"ViT": ["v1", "v3"], "ResNet": ["r1", "r2", "r3"]}
+  assert compute.compare(rows, "m").startswith(
+    "The least training FLOPs of each family for the 80.00% of the best ViT: "
+    "v3 1e+03 (80.00), r2 100 (85.00). Best is r3"
+  )
+  assert find_frontier([(2.0, 1.0), (1.0, 1.0), (1.0, 0.5), (3.0, 2.0)]) == [
+    1,
+    3,
+  ]
 
 
 def test_a_point_without_runs_is_left_out():

@@ -78,7 +78,7 @@ def test_the_study_of_others(tmp_path, capsys):
   [
     ([], "give --of=DIR,DIR"),
     (["--of=nowhere"], "--of=nowhere has no study.json"),
-    (["--of={}/few"], "3 different points, and the law has 4 parameters"),
+    (["--of={}/few"], "no line has 4 points, as many as a law has parameters"),
     (["--of={}/pooling"], "is a study pooling: laws are fitted to compute"),
     (["--of={}/few", "--seeds=1"], "scaling trains nothing"),
   ],
@@ -92,3 +92,27 @@ def test_what_has_no_law_is_said(flags, words, tmp_path, capsys):
   assert caught.value.code == 2
   assert words in " ".join(capsys.readouterr().err.split())
   assert not (tmp_path / "out").exists()
+
+
+def test_of_compute_only_what_nothing_cheaper_beats_counts(tmp_path, capsys):
+  """Of two sizes, one for too short; of the ResNets three are left."""
+  write_study(tmp_path / "compute", 2)
+  path = tmp_path / "compute/study.json"
+  found = json.loads(path.read_text())
+  for row in found["points"]:
+    index = X.tolist().index(row["fields"]["training FLOPs"])
+    if index in (2, 3, 4) and row["fields"]["family"] == "ResNet":
+      row["values"]["5-shot"]["by_seed"] = {"0": 0.1, "1": 0.1}
+  found["points"].append(
+    {
+      "fields": {"family": "ViT", "training FLOPs": 2e10},
+      "values": {"5-shot": {"by_seed": {"0": 0.2, "1": 0.2}}},
+    }
+  )
+  path.write_text(json.dumps(found))
+  flags = [f"--of={tmp_path}/compute", f"--workdir={tmp_path / 'out'}"]
+  main(["scaling", *flags])
+  (law,) = json.loads((tmp_path / "out/study.json").read_text())["laws"]
+  assert law["line"] == "ViT" and [x for x, *_ in law["points"]] == X.tolist()
+  said = capsys.readouterr().out
+  assert "ResNet, compute: 3 points, fewer than a law has parameters" in said

@@ -108,7 +108,12 @@ def draw_points(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:
 
 
 def draw_lines(
-  rows: Sequence[Mapping[str, Any]], metric: str, *, x: str, line: str
+  rows: Sequence[Mapping[str, Any]],
+  metric: str,
+  *,
+  x: str,
+  line: str,
+  joined: Collection[str] | None = None,
 ) -> bytes:
   """Draws a metric over a quantity that a study varies, on a logarithmic axis.
 
@@ -117,33 +122,41 @@ def draw_lines(
     metric: the one of their values that is shown, a share.
     x: the field that is varied.
     line: the field by which points are joined to a line.
+    joined: names of the points that are joined, which nothing cheaper of their
+      line beats; None is all.
 
   Returns:
     A PNG.
   """
-  lines: dict[str, list[tuple[float, float, float]]] = {}
+  lines: dict[str, list[tuple[float, float, float, bool]]] = {}
   for row in rows:
     if metric in row["values"]:
       found, fields = row["values"][metric], row["fields"]
-      point = (fields[x], 100 * found["mean"], 100 * (found["stdev"] or 0))
-      lines.setdefault(str(fields[line]), []).append(point)
+      mean, stdev = (100 * (found[key] or 0) for key in ("mean", "stdev"))
+      lines.setdefault(str(fields[line]), []).append(
+        (fields[x], mean, stdev, joined is None or row["name"] in joined)
+      )
   with drawing(5.0, 3.2) as drawn:
     axes = drawn.axes[0, 0]
     for i, (name, points) in enumerate(lines.items()):
-      at, mean, stdev = zip(*sorted(points), strict=True)
+      at, mean, stdev, _ = zip(*sorted(points), strict=True)
+      style = get_line(i)
       axes.errorbar(
         at,
         mean,
         stdev,
-        **get_line(i),
-        marker="o",
-        ms=4,
-        capsize=3,
-        label=shorten(name, 40),
+        **style | dict(linestyle="", marker="o", ms=4, capsize=3),
+      )
+      ends = sorted(point[:2] for point in points if point[3])
+      axes.plot(
+        *zip(*ends, strict=True),
+        **style | dict(marker="o", ms=4, label=shorten(name, 40)),
       )
     _set_places(axes, {p[0] for points in lines.values() for p in points})
     axes.set_xlabel(x)
     axes.set_ylabel(label_values(f"{metric} (%)", rows, metric))
+    if joined is not None:
+      axes.set_title("lines join what nothing cheaper beats", fontsize=9)
     axes.legend(loc="best")
   return drawn.png
 

@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 from vit_jax.plots.studies import draw_lines
 from vit_jax.study import paper
 from vit_jax.study.paper_study import COMPUTE, PaperStudy
-from vit_jax.study.points import Point
+from vit_jax.study.points import (
+  Point,
+  describe_order,
+  find_frontier,
+  format_value,
+)
 
 Models = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -90,15 +95,71 @@ def make_points(scale: str) -> list[Point]:
           name=f"{model}-{length}_{unit}",
           arguments={"family": family.lower()},
           flags=flags,
-          fields={"family": family, "model": model, unit: length},
+          fields={
+            "family": family,
+            "model": model,
+            "length": f"{length} {unit}",
+          },
         )
       )
   return made
 
 
+def find_frontiers(
+  rows: Sequence[Mapping[str, Any]], metric: str
+) -> dict[str, list[Mapping[str, Any]]]:
+  """Finds what nothing cheaper of its family beats.
+
+  Args:
+    rows: as of `summarize`.
+    metric: name of the metric.
+
+  Returns:
+    Family -> rows, by compute.
+  """
+  families: dict[str, list[Mapping[str, Any]]] = {}
+  for row in rows:
+    if metric in row["values"]:
+      families.setdefault(row["fields"]["family"], []).append(row)
+  found = {}
+  for family, members in families.items():
+    pairs = [(x["fields"][COMPUTE], get_mean(x, metric)) for x in members]
+    found[family] = [members[i] for i in find_frontier(pairs)]
+  return found
+
+
+def get_mean(row: Mapping[str, Any], metric: str) -> float:
+  """Mean of a metric over the seeds."""
+  return row["values"][metric]["mean"]
+
+
+def compare(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+  """Says what the same accuracy costs each family."""
+  frontiers = find_frontiers(rows, metric)
+  if not frontiers:
+    return "No run has ended yet."
+  reached = {
+    name: get_mean(found[-1], metric) for name, found in frontiers.items()
+  }
+  last = min(reached, key=reached.__getitem__)
+  texts = []
+  for found in frontiers.values():
+    row = next(x for x in found if get_mean(x, metric) >= reached[last])
+    texts.append(
+      f"{row['name']} {row['fields'][COMPUTE]:.3g} "
+      f"({format_value(row['values'][metric])})"
+    )
+  return (
+    f"The least training FLOPs of each family for the {reached[last]:.2%} of "
+    f"the best {last}: {', '.join(texts)}. {describe_order(rows, metric)}"
+  )
+
+
 def draw(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:
-  """Draws a line a family, over compute."""
-  return draw_lines(rows, metric, x=COMPUTE, line="family")
+  """Draws points over compute; lines join what nothing cheaper beats."""
+  frontiers = find_frontiers(rows, metric).values()
+  joined = {row["name"] for found in frontiers for row in found}
+  return draw_lines(rows, metric, x=COMPUTE, line="family", joined=joined)
 
 
 STUDY = PaperStudy(
@@ -110,7 +171,8 @@ STUDY = PaperStudy(
   "no more where much is. Its exaFLOPs (table 6): "
   + ", ".join(f"{model} {flops}" for model, flops in paper.EXAFLOPS.items())
   + ".",
-  columns=("family", "model", COMPUTE),
+  columns=("family", "model", "length", COMPUTE),
   make_points=make_points,
   draw=draw,
+  compare=compare,
 )

@@ -40,6 +40,7 @@ class PaperStudy:
       every point with a row also has COMPUTE.
     make_points: scale -> the points.
     draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`.
+    compare: (rows, metric) -> what the points say, in sentences.
     unit: of the numbers in the table.
     SEEDS: default seeds.
     RECIPE: recipe of its runs, which takes `scale` and `dataset`.
@@ -52,6 +53,7 @@ class PaperStudy:
   columns: Sequence[str]
   make_points: Callable[[str], Sequence[Point]]
   draw: Callable[[Sequence[Mapping[str, Any]], str], bytes]
+  compare: Callable[[Sequence[Mapping[str, Any]], str], str] = describe_order
   unit: str = "percent"
   SEEDS: Sequence[int] = (0, 1, 2)
   RECIPE: str = "study"
@@ -146,7 +148,14 @@ class PaperStudy:
     about = {
       "study": self.name,
       "scale": scale,
-      "config": describe(configs[0], len(seeds)),
+      "config": describe(
+        [
+          config
+          for config, point in zip(configs, points, strict=True)
+          if point.fields is not None
+        ],
+        len(seeds),
+      ),
       "metrics": metrics,
     }
     workdir.mkdir(parents=True, exist_ok=True)
@@ -218,8 +227,8 @@ class PaperStudy:
     return [
       f"The paper ({self.source}): {self.found}",
       f"Here, by {metric} in percent, {summary['config']}: "
-      + describe_order(rows, metric),
-      *(f"By {name}: {describe_order(rows, name)}" for name in others),
+      + self.compare(rows, metric),
+      *(f"By {name}: {self.compare(rows, name)}" for name in others),
       *self.explain_failures(summary),
     ]
 
@@ -270,16 +279,19 @@ def find_evaluation(config: Mapping[str, Any], kind: str) -> str | None:
   return next(names, None)
 
 
-def describe(config: Mapping[str, Any], seeds: int) -> str:
-  """Says how a config is trained, in a clause."""
-  train, data = config["train"], config["data"]
-  length = next(
-    f"{train[unit]:,} {unit}"
-    for unit in ("steps", "epochs")
-    if train.get(unit) is not None
-  )
+def describe(configs: Sequence[Mapping[str, Any]], seeds: int) -> str:
+  """Says how points are trained, in a clause.
+
+  Args:
+    configs: of each point.
+    seeds: number of seeds.
+  """
+  train, data = configs[0]["train"], configs[0]["data"]
+  unit = next(x for x in ("steps", "epochs") if train.get(x) is not None)
+  lengths = dict.fromkeys(f"{x['train'][unit]:,}" for x in configs)
+  variants = dict.fromkeys(x["model"]["variant"] for x in configs)
   times = f"{seeds} seeds" if seeds > 1 else "one seed"
   return (
-    f"{config['model']['variant']} at {data['size']} px on {data['source']}, "
-    f"{length} of batch {train['batch_size']}, {times}"
+    f"{' and '.join(variants)} at {data['size']} px on {data['source']}, "
+    f"{' or '.join(lengths)} {unit} of batch {train['batch_size']}, {times}"
   )

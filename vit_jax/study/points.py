@@ -15,6 +15,8 @@ from vit_jax.metrics.rows import read_rows
 from vit_jax.study.runs import Run
 from vit_jax.study.seeds import make_run
 
+LISTED = 3  # Points that are worse than the best, named in a sentence.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
@@ -151,6 +153,28 @@ def is_apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
   return abs(a["mean"] - b["mean"]) > 2 * error
 
 
+def find_frontier(
+  points: Sequence[tuple[float, float]],
+) -> list[int]:
+  """Finds the points that nothing of the same or a lower cost beats.
+
+  Args:
+    points: cost and value; the larger the value the better.
+
+  Returns:
+    Their indices, by cost.
+  """
+  order = sorted(
+    range(len(points)), key=lambda i: (points[i][0], -points[i][1])
+  )
+  found, best = [], -math.inf
+  for i in order:
+    if points[i][1] > best:
+      best = points[i][1]
+      found.append(i)
+  return found
+
+
 def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
   """Says which point is best, and which of the others are surely worse.
 
@@ -177,8 +201,11 @@ def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
       f"; not told apart from it (two standard errors): {', '.join(level)}"
     )
   if worse:
-    listed = ", ".join(f"{name} {format_value(x)}" for name, x in worse)
-    text += f"; worse: {listed}"
+    shown = worse if len(worse) <= LISTED + 1 else worse[:LISTED]
+    listed = [f"{name} {format_value(x)}" for name, x in shown]
+    if rest := len(worse) - len(shown):
+      listed.append(f"and {rest} more, down to {format_value(worse[-1][1])}")
+    text += f"; worse: {', '.join(listed)}"
   return f"{text}."
 
 

@@ -20,15 +20,17 @@ from vit_jax.storage.paths import locate
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study import power_law, table
 from vit_jax.study.paper_study import COMPUTE
+from vit_jax.study.points import find_frontier
 
 SEEDS = ()
 RECIPE = "study"
 ROUNDS = 200  # Drawings.
 BAND = (2.5, 97.5)  # Percent of them.
-# Study -> the field of its lines, and the quantity along them.
+# Study -> the field of its lines, the quantity along them, and whether only
+# points count that nothing cheaper beats: models of all sizes are on one line.
 AXES = {
-  "compute": ("family", COMPUTE),
-  "data_scale": ("model", "percent of the images"),
+  "compute": ("family", COMPUTE, True),
+  "data_scale": ("model", "percent of the images", False),
 }
 
 
@@ -57,7 +59,7 @@ def run(
     of: directories of the others, joined by commas.
 
   Returns:
-    `laws`, see `fit_lines`.
+    `laws`, see `fit_lines`, and those `without` one, for want of points.
 
   Raises:
     ConfigError: for a directory without a study that can be fitted.
@@ -69,9 +71,16 @@ def run(
     )
   if flags or seeds:
     raise ConfigError("scaling trains nothing: give --of and --workdir alone")
-  laws = [law for path in of.split(",") for law in fit_lines(path)]
+  found = [law for path in of.split(",") for law in fit_lines(path)]
+  laws = [law for law in found if "law" in law]
+  if not laws:
+    raise ConfigError(
+      f"--of={of}: no line has {power_law.FEWEST} points, as many as a law has "
+      f"parameters: train with more points, or at another scale"
+    )
   workdir.mkdir(parents=True, exist_ok=True)
-  return {"study": "scaling", "laws": laws}
+  few = [law for law in found if "law" not in law]
+  return {"study": "scaling", "laws": laws, "without": few}
 
 
 def fit_lines(path: str) -> list[dict[str, Any]]:
@@ -83,7 +92,8 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
   Returns:
     Of each line its `study`, `scale`, `metric`, `axis`, `line`, the `points`
     [(C, mean E, seeds)], `law` as of `PowerLaw`, and of several seeds `band`,
-    the intervals of `a` and `c` and, at each C of `at`, of E.
+    the intervals of `a` and `c` and, at each C of `at`, of E. Those of too few
+    points have no `law`.
   """
   file = locate(path) / "study.json"
   if not file.exists():
@@ -97,7 +107,7 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
       f"--of={path} is a study {study or 'of another kind'}: laws are fitted "
       f"to {' and '.join(AXES)}"
     )
-  field, axis = AXES[study]
+  field, axis, front = AXES[study]
   metric = next(iter(found["metrics"]))
   lines: dict[str, list[tuple[float, list[float]]]] = {}
   for row in found["points"]:
@@ -108,16 +118,16 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
   if not lines:
     raise ConfigError(f"--of={path} has no result yet: train it first")
   about = dict(study=study, scale=found["scale"], metric=metric, axis=axis)
-  try:
-    return [
-      {**about, "line": line, **fit_line(sorted(points))}
-      for line, points in lines.items()
-    ]
-  except ValueError as error:
-    raise ConfigError(
-      f"--of={path}: {error}; train the study with more points, or at another "
-      f"scale"
-    ) from error
+  made = []
+  for line, points in lines.items():
+    if front:
+      pairs = [(c, -float(np.mean(errors))) for c, errors in points]
+      points = [points[i] for i in find_frontier(pairs)]
+    enough = len({c for c, _ in points}) >= power_law.FEWEST
+    law = fit_line(sorted(points)) if enough else {}
+    given = [(c, float(np.mean(z)), len(z)) for c, z in sorted(points)]
+    made.append({**about, "line": line, "points": given, **law})
+  return made
 
 
 def fit_line(points: Sequence[tuple[float, list[float]]]) -> dict[str, Any]:
@@ -136,7 +146,6 @@ def fit_line(points: Sequence[tuple[float, list[float]]]) -> dict[str, Any]:
       "error": curves.tolist(),
     }
   return {
-    "points": [(c, float(np.mean(z)), len(z)) for c, z in points],
     "law": law._asdict(),
     "at": at.tolist(),
     "error": law(at).tolist(),
@@ -178,6 +187,15 @@ def explain(summary: Mapping[str, Any]) -> list[str]:
         f"{law['line']}, {law['study']}: as many parameters as points, so that "
         f"the law passes near all of them whatever they are."
       )
+  for law in summary["without"]:
+    texts.append(
+      f"{law['line']}, {law['study']}: {len(law['points'])} points, fewer than "
+      f"a law has parameters, and so none."
+    )
+  if any(law["study"] == "compute" for law in summary["laws"]):
+    texts.append(
+      "Of compute those points count that nothing cheaper of their line beats."
+    )
   if any(law["band"] is None for law in summary["laws"]):
     texts.append("Lines of one seed have no interval.")
   return texts
