@@ -22,7 +22,16 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.experiment import Experiment
 from vit_jax.sections import resolve
-from vit_jax.study import attention_distance, compute, cost, points, runs
+from vit_jax.study import (
+  attention_distance,
+  compute,
+  cost,
+  data_scale,
+  paper_study,
+  points,
+  resolution,
+  runs,
+)
 from vit_jax.study.__main__ import PAPER, main
 from vit_jax.study.paper_study import SCALES
 from vit_jax.study.points import (
@@ -54,6 +63,9 @@ def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
   ]
   lines = capfd.readouterr().out.splitlines()
   page = (workdir / "study.md").read_text()
+  about = f"{study.asks}: accuracies in percent"
+  assert lines[0] == about and "The numbers are accuracies in percent." in page
+  assert "2 seeds (± their standard deviation)" in page
   for line, row, point in zip(lines[2:], found["points"], made, strict=False):
     for metric, value in row["values"].items():
       of = next((x for x in points if x.metric == metric), point)
@@ -120,7 +132,7 @@ def test_only_what_is_apart_is_called_worse():
   assert describe_order(alone, "m") == (
     "Best is a with 90.00; with one seed no difference can be told from chance."
   )
-  assert describe_order([], "m") == "No run has ended yet."
+  assert describe_order([], "m") == "nothing is measured."
 
 
 def test_many_that_are_worse_are_counted():
@@ -185,6 +197,67 @@ def test_a_run_is_read_at_its_last_step(tmp_path):
   assert points.read_values(run, {"steps": 4}) == {"a/x": 3.0}
 
 
+def test_how_points_are_trained_is_said(monkeypatch):
+  """The models by their size, as their names are those of larger ones."""
+  monkeypatch.chdir(ROOT)
+
+  def say(study, chosen, counts):
+    made = study.make_points("digits")[chosen]
+    made_runs = points.make_runs(
+      made, "study:scale=digits", epath.Path("x"), [], [0]
+    )
+    pairs = zip(made, counts, strict=True)
+    costs = {x.name: cost.Cost(1.0, 1.0, n) for x, n in pairs}
+    configs = [run.load_config() for run in made_runs]
+    return paper_study.describe(made, configs, costs, 1)
+
+  assert say(resolution.STUDY, slice(0, 3), (1, 2000, 3000)) == (
+    "mu/4 of other sizes, 2,000 to 3,000 parameters, at 16 or 24 px on "
+    "tfds:digits, 300 steps of batch 128, then 100 steps of batch 64, one seed"
+  )
+  assert say(data_scale.STUDY, slice(6, 10), (2, 2, 9, 9)) == (
+    "mu/4 and R50x1 of other sizes, 2 to 9 parameters, at 16 px on "
+    "tfds:digits, 300 steps of batch 128, then 100 steps of batch 64, one seed"
+  )
+
+
+def test_what_failed_everywhere_is_not_drawn(tmp_path, capfd):
+  """Nothing was fine-tuned; the rest is the page all the same."""
+  value = dict(mean=0.5, stdev=None, seeds=1, by_seed={"0": 0.5})
+  fields = {"model": "ViT", "percent of the images": 5}
+  row = dict(name="vit", fields=fields, paper=None, values={"5-shot": value})
+  summary = {
+    "config": "so",
+    "metrics": {"fine-tuned": "test/accuracy", "5-shot": "few/x"},
+    "points": [row],
+    "failed": {"vit-tuned/seed_0": {"status": 2, "reason": "no room"}},
+  }
+  data_scale.STUDY.save(summary, epath.Path(tmp_path))
+  page = (tmp_path / "study.md").read_text()
+  assert "Here, by 5-shot in percent, so: Best is vit with 50.00." in page
+  assert "with status 2: no room" in page and "| - | 50.00 |" in page
+  said = capfd.readouterr().err.splitlines()
+  assert said == [f"page: {tmp_path / 'study.md'}"]
+
+
+def test_sizes_are_joined_where_nothing_is_interpolated(monkeypatch):
+  """Where that run failed neither line begins there."""
+  rows = [
+    {"name": x.name, "fields": x.fields}
+    for x in resolution.make_points("digits")[1:]
+  ]
+  drawn = []
+  monkeypatch.setattr(
+    resolution, "draw_lines", lambda rows, *_, **__: drawn.append(rows) or b""
+  )
+  resolution.draw(rows, "m")
+  resolution.draw(rows[1:], "m")
+  for found, first in zip(drawn, ([16], []), strict=True):
+    for way in resolution.WAYS:
+      fields = [x["fields"] for x in found if x["fields"]["positions"] == way]
+      assert sorted(x["pixels"] for x in fields) == [*first, 24, 32]
+
+
 @pytest.mark.parametrize(
   ("flags", "words"),
   [
@@ -228,15 +301,19 @@ def test_what_takes_long_is_asked(monkeypatch, capsys):
   cost.confirm(3600.0, 2, yes=False)
   cost.confirm(1e6, 2, yes=True)
   assert "2 runs, about 1h00m" in capsys.readouterr().err
-  terminal = types.SimpleNamespace(isatty=lambda: True)
   for stdin in (None, io.StringIO()):
     monkeypatch.setattr("sys.stdin", stdin)
     with pytest.raises(ConfigError, match="add --yes"):
       cost.confirm(3601.0, 2, yes=False)
+  terminal = types.SimpleNamespace(isatty=lambda: True)
   monkeypatch.setattr("sys.stdin", terminal)
-  for answer in ("y", "Yes "):
-    monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
-    cost.confirm(3601.0, 2, yes=False)
-  monkeypatch.setattr("builtins.input", lambda _: "")
-  with pytest.raises(ConfigError, match="nothing was begun"):
-    cost.confirm(3601.0, 2, yes=False)
+  for answer in ("y\n", "Yes \n"):
+    terminal.readline = lambda answer=answer: answer
+    cost.confirm(3601.0, 1, yes=False)
+  asked = capsys.readouterr()
+  assert "1 run, about 1h00m on this machine alone\nbegin? [y/N]" in asked.err
+  assert asked.out == ""  # Of which the table may be wanted in a file.
+  for answer in ("\n", ""):  # The other is Ctrl-D.
+    terminal.readline = lambda answer=answer: answer
+    with pytest.raises(ConfigError, match="nothing was begun"):
+      cost.confirm(3601.0, 2, yes=False)

@@ -78,6 +78,10 @@ def test_the_study_of_others(tmp_path, capsys):
   [
     ([], "give --of=DIR,DIR"),
     (["--of=nowhere"], "--of=nowhere has no study.json"),
+    (["--of={}/few,"], "give a study's --workdir"),
+    (["--of={0}/few,{0}/few/"], "has a directory twice: name each once"),
+    (["--of={}/list"], "is a study of another kind"),
+    (["--of={}/cut"], "cut/study.json cannot be read"),
     (["--of={}/few"], "no line has 4 points, as many as a law has parameters"),
     (["--of={}/pooling"], "is a study pooling: laws are fitted to compute"),
     (["--of={}/few", "--seeds=1"], "scaling trains nothing"),
@@ -86,6 +90,9 @@ def test_the_study_of_others(tmp_path, capsys):
 def test_what_has_no_law_is_said(flags, words, tmp_path, capsys):
   write_study(tmp_path / "few", 2, count=3)
   write_study(tmp_path / "pooling", 2, study="pooling")
+  for name, text in (("list", "[]"), ("cut", '{"study": ')):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "study.json").write_text(text)
   flags = [flag.format(tmp_path) for flag in flags]
   with pytest.raises(SystemExit) as caught:
     main(["scaling", *flags, f"--workdir={tmp_path / 'out'}"])

@@ -50,7 +50,7 @@ def test_the_page_has_each_difference(score, tmp_path, data_dir, capsys):
   found = json.loads((tmp_path / "study.json").read_text())
   values = found["points"][4]["values"]
   assert values["5-shot"]["by_seed"] == {"0": 0.58, "1": 0.582}
-  assert "mu/4 at 16 px on tfds:digits, 300 steps" in text
+  assert "px on tfds:digits, 300 steps of batch 128, then 100" in text
   assert (tmp_path / "study.png").stat().st_size > 1000
 
 
@@ -82,7 +82,10 @@ def test_some_objectives_for_other_steps(score, tmp_path, data_dir, capsys):
   main(["without_labels", *flags])
   found = json.loads((tmp_path / "study.json").read_text())
   assert [x["name"] for x in found["points"]] == ["dino", "none"]
-  assert "700 steps" in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert "700 steps" in said and said.endswith(
+    "With one seed no difference can be told from chance.\n"
+  )
   points = make_points("digits", ["dino", "none"], 700)
   assert [x.arguments.get("steps") for x in points] == [700, None, None, None]
   config = load_config("without_labels:objective=dino,steps=700", [])

@@ -172,5 +172,5 @@ STUDY = AttentionDistance(
   columns=("step",),
   make_points=make_points,
   draw=draw_points,
-  unit="pixels",
+  unit="distances in pixels",
 )

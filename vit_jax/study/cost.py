@@ -44,10 +44,12 @@ class Cost:
   Attributes:
     flops: of its training steps.
     seconds: on the devices of this machine, as estimated.
+    parameters: of what is trained.
   """
 
   flops: float
   seconds: float
+  parameters: int
 
 
 def estimate(configs: Sequence[FrozenDict]) -> list[Cost]:
@@ -100,7 +102,9 @@ def estimate_here(configs: Sequence[FrozenDict]) -> list[Cost]:
       known[key] = count_flops_per_image(exp)
     flops = known[key] * exp.train.batch_size * exp.steps
     looked = known[key] / 3 * count_evaluated(exp)
-    found.append(Cost(flops, (flops + looked) / speed + OVERHEAD[kind]))
+    parameters = sum(x.size for x in jax.tree.leaves(exp.abstract_state.params))
+    seconds = (flops + looked) / speed + OVERHEAD[kind]
+    found.append(Cost(flops, seconds, parameters))
   return found
 
 
@@ -139,11 +143,14 @@ def confirm(seconds: float, count: int, yes: bool) -> None:
   Raises:
     ConfigError: if it is long and nobody agrees.
   """
-  text = f"{count} runs, about {format_duration(seconds)} on this machine alone"
+  runs = "1 run" if count == 1 else f"{count} runs"
+  text = f"{runs}, about {format_duration(seconds)} on this machine alone"
   print(text, file=sys.stderr, flush=True)
   if seconds <= ASK_FROM or yes:
     return
   if sys.stdin is None or not sys.stdin.isatty():
     raise ConfigError(f"{text}: add --yes to begin")
-  if input("begin? [y/N] ").strip().lower() not in ("y", "yes"):
+  # Not by `input`, whose question goes where the table does, maybe to a file.
+  print("begin? [y/N] ", end="", file=sys.stderr, flush=True)
+  if sys.stdin.readline().strip().lower() not in ("y", "yes"):
     raise ConfigError("nothing was begun")

@@ -4,15 +4,18 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
+from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.storage.files import replacing, write_json, write_text
 from vit_jax.study import cost, table
+from vit_jax.study.earlier import check_begun, check_workdir
 from vit_jax.study.points import (
   Point,
   describe_order,
@@ -39,7 +42,8 @@ class PaperStudy:
     columns: names of the fields of its points, as the table has them;
       every point with a row also has COMPUTE.
     make_points: scale -> the points.
-    draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`.
+    draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`
+      that have the metric.
     compare: (rows, metric) -> what the points say, in sentences.
     unit: of the numbers in the table.
     SEEDS: default seeds.
@@ -54,7 +58,7 @@ class PaperStudy:
   make_points: Callable[[str], Sequence[Point]]
   draw: Callable[[Sequence[Mapping[str, Any]], str], bytes]
   compare: Callable[[Sequence[Mapping[str, Any]], str], str] = describe_order
-  unit: str = "percent"
+  unit: str = "accuracies in percent"
   SEEDS: Sequence[int] = (0, 1, 2)
   RECIPE: str = "study"
 
@@ -105,7 +109,8 @@ class PaperStudy:
 
     Raises:
       ConfigError: before anything is trained, for a bad config, missing data,
-        or a long study that nobody agreed to.
+        a directory of another study or of other runs, or a long study that
+        nobody agreed to.
     """
     if ":" in recipe:
       raise ConfigError(
@@ -117,6 +122,7 @@ class PaperStudy:
         "--scale=laptop trains on photographs of yours: give "
         "--data=folder:DIRECTORY, small ones of a few classes, as CIFAR-10's"
       )
+    check_workdir(workdir, self.name)
     recipe += f":scale={scale}" + (f",dataset={data}" if data else "")
     points = self.make_points(scale)
     if any(point.after for point in points) and any(
@@ -128,6 +134,7 @@ class PaperStudy:
       )
     runs = make_runs(points, recipe, workdir, flags, seeds)
     configs = self._load_configs(points, runs[: len(points)])
+    check_begun(runs, flags)
     costs = {
       point.name: found
       for point, found in zip(points, cost.estimate(configs), strict=True)
@@ -148,14 +155,7 @@ class PaperStudy:
     about = {
       "study": self.name,
       "scale": scale,
-      "config": describe(
-        [
-          config
-          for config, point in zip(configs, points, strict=True)
-          if point.fields is not None
-        ],
-        len(seeds),
-      ),
+      "config": describe(points, configs, costs, len(seeds)),
       "metrics": metrics,
     }
     workdir.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ class PaperStudy:
   def save(self, summary: Mapping[str, Any], workdir: epath.Path) -> None:
     """Writes study.json, its page study.md and its figure study.png."""
     write_json(workdir / "study.json", summary)
-    lines = [f"# {self.asks}", ""]
+    lines = [f"# {self.asks}", "", f"The numbers are {self.unit}.", ""]
     lines += [*table.format_markdown(self.make_table(summary)), ""]
     lines += [x for text in self.explain(summary) for x in (text, "")]
     if summary["points"]:
@@ -200,10 +200,13 @@ class PaperStudy:
         target.write_bytes(self.draw_summary(summary))
       lines += [f"![{self.asks}](study.png)", ""]
     write_text(workdir / "study.md", "\n".join(lines))
+    print(f"page: {workdir / 'study.md'}", file=sys.stderr, flush=True)
 
   def draw_summary(self, summary: Mapping[str, Any]) -> bytes:
     """Draws the figure, a PNG."""
-    return self.draw(summary["points"], next(iter(summary["metrics"])))
+    metric = list_measured(summary)[0]
+    rows = [row for row in summary["points"] if metric in row["values"]]
+    return self.draw(rows, metric)
 
   def make_table(self, summary: Mapping[str, Any]) -> list[list[str]]:
     """Makes the rows of the table; its numbers are percent."""
@@ -223,7 +226,7 @@ class PaperStudy:
 
   def explain(self, summary: Mapping[str, Any]) -> list[str]:
     """Says what the paper found, what this has, and at what scale."""
-    rows, (metric, *others) = summary["points"], summary["metrics"]
+    rows, (metric, *others) = summary["points"], list_measured(summary)
     return [
       f"The paper ({self.source}): {self.found}",
       f"Here, by {metric} in percent, {summary['config']}: "
@@ -241,9 +244,20 @@ class PaperStudy:
 
   def format_table(self, summary: Mapping[str, Any]) -> str:
     """Formats the study for people."""
-    lines = [f"{self.asks}, in {self.unit}"]
+    lines = [f"{self.asks}: {self.unit}"]
     lines += table.format_text(self.make_table(summary), len(self.columns))
     return "\n".join([*lines, "", *self.explain(summary)])
+
+
+def list_measured(summary: Mapping[str, Any]) -> list[str]:
+  """Lists the metrics that any point has; the first if none has any."""
+  metrics = list(summary["metrics"])
+  found = [
+    metric
+    for metric in metrics
+    if any(metric in row["values"] for row in summary["points"])
+  ]
+  return found or metrics[:1]
 
 
 def list_metrics(
@@ -279,19 +293,54 @@ def find_evaluation(config: Mapping[str, Any], kind: str) -> str | None:
   return next(names, None)
 
 
-def describe(configs: Sequence[Mapping[str, Any]], seeds: int) -> str:
+def describe(
+  points: Sequence[Point],
+  configs: Sequence[Mapping[str, Any]],
+  costs: Mapping[str, cost.Cost],
+  seeds: int,
+) -> str:
   """Says how points are trained, in a clause.
 
   Args:
-    configs: of each point.
+    points: points of the study.
+    configs: of each.
+    costs: of each, by name.
     seeds: number of seeds.
   """
-  train, data = configs[0]["train"], configs[0]["data"]
-  unit = next(x for x in ("steps", "epochs") if train.get(x) is not None)
-  lengths = dict.fromkeys(f"{x['train'][unit]:,}" for x in configs)
-  variants = dict.fromkeys(x["model"]["variant"] for x in configs)
-  times = f"{seeds} seeds" if seeds > 1 else "one seed"
+  pairs = list(zip(points, configs, strict=True))
+  rows = [x for point, x in pairs if point.fields is not None]
+  lengths = [describe_lengths(rows)]
+  if others := [x for point, x in pairs if point.fields is None]:
+    tuned = any(x.after for x in points if x.fields is not None)
+    lengths.insert(0 if tuned else 1, describe_lengths(others))
+  variants = dict.fromkeys(x["model"]["variant"] for x in rows)
+  changed = any(is_resized(x["model"]) for x in rows)
+  counts = [
+    costs[point.name].parameters for point in points if point.fields is not None
+  ]
+  sizes = dict.fromkeys(f"{n:,}" for n in (min(counts), max(counts)))
+  pixels = dict.fromkeys(str(x["data"]["size"]) for x in rows)
+  times = f"{seeds} seeds (± their standard deviation)"
   return (
-    f"{' and '.join(variants)} at {data['size']} px on {data['source']}, "
-    f"{' or '.join(lengths)} {unit} of batch {train['batch_size']}, {times}"
+    f"{' and '.join(variants)}{' of other sizes' if changed else ''}, "
+    f"{' to '.join(sizes)} parameters, at {' or '.join(pixels)} px on "
+    f"{rows[0]['data']['source']}, {', then '.join(lengths)}, "
+    f"{times if seeds > 1 else 'one seed'}"
   )
+
+
+def describe_lengths(configs: Sequence[Mapping[str, Any]]) -> str:
+  """Says how long runs train: the lengths of all, the batch of the first."""
+  train = configs[0]["train"]
+  unit = next(x for x in ("steps", "epochs") if train.get(x) is not None)
+  lengths = dict.fromkeys(x["train"][unit] for x in configs)
+  if len(lengths) > 1:
+    lengths.pop(1, None)  # Of an encoder that stays at random.
+  text = " or ".join(f"{length:,}" for length in lengths)
+  return f"{text} {unit} of batch {train['batch_size']}"
+
+
+def is_resized(model: Mapping[str, Any]) -> bool:
+  """Returns whether a model is not of the size that its variant has."""
+  named = models.get_row(model["variant"])[1]
+  return any(model[key] != value for key, value in named.items())

@@ -11,7 +11,10 @@ from typing import Any
 
 from etils import epath
 
+from vit_jax.checkpoint.directory import list_steps
+from vit_jax.config import ConfigError
 from vit_jax.metrics.rows import read_rows
+from vit_jax.storage.untrusted import load_json
 from vit_jax.study.runs import Run
 from vit_jax.study.seeds import make_run
 
@@ -51,7 +54,8 @@ class Point:
     flags = [*self.flags, *flags]
     if self.after is not None:
       after = f"{self.after}/seed_{seed}"
-      flags.append(f"--config.init={workdir / after}")
+      init = find_init(workdir / name, after) or workdir / after
+      flags.append(f"--config.init={init}")
     run = make_run(name, recipe, workdir / name, flags, seed)
     return dataclasses.replace(run, after=after)
 
@@ -76,6 +80,31 @@ def make_runs(
     point.make_run(recipe, workdir, flags, seed)
     for seed, point in itertools.product(seeds, points)
   ]
+
+
+def find_init(workdir: epath.Path, after: str) -> str | None:
+  """Finds what a run started from, if that was in a directory since moved.
+
+  A run with another config than that of its checkpoints is refused.
+
+  Args:
+    workdir: of the run.
+    after: name of the run of the study that it starts from.
+
+  Returns:
+    None if it has yet to begin, or started from something else.
+  """
+  begun = (workdir / "result.json").exists() or list_steps(
+    workdir / "checkpoints"
+  )
+  if not begun:
+    return None
+  try:
+    init = load_json(workdir / "config.json")["init"]
+  except (ConfigError, KeyError, TypeError):  # The run says what is wrong.
+    return None
+  moved = isinstance(init, str) and init.endswith(f"/{after}")
+  return init if moved else None
 
 
 def read_values(run: Run, result: Mapping[str, Any]) -> dict[str, float]:
@@ -187,7 +216,7 @@ def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
   ]
   found.sort(key=lambda pair: -pair[1]["mean"])
   if not found:
-    return "No run has ended yet."
+    return "nothing is measured."
   (name, best), *others = found
   text = f"Best is {name} with {format_value(best)}"
   if not others:

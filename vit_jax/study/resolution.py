@@ -50,13 +50,19 @@ def make_points(scale: str) -> list[Point]:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:
-  """Draws a line a way, over pixels; both begin where they are the same."""
-  first = min(rows, key=lambda row: row["fields"]["pixels"])
-  drawn = [
-    {**first, "fields": {**first["fields"], "positions": way}} for way in WAYS
+  """Draws a line a way, over pixels; both begin where they are the same.
+
+  Unless that failed: then each begins at its own.
+  """
+  pairs = {(x["fields"]["pixels"], x["fields"]["positions"]) for x in rows}
+  least = min(pixels for pixels, _ in pairs)
+  first = [
+    {**row, "fields": {**row["fields"], "positions": "anew"}}
+    for row in rows
+    if row["fields"]["pixels"] == least and (least, "anew") not in pairs
   ]
   return draw_lines(
-    [*drawn, *(row for row in rows if row is not first)],
+    [*rows, *first],
     metric,
     x="pixels",
     line="positions",

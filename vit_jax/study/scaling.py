@@ -7,6 +7,7 @@ fitted over compute or data; bands are of drawings of the seeds.
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,10 @@ from etils import epath
 from vit_jax.config import ConfigError
 from vit_jax.plots.studies import draw_laws
 from vit_jax.storage.files import replacing, write_json, write_text
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import expand, locate
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study import power_law, table
+from vit_jax.study.earlier import check_workdir
 from vit_jax.study.paper_study import COMPUTE
 from vit_jax.study.points import find_frontier
 
@@ -62,7 +64,8 @@ def run(
     `laws`, see `fit_lines`, and those `without` one, for want of points.
 
   Raises:
-    ConfigError: for a directory without a study that can be fitted.
+    ConfigError: for a directory without a study that can be fitted, or given
+      twice, and for one of another study to write to.
   """
   if not of:
     raise ConfigError(
@@ -71,7 +74,11 @@ def run(
     )
   if flags or seeds:
     raise ConfigError("scaling trains nothing: give --of and --workdir alone")
-  found = [law for path in of.split(",") for law in fit_lines(path)]
+  check_workdir(workdir, "scaling")
+  paths = of.split(",")
+  if len({os.fspath(expand(path)) for path in paths}) < len(paths):
+    raise ConfigError(f"--of={of} has a directory twice: name each once")
+  found = [law for path in paths for law in fit_lines(path)]
   laws = [law for law in found if "law" in law]
   if not laws:
     raise ConfigError(
@@ -96,12 +103,12 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
     points have no `law`.
   """
   file = locate(path) / "study.json"
-  if not file.exists():
+  if not path or not file.exists():
     raise ConfigError(
-      f"--of={path} has no study.json: give a study's --workdir"
+      f"--of={path or '...,'} has no study.json: give a study's --workdir"
     )
   found = load_json(file)
-  study = found.get("study")
+  study = found.get("study") if isinstance(found, dict) else None
   if study not in AXES:
     raise ConfigError(
       f"--of={path} is a study {study or 'of another kind'}: laws are fitted "

@@ -162,6 +162,8 @@ class WithoutLabels(PaperStudy):
       for metric in summary["metrics"]
       if (text := describe(rows, metric))
     ]
+    if len(texts) == 1:
+      texts.append("With one seed no difference can be told from chance.")
     return texts + self.explain_failures(summary)
 
 

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""A study in a directory that has something of earlier: another study, runs of
+another config, its own runs from before it was moved."""
+
+import json
+import shutil
+
+import pytest
+from etils import epath
+
+from tests.support import ROOT
+from vit_jax.config import ConfigError
+from vit_jax.runtime.workdir import save_config
+from vit_jax.study import data_scale
+from vit_jax.study.__main__ import main
+from vit_jax.study.earlier import check_begun
+from vit_jax.study.points import make_runs
+from vit_jax.study.runs import find_result
+
+POINTS = data_scale.make_points("digits")[:2]
+
+
+def make(workdir, *flags):
+  """A run, and the one that is fine-tuned from it."""
+  return make_runs(POINTS, "study:scale=digits", workdir, flags, [0])
+
+
+def finish(run, accuracy):
+  """Leaves what a run leaves behind, without its arrays."""
+  step = run.workdir / "checkpoints/3"
+  step.mkdir(parents=True)
+  (step / "_CHECKPOINT_METADATA").write_text("{}")
+  save_config(run.workdir, {**run.load_config(), "hardware": {}}, {})
+  (run.workdir / "result.json").write_text(json.dumps(dict(accuracy=accuracy)))
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+  """The directory of a study whose two runs are finished."""
+  monkeypatch.chdir(ROOT)
+  workdir = epath.Path(tmp_path) / "study"
+  (first,) = make(workdir)[:1]
+  finish(first, 0.5)
+  # What it starts from is read, but for its arrays.
+  manifest = {
+    "format": 1,
+    "model": {"variant": "mu/4"},
+    "preprocess": dict(height=16, width=16, channels=1),
+    "num_classes": 10,
+  }
+  (first.workdir / "manifest.json").write_text(json.dumps(manifest))
+  return workdir
+
+
+@pytest.mark.parametrize(
+  ("name", "flags"), [("pooling", []), ("scaling", ["--of=x"])]
+)
+def test_results_of_another_study_stay(name, flags, tmp_path, capsys):
+  path = tmp_path / "study.json"
+  path.write_text('{"study": "position"}')
+  with pytest.raises(SystemExit) as caught:
+    main([name, *flags, f"--workdir={tmp_path}"])
+  said = " ".join(capsys.readouterr().err.split())
+  assert caught.value.code == 2
+  assert "has the results of the study position: use another --workdir" in said
+  assert path.read_text() == '{"study": "position"}'
+
+
+def test_runs_of_another_config_are_said_before_any_begins(study):
+  check_begun(make(study), [])
+  check_begun(make(study, "--config.train.log_every=7"), [])  # May differ.
+  longer = make(study, "--config.train.steps=400")
+  with pytest.raises(ConfigError) as caught:
+    check_begun(longer, [])
+  assert str(caught.value).startswith("vit-5_percent/seed_0: --workdir holds")
+  assert "- train.steps=300\n  + train.steps=400" in str(caught.value)
+  check_begun(longer, ["--extend"])
+  (study / "vit-5_percent/seed_0/config.json").write_text("{")
+  check_begun(longer, [])  # The run says that it is damaged.
+
+
+def test_a_study_that_was_moved_has_its_finished_runs(study):
+  first, tuned = make(study)
+  finish(tuned, 0.75)
+  moved = study.parent / "elsewhere"
+  shutil.move(study, moved)
+  runs = make(moved)
+  assert [find_result(run) for run in runs] == [
+    dict(accuracy=0.5),
+    dict(accuracy=0.75),
+  ]
+  assert runs[1].flags[-2] == f"--config.init={first.workdir}"
+  check_begun(runs, [])
+  # One that has yet to begin starts from where the study is now.
+  shutil.rmtree(runs[1].workdir)
+  assert make(moved)[1].flags[-2] == f"--config.init={runs[0].workdir}"

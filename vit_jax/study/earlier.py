@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the directory of a study has of earlier, checked before it begins."""
+
+from collections.abc import Sequence
+
+from etils import epath
+
+from vit_jax.checkpoint.directory import list_steps
+from vit_jax.config import ConfigError
+from vit_jax.runtime.resume import check_config
+from vit_jax.storage.untrusted import load_json
+from vit_jax.study.runs import Run
+
+
+def check_workdir(workdir: epath.Path, name: str) -> None:
+  """Checks that the results of another study will not be overwritten.
+
+  Args:
+    workdir: directory of the study.
+    name: of the study.
+
+  Raises:
+    ConfigError: if it has those of another.
+  """
+  try:
+    found = load_json(workdir / "study.json")
+  except ConfigError:  # There is none, or it is damaged: it is made anew.
+    return
+  of = (
+    found.get("study", "of another kind") if isinstance(found, dict) else name
+  )
+  if of != name:
+    raise ConfigError(
+      f"--workdir={workdir} has the results of the study {of}: use another "
+      f"--workdir"
+    )
+
+
+def check_begun(runs: Sequence[Run], flags: Sequence[str]) -> None:
+  """Checks that runs which began before have the same config now.
+
+  Args:
+    runs: runs of the study.
+    flags: flags of vit_jax.main for every run.
+
+  Raises:
+    ConfigError: the keys that differ, of the first run that has another.
+  """
+  for run in runs:
+    if not list_steps(run.workdir / "checkpoints"):
+      continue  # It begins anew.
+    try:
+      recorded = load_json(run.workdir / "config.json")
+    except ConfigError:  # The run says what is wrong.
+      continue
+    if isinstance(recorded, dict):
+      for key in ("sha256", "versions", "hardware"):
+        recorded.pop(key, None)
+      try:
+        check_config(recorded, run.load_config(), "--extend" in flags)
+      except ConfigError as error:
+        raise ConfigError(f"{run.name}: {error}") from error
