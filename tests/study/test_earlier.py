@@ -3,6 +3,7 @@
 """A study in a directory that has something of earlier: another study, runs of
 another config, its own runs from before it was moved."""
 
+import dataclasses
 import json
 import shutil
 
@@ -95,3 +96,13 @@ def test_a_study_that_was_moved_has_its_finished_runs(study):
   # One that has yet to begin starts from where the study is now.
   shutil.rmtree(runs[1].workdir)
   assert make(moved)[1].flags[-2] == f"--config.init={runs[0].workdir}"
+
+
+def test_what_is_started_from_may_have_just_begun(study):
+  """It has a directory for checkpoints, and no manifest yet."""
+  first, tuned = make(study)
+  (first.workdir / "manifest.json").unlink()
+  shutil.rmtree(first.workdir / "checkpoints/3")
+  assert tuned.load_config()["init"] == str(first.workdir)
+  with pytest.raises(ConfigError, match="manifest.json is missing"):
+    dataclasses.replace(tuned, after=None).load_config()

@@ -66,8 +66,15 @@ class Run:
   def load_config(self) -> FrozenDict:
     """Loads its config; raises ConfigError as vit_jax.main does."""
     own = [flag for flag in self.flags if flag.startswith("--config.")]
-    config = load_config(self.recipe, own)
-    return resolve(inherit(config, os.fspath(self.workdir)))
+    config: Mapping[str, Any] = load_config(self.recipe, own)
+    try:
+      config = inherit(config, os.fspath(self.workdir))
+    except ConfigError:
+      # What it starts from may have begun a moment ago, here or elsewhere, or
+      # been killed then. If it is damaged, the run says so in its turn.
+      if self.after is None:
+        raise
+    return resolve(config)
 
 
 @dataclasses.dataclass(frozen=True)
