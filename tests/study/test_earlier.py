@@ -5,19 +5,20 @@ another config, its own runs from before it was moved."""
 
 import dataclasses
 import json
+import resource
 import shutil
+import signal
 
 import pytest
 from etils import epath
 
 from tests.support import ROOT
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, RunError
 from vit_jax.runtime.workdir import save_config
-from vit_jax.study import data_scale
+from vit_jax.study import data_scale, runs
 from vit_jax.study.__main__ import main
 from vit_jax.study.earlier import check_begun
 from vit_jax.study.points import make_runs
-from vit_jax.study.runs import find_result
 
 POINTS = data_scale.make_points("digits")[:2]
 
@@ -86,16 +87,16 @@ def test_a_study_that_was_moved_has_its_finished_runs(study):
   finish(tuned, 0.75)
   moved = study.parent / "elsewhere"
   shutil.move(study, moved)
-  runs = make(moved)
-  assert [find_result(run) for run in runs] == [
+  found = make(moved)
+  assert [runs.find_result(run) for run in found] == [
     dict(accuracy=0.5),
     dict(accuracy=0.75),
   ]
-  assert runs[1].flags[-2] == f"--config.init={first.workdir}"
-  check_begun(runs, [])
+  assert found[1].flags[-2] == f"--config.init={first.workdir}"
+  check_begun(found, [])
   # One that has yet to begin starts from where the study is now.
-  shutil.rmtree(runs[1].workdir)
-  assert make(moved)[1].flags[-2] == f"--config.init={runs[0].workdir}"
+  shutil.rmtree(found[1].workdir)
+  assert make(moved)[1].flags[-2] == f"--config.init={found[0].workdir}"
 
 
 def test_what_is_started_from_may_have_just_begun(study):
@@ -106,3 +107,29 @@ def test_what_is_started_from_may_have_just_begun(study):
   assert tuned.load_config()["init"] == str(first.workdir)
   with pytest.raises(ConfigError, match="manifest.json is missing"):
     dataclasses.replace(tuned, after=None).load_config()
+
+
+def test_a_full_disk_is_said_once(tmp_path):
+  """A limit on the size of files fails as a full disk does."""
+  summary = {"x": "y" * 5000}
+  runs.save({}, epath.Path(tmp_path), others={"study.md": "é"})
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    with pytest.raises(RunError, match="File too large\n  finished runs stay"):
+      runs.save(summary, epath.Path(tmp_path))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+  assert (tmp_path / "study.json").read_text() == "{}\n"
+  assert (tmp_path / "study.md").read_text() == "é"
+  assert len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "{"])
+def test_a_damaged_result_is_looked_at_by_the_run(text, study):
+  first = make(study)[0]
+  assert runs.find_result(first) == dict(accuracy=0.5)
+  (first.workdir / "result.json").write_text(text)
+  assert runs.find_result(first) is None

@@ -13,7 +13,6 @@ from etils import epath
 from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
-from vit_jax.storage.files import replacing, write_json, write_text
 from vit_jax.study import cost, table
 from vit_jax.study.earlier import check_begun, check_workdir
 from vit_jax.study.points import (
@@ -24,7 +23,7 @@ from vit_jax.study.points import (
   read_values,
   summarize,
 )
-from vit_jax.study.runs import Failures, Results, Run, train_all
+from vit_jax.study.runs import Failures, Results, Run, save, train_all
 
 COMPUTE = "training FLOPs"  # The field that is counted.
 SCALES = ("digits", "laptop", "card", "pod")
@@ -158,7 +157,6 @@ class PaperStudy:
       "config": describe(points, configs, costs, len(seeds)),
       "metrics": metrics,
     }
-    workdir.mkdir(parents=True, exist_ok=True)
 
     def conclude(results: Results, failed: Failures) -> dict[str, Any]:
       of = {run.name: run for run in runs}
@@ -169,7 +167,7 @@ class PaperStudy:
       return {**about, "points": rows, "runs": results, "failed": failed}
 
     def note(results: Results, failed: Failures) -> None:
-      write_json(workdir / "study.json", conclude(results, failed))
+      save(conclude(results, failed), workdir)
 
     return conclude(*train_all(runs, note))
 
@@ -191,15 +189,15 @@ class PaperStudy:
 
   def save(self, summary: Mapping[str, Any], workdir: epath.Path) -> None:
     """Writes study.json, its page study.md and its figure study.png."""
-    write_json(workdir / "study.json", summary)
+    files: dict[str, str | bytes] = {}
     lines = [f"# {self.asks}", "", f"The numbers are {self.unit}.", ""]
     lines += [*table.format_markdown(self.make_table(summary)), ""]
     lines += [x for text in self.explain(summary) for x in (text, "")]
     if summary["points"]:
-      with replacing(workdir / "study.png") as target:
-        target.write_bytes(self.draw_summary(summary))
+      files["study.png"] = self.draw_summary(summary)
       lines += [f"![{self.asks}](study.png)", ""]
-    write_text(workdir / "study.md", "\n".join(lines))
+    files["study.md"] = "\n".join(lines)
+    save(summary, workdir, others=files)
     print(f"page: {workdir / 'study.md'}", file=sys.stderr, flush=True)
 
   def draw_summary(self, summary: Mapping[str, Any]) -> bytes:

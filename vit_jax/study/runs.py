@@ -27,9 +27,9 @@ from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.recipe import load_config
 from vit_jax.convert.inherit import inherit
 from vit_jax.runtime.lock import is_held
-from vit_jax.runtime.workdir import compute_config_digest
+from vit_jax.runtime.workdir import compute_config_digest, writing
 from vit_jax.sections import resolve
-from vit_jax.storage.files import write_json
+from vit_jax.storage.files import replacing, to_json
 from vit_jax.storage.untrusted import load_json
 
 TITLES = "accuracy  correct/total  loss    seconds"
@@ -136,7 +136,7 @@ def find_result(run: Run) -> Mapping[str, Any] | None:
     config = run.load_config()
   except ConfigError:  # It is not there, or the run says what is wrong.
     return None
-  if not isinstance(recorded, dict):
+  if not (isinstance(recorded, dict) and isinstance(result, dict) and result):
     return None
   rest = {name: recorded.get(name) for name in ("versions", "hardware")}
   same = recorded.get("sha256") == compute_config_digest({**config, **rest})
@@ -262,9 +262,32 @@ def _read(source: int) -> bytes:
     return b""
 
 
-def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
-  """Writes a study's file, study.json."""
-  write_json(workdir / "study.json", summary)
+def save(
+  summary: Mapping[str, Any],
+  workdir: epath.Path,
+  name: str = "study.json",
+  others: Mapping[str, str | bytes] | None = None,
+) -> None:
+  """Writes a study's files, each whole.
+
+  Args:
+    summary: content of the first.
+    workdir: directory of them.
+    name: of the first.
+    others: name of each other -> its content.
+
+  Raises:
+    RunError: if the disk is full or lost.
+  """
+  first = to_json(summary, indent=2) + "\n"
+  kept = "finished runs stay, and the same command goes on"
+  with writing(workdir, kept):
+    workdir.mkdir(parents=True, exist_ok=True)
+    for file, content in {name: first, **(others or {})}.items():
+      with replacing(workdir / file) as target:
+        if isinstance(content, str):
+          content = content.encode()
+        target.write_bytes(content)
 
 
 def format_rows(

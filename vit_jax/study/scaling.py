@@ -8,6 +8,7 @@ fitted over compute or data; bands are of drawings of the seeds.
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,10 +17,9 @@ from etils import epath
 
 from vit_jax.config import ConfigError
 from vit_jax.plots.studies import draw_laws
-from vit_jax.storage.files import replacing, write_json, write_text
 from vit_jax.storage.paths import expand, locate
 from vit_jax.storage.untrusted import load_json
-from vit_jax.study import power_law, table
+from vit_jax.study import power_law, runs, table
 from vit_jax.study.earlier import check_workdir
 from vit_jax.study.paper_study import COMPUTE
 from vit_jax.study.points import find_frontier
@@ -85,7 +85,6 @@ def run(
       f"--of={of}: no line has {power_law.FEWEST} points, as many as a law has "
       f"parameters: train with more points, or at another scale"
     )
-  workdir.mkdir(parents=True, exist_ok=True)
   few = [law for law in found if "law" not in law]
   return {"study": "scaling", "laws": laws, "without": few}
 
@@ -210,13 +209,13 @@ def explain(summary: Mapping[str, Any]) -> list[str]:
 
 def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
   """Writes study.json, its page study.md and its figure study.png."""
-  write_json(workdir / "study.json", summary)
   lines = ["# Power laws", "", *table.format_markdown(make_table(summary)), ""]
   lines += [x for text in explain(summary) for x in (text, "")]
   lines += ["![Power laws](study.png)", ""]
-  write_text(workdir / "study.md", "\n".join(lines))
-  with replacing(workdir / "study.png") as target:
-    target.write_bytes(draw_laws(summary["laws"]))
+  png = draw_laws(summary["laws"])
+  others = {"study.png": png, "study.md": "\n".join(lines)}
+  runs.save(summary, workdir, others=others)
+  print(f"page: {workdir / 'study.md'}", file=sys.stderr, flush=True)
 
 
 def format_table(summary: Mapping[str, Any]) -> str:

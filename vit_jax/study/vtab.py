@@ -23,10 +23,10 @@ from vit_jax.data.catalogue import get_instructions
 from vit_jax.data.vtab import TASKS
 from vit_jax.plots.studies import draw_scores
 from vit_jax.sections import resolve
-from vit_jax.storage.files import replacing, write_json, write_text
 from vit_jax.storage.paths import locate
 from vit_jax.study import paper, seeds, table
 from vit_jax.study.runs import Failures, Results, train_all
+from vit_jax.study.runs import save as save_files
 
 SEEDS = (0,)
 FILE = "vtab.json"
@@ -161,11 +161,10 @@ def run(
     "init": init,
     "dev": dev,
   }
-  directory.mkdir(parents=True, exist_ok=True)
 
   def note(results: Results, failed: Failures) -> None:
     found = summarize(about, results, failed, missing)
-    write_json(directory / FILE, found)
+    save_files(found, directory, FILE)
 
   return summarize(about, *train_all(runs, note), missing)
 
@@ -173,10 +172,8 @@ def run(
 def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
   """Writes vtab.json, its table vtab.md and its figure vtab.png."""
   directory = workdir / "dev" if summary["dev"] else workdir
-  write_json(directory / FILE, summary)
-  write_text(directory / "vtab.md", format_markdown(summary))
-  with replacing(directory / "vtab.png") as target:
-    target.write_bytes(draw(summary))
+  others = {"vtab.md": format_markdown(summary), "vtab.png": draw(summary)}
+  save_files(summary, directory, FILE, others)
 
 
 def summarize(
