@@ -213,8 +213,8 @@ def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
   lines += [x for text in explain(summary) for x in (text, "")]
   lines += ["![Power laws](study.png)", ""]
   png = draw_laws(summary["laws"])
-  others = {"study.png": png, "study.md": "\n".join(lines)}
-  runs.save(summary, workdir, others=others)
+  page = "\n".join(lines)
+  runs.save(summary, workdir, others={"study.png": png, "study.md": page})
   print(f"page: {workdir / 'study.md'}", file=sys.stderr, flush=True)
 
 

@@ -172,7 +172,10 @@ def run(
 def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
   """Writes vtab.json, its table vtab.md and its figure vtab.png."""
   directory = workdir / "dev" if summary["dev"] else workdir
-  others = {"vtab.md": format_markdown(summary), "vtab.png": draw(summary)}
+  others: dict[str, str | bytes] = {
+    "vtab.md": format_markdown(summary),
+    "vtab.png": draw(summary),
+  }
   save_files(summary, directory, FILE, others)
 
 
