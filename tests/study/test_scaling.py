@@ -122,4 +122,11 @@ def test_of_compute_only_what_nothing_cheaper_beats_counts(tmp_path, capsys):
   (law,) = json.loads((tmp_path / "out/study.json").read_text())["laws"]
   assert law["line"] == "ViT" and [x for x, *_ in law["points"]] == X.tolist()
   said = capsys.readouterr().out
-  assert "ResNet, compute: 3 points, fewer than a law has parameters" in said
+  assert "ResNet, compute: 3 of the 4 points that a law needs" in said
+  about = "compute, digits: C is training FLOPs, E of the accuracy 5-shot."
+  assert said.count(about) == 1 and "seeds, as before" not in said
+  found["points"][0]["values"]["5-shot"]["by_seed"].pop("1")
+  path.write_text(json.dumps(found))
+  main(["scaling", *flags])
+  said = capsys.readouterr().out
+  assert "ViT, compute: its points have 1 to 2 seeds, as before all" in said

@@ -160,8 +160,8 @@ def fit_line(points: Sequence[tuple[float, list[float]]]) -> dict[str, Any]:
 
 
 def make_table(summary: Mapping[str, Any]) -> list[list[str]]:
-  """Makes a row a law; the error that remains is in percent."""
-  made = [["line", "study", "points", "remains", "", "exponent", ""]]
+  """Makes a row a law."""
+  made = [["line", "study", "points", "a (%)", "95 % of a", "c", "95 % of c"]]
   for law in summary["laws"]:
     band, found = law["band"], law["law"]
     remains, exponent = "-", "-"
@@ -187,6 +187,12 @@ def explain(summary: Mapping[str, Any]) -> list[str]:
     "Intervals have 95 % of the laws that are fitted to drawings of the seeds. "
     "They say nothing about C beyond the points.",
   ]
+  about = ("study", "scale", "axis", "metric")
+  for key in dict.fromkeys(
+    tuple(law[x] for x in about) for law in summary["laws"]
+  ):
+    study, scale, axis, metric = key
+    texts.append(f"{study}, {scale}: C is {axis}, E of the accuracy {metric}.")
   for law in summary["laws"]:
     if len(law["points"]) == power_law.FEWEST:
       texts.append(
@@ -195,13 +201,20 @@ def explain(summary: Mapping[str, Any]) -> list[str]:
       )
   for law in summary["without"]:
     texts.append(
-      f"{law['line']}, {law['study']}: {len(law['points'])} points, fewer than "
-      f"a law has parameters, and so none."
+      f"{law['line']}, {law['study']}: {len(law['points'])} of the "
+      f"{power_law.FEWEST} points that a law needs at least, and so none."
     )
   if any(law["study"] == "compute" for law in summary["laws"]):
     texts.append(
       "Of compute those points count that nothing cheaper of their line beats."
     )
+  for law in summary["laws"]:
+    seeds = [number for _, _, number in law["points"]]
+    if min(seeds) < max(seeds):
+      texts.append(
+        f"{law['line']}, {law['study']}: its points have {min(seeds)} to "
+        f"{max(seeds)} seeds, as before all runs have ended."
+      )
   if any(law["band"] is None for law in summary["laws"]):
     texts.append("Lines of one seed have no interval.")
   return texts
@@ -220,6 +233,6 @@ def save(summary: Mapping[str, Any], workdir: epath.Path) -> None:
 
 def format_table(summary: Mapping[str, Any]) -> str:
   """Formats the study for people."""
-  lines = ["power laws of the error, in percent"]
+  lines = ["power laws of the error"]
   lines += table.format_text(make_table(summary), 2)
   return "\n".join([*lines, "", *explain(summary)])
