@@ -17,7 +17,7 @@ from vit_jax.config import ConfigError, RunError
 from vit_jax.runtime.workdir import save_config
 from vit_jax.study import data_scale, runs
 from vit_jax.study.__main__ import main
-from vit_jax.study.earlier import check_begun
+from vit_jax.study.earlier import check_begun, check_workdir
 from vit_jax.study.points import make_runs
 
 POINTS = data_scale.make_points("digits")[:2]
@@ -67,6 +67,20 @@ def test_results_of_another_study_stay(name, flags, tmp_path, capsys):
   assert caught.value.code == 2
   assert "has the results of the study position: use another --workdir" in said
   assert path.read_text() == '{"study": "position"}'
+
+
+def test_a_store_that_does_not_answer_is_said(tmp_path, monkeypatch):
+  def fail(_):
+    raise OSError("Name or service not known")  # As of a client, DNS's.
+
+  with monkeypatch.context() as context:
+    context.setattr(type(epath.Path(tmp_path)), "exists", fail)
+    with pytest.raises(ConfigError, match="^--workdir=.* used: Name or serv"):
+      check_workdir(epath.Path(tmp_path), "pooling")
+  check_workdir(epath.Path(tmp_path), "pooling")
+  for text in ("{", "[]", '{"study": "pooling"}'):
+    (tmp_path / "study.json").write_text(text)
+    check_workdir(epath.Path(tmp_path), "pooling")
 
 
 def test_runs_of_another_config_are_said_before_any_begins(study):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the directory of a study has of earlier, checked before it begins."""
 
+import os
 from collections.abc import Sequence
 
 from etils import epath
@@ -9,6 +10,7 @@ from etils import epath
 from vit_jax.checkpoint.directory import list_steps
 from vit_jax.config import ConfigError
 from vit_jax.runtime.resume import check_config
+from vit_jax.runtime.workdir import explained
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study.runs import Run
 
@@ -21,11 +23,14 @@ def check_workdir(workdir: epath.Path, name: str) -> None:
     name: of the study.
 
   Raises:
-    ConfigError: if it has those of another.
+    ConfigError: if it has those of another, or its store does not answer.
   """
+  path = workdir / "study.json"
+  with explained(os.fspath(workdir)):
+    there = path.exists()
   try:
-    found = load_json(workdir / "study.json")
-  except ConfigError:  # There is none, or it is damaged: it is made anew.
+    found = load_json(path) if there else None
+  except ConfigError:  # It is damaged, and will be made anew.
     return
   of = (
     found.get("study", "of another kind") if isinstance(found, dict) else name
