@@ -164,5 +164,6 @@ def test_a_run_that_another_trains_is_left_to_it(
   assert holder.wait(60) == 0
   found = json.loads((workdir / "study.json").read_text())
   assert [*found["runs"]] == [apart, first, tuned]
-  said = f"trained by others: {first}, {tuned}"
-  assert said in capfd.readouterr().err
+  said = capfd.readouterr().err
+  assert f"trained by others: {first}, {tuned}" in said
+  assert f"{apart} (3 of 3): {workdir / apart}\n" in said

@@ -103,4 +103,4 @@ def test_vtab(small_norb, tmp_path, monkeypatch, capfd):
   assert found["groups"]["structured"] == {"mean": mean, "tasks": 2, "of": 8}
   out, err = capfd.readouterr()
   assert f"{100 * mean:.2f}" in out
-  assert err.count("snorb_elev/seed_0: finished before") == 1
+  assert err.count("snorb_elev/seed_0 (2 of 2): finished before") == 1

@@ -103,15 +103,19 @@ def train(run: Run) -> Mapping[str, Any]:
   return outcome.result
 
 
-def attempt(run: Run) -> Outcome:
+def attempt(run: Run, place: str = "") -> Outcome:
   """Trains a run, unless it is finished; a failure is an outcome like another.
 
   If it is asked to end, this process ends, too.
+
+  Args:
+    run: the run.
+    place: of it among all runs, which is said with its name.
   """
   if (result := find_result(run)) is not None:
-    print(f"{run.name}: finished before", file=sys.stderr, flush=True)
+    print(f"{run.name}{place}: finished before", file=sys.stderr, flush=True)
     return Outcome(0, result)
-  print(f"{run.name}: {run.workdir}", file=sys.stderr, flush=True)
+  print(f"{run.name}{place}: {run.workdir}", file=sys.stderr, flush=True)
   command = [*MAIN, f"--config={run.recipe}", f"--workdir={run.workdir}"]
   status, asked, said = execute([*command, *run.flags])
   if asked or status in (PREEMPTED, INTERRUPTED):
@@ -162,6 +166,9 @@ def train_all(
   results: Results = {}
   failed: Failures = {}
   pending, waiting = list(runs), False
+  places = {
+    run.name: f" ({i} of {len(pending)})" for i, run in enumerate(pending, 1)
+  }
   while pending:
     left = []
     for run in pending:
@@ -172,7 +179,8 @@ def train_all(
         note(results, failed)
         continue
       ready = run.after is None or run.after in results
-      outcome = attempt(run) if ready and not is_held(run.workdir) else None
+      free = ready and not is_held(run.workdir)
+      outcome = attempt(run, places[run.name]) if free else None
       # Two may have begun in the same second: one of them gave up.
       if outcome is None or (outcome.status and is_held(run.workdir)):
         left.append(run)
