@@ -63,7 +63,7 @@ def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
   ]
   lines = capfd.readouterr().out.splitlines()
   page = (workdir / "study.md").read_text()
-  about = f"{study.asks}: accuracies in percent"
+  about = f"{study.asks} (accuracies in percent)"
   assert lines[0] == about and "The numbers are accuracies in percent." in page
   assert "2 seeds (± their standard deviation)" in page
   for line, row, point in zip(lines[2:], found["points"], made, strict=False):

@@ -242,7 +242,7 @@ class PaperStudy:
 
   def format_table(self, summary: Mapping[str, Any]) -> str:
     """Formats the study for people."""
-    lines = [f"{self.asks}: {self.unit}"]
+    lines = [f"{self.asks} ({self.unit})"]
     lines += table.format_text(self.make_table(summary), len(self.columns))
     return "\n".join([*lines, "", *self.explain(summary)])
 
