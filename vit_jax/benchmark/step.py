@@ -116,7 +116,7 @@ def open_experiment(
     ConfigError: for a bad config, or one that cannot fit into memory.
   """
   start()
-  start_backend()
+  start_backend(keep=True)
   devices = jax.devices()[:1] if alone else jax.devices()
   if not is_recipe:
     config = fill(config, devices)

@@ -17,7 +17,6 @@ import numpy as np
 import tensorstore
 from etils import epath
 
-from vit_jax.checkpoint.allocator import returning_memory
 from vit_jax.checkpoint.checksums import compute_checksum, describe, sum_parts
 from vit_jax.checkpoint.directory import holding_interrupts, sync
 from vit_jax.checkpoint.metadata import (
@@ -30,6 +29,7 @@ from vit_jax.checkpoint.metadata import (
 from vit_jax.checkpoint.quiet_orbax import get_orbax
 from vit_jax.checkpoint.reading import reading
 from vit_jax.config import ConfigError
+from vit_jax.devices.host_memory import returning_memory
 from vit_jax.sharding import get_path
 from vit_jax.storage.paths import is_local
 from vit_jax.train_state import TrainState

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from vit_jax.checkpoint.allocator import align, returning_memory
+from vit_jax.checkpoint.allocator import align
 from vit_jax.checkpoint.checksums import compute_checksum, describe
 from vit_jax.checkpoint.directory import (
   METADATA,
@@ -33,6 +33,7 @@ from vit_jax.checkpoint.metadata import (
 from vit_jax.checkpoint.quiet_orbax import get_orbax
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import shorten
+from vit_jax.devices.host_memory import returning_memory
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.sharding import get_path
 from vit_jax.storage.paths import compute_size

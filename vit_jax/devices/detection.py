@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from vit_jax.config import ConfigError
+from vit_jax.devices.host_memory import keep_memory
 
 # With these libtpu asks no metadata server, locks no device and logs nothing.
 WITHOUT_TPU = {
@@ -110,8 +111,12 @@ def explain(backend: str, installed: Collection[str]) -> str:
   return "No accelerator was found on this machine: jax runs on the CPU."
 
 
-def start_backend() -> str:
+def start_backend(keep: bool = False) -> str:
   """Starts jax; returns its platform: "tpu", "gpu" or "cpu".
+
+  Args:
+    keep: whether this process keeps memory that it frees, if that platform is
+      the CPU: it will train.
 
   Raises:
     ConfigError: if jax cannot start the platform that JAX_PLATFORMS asks for;
@@ -119,16 +124,19 @@ def start_backend() -> str:
   """
   import jax
 
+  settings: Any = jax.config
   # Where libtpu is installed only to plan with, jax starts it all the same; it
   # logs errors, and its profiler may not fit this jaxlib and end the process.
   # jax sets this variable if it has found no TPU either.
   if not has_tpu() and os.environ.get("TPU_SKIP_MDS_QUERY") == "1":
     for name, value in WITHOUT_TPU.items():
       os.environ.setdefault(name, value)
-    settings: Any = jax.config
     if not settings.jax_platforms and not has_plugins():
       settings.update("jax_platforms", "cpu")
   os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", GPU_SHARE)
+  on_cpu = settings.jax_platforms == "cpu" or not (has_tpu() or has_gpu())
+  if keep and on_cpu:
+    keep_memory()  # Before jax has threads.
   try:
     return jax.default_backend()
   except (RuntimeError, AssertionError) as error:

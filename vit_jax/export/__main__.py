@@ -126,8 +126,8 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
 
   jax.config.update("jax_platforms", "cpu")
   start_backend()
-  from vit_jax.checkpoint.allocator import returning_memory
   from vit_jax.convert.load import load_as
+  from vit_jax.devices.host_memory import returning_memory
   from vit_jax.export import check, formats
 
   formats.check_installed(form)

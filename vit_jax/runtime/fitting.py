@@ -10,6 +10,7 @@ import jax
 
 from vit_jax import optim, sharding
 from vit_jax.devices.fitting import Fit, Fitting, get_memory
+from vit_jax.devices.host_memory import return_memory
 from vit_jax.models.activations import count_activation_bytes
 from vit_jax.runtime.out_of_memory import count_needed, is_out_of_memory
 
@@ -78,7 +79,9 @@ def compile_lowered(
   lowered: jax.stages.Lowered, platform: str
 ) -> jax.stages.Compiled:
   """Compiles a training step with the options of its platform."""
-  return lowered.compile(COMPILER_OPTIONS.get(platform))
+  compiled = lowered.compile(COMPILER_OPTIONS.get(platform))
+  return_memory()  # The compiler's, which may be more than the step's.
+  return compiled
 
 
 def jit_once(function: Callable, shardings: Any) -> Callable:

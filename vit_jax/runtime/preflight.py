@@ -59,7 +59,7 @@ def check_hosts(
   facts = dict(flatten(config | {"versions": collect_versions()}))
   facts = {key: x for key, x in facts.items() if not LOCAL.fullmatch(key)}
   hosts.compare(facts | dict(started))
-  start_backend()
+  start_backend(keep=True)
   kinds = collections.Counter(x.device_kind for x in jax.local_devices())
   hosts.compare({"devices of a host": dict(kinds)})
 
