@@ -180,6 +180,7 @@ def test_a_run_on_a_store_is_the_run_on_a_disk(
   store.fault = lambda action, name: (
     next(answers, 0) if action == "upload" and name.startswith(logs) else 0
   )
+  assert "was deleted" not in capsys.readouterr().err
   result = train(config, workdir)
   shown = capsys.readouterr().err
   assert shown.count("cannot be written: the store will not, 503") == 2

@@ -243,7 +243,9 @@ class Checkpointer:
   def _start(self, step: int, state: TrainState) -> None:
     """Starts to write a checkpoint in the background."""
     self._trusted.discard(step)
-    if self._hosts.index == 0 and not self._directory.exists():
+    # A store has no directory before there is a checkpoint.
+    lost = self._steps and not self._directory.exists()
+    if self._hosts.index == 0 and lost:
       log.warning(
         "%s was deleted: step %d creates it again", self._directory, step
       )
