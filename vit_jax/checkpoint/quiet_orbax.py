@@ -38,7 +38,7 @@ async def ending_all(coroutine: Coroutine) -> Any:
   """
   try:
     return await coroutine
-  except BaseException:
+  except Exception:
     left = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*left, return_exceptions=True)
     # Those that had failed already are taken note of once the loop goes on.

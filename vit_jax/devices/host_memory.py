@@ -24,12 +24,12 @@ _thresholds = [LARGE, 2 * LARGE]
 
 
 @functools.cache
-def find_mallopt() -> Callable[[int, int], int]:
-  """Finds GNU's function for options; one that does nothing elsewhere."""
+def find_function(name: str) -> Callable[..., int]:
+  """Finds a function of GNU's library; one that does nothing elsewhere."""
   try:
-    return ctypes.CDLL("libc.so.6").mallopt
+    return getattr(ctypes.CDLL("libc.so.6"), name)
   except (OSError, AttributeError):
-    return lambda option, value: 0
+    return lambda *_: 0
 
 
 def keep_memory() -> None:
@@ -40,20 +40,19 @@ def keep_memory() -> None:
   MiB.
   """
   _thresholds[:] = [KEPT, EVER]
-  find_mallopt()(ARENA_MAX, 1)
+  find_function("mallopt")(ARENA_MAX, 1)
   _apply()
 
 
 def _apply() -> None:
-  mallopt = find_mallopt()
+  mallopt = find_function("mallopt")
   mallopt(MMAP_THRESHOLD, _thresholds[0])
   mallopt(TRIM_THRESHOLD, _thresholds[1])
 
 
 def return_memory() -> None:
   """Returns what is free now, as after the compiler, which needs much."""
-  with contextlib.suppress(OSError, AttributeError):
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+  find_function("malloc_trim")(0)
 
 
 @contextlib.contextmanager
@@ -63,7 +62,7 @@ def returning_memory() -> Iterator[None]:
   Each of TensorStore's threads allocates and frees buffers as large as a chunk,
   and what is kept for each of them is in all as much as the parameters.
   """
-  find_mallopt()(MMAP_THRESHOLD, SMALL)
+  find_function("mallopt")(MMAP_THRESHOLD, SMALL)
   try:
     yield
   finally:

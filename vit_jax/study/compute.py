@@ -137,7 +137,7 @@ def compare(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
   """Says what the same accuracy costs each family."""
   frontiers = find_frontiers(rows, metric)
   if not frontiers:
-    return "nothing is measured."
+    return describe_order(rows, metric)
   reached = {
     name: get_mean(found[-1], metric) for name, found in frontiers.items()
   }

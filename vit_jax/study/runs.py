@@ -29,7 +29,7 @@ from vit_jax.convert.inherit import inherit
 from vit_jax.runtime.lock import is_held
 from vit_jax.runtime.workdir import compute_config_digest, writing
 from vit_jax.sections import resolve
-from vit_jax.storage.files import replacing, to_json
+from vit_jax.storage.files import replacing, write_json, write_text
 from vit_jax.storage.untrusted import load_json
 
 TITLES = "accuracy  correct/total  loss    seconds"
@@ -287,14 +287,15 @@ def save(
   Raises:
     RunError: if the disk is full or lost.
   """
-  first = to_json(summary, indent=2) + "\n"
   kept = "finished runs stay, and the same command goes on"
   with writing(workdir, kept):
     workdir.mkdir(parents=True, exist_ok=True)
-    for file, content in {name: first, **(others or {})}.items():
+    write_json(workdir / name, summary)
+    for file, content in (others or {}).items():
+      if isinstance(content, str):
+        write_text(workdir / file, content)
+        continue
       with replacing(workdir / file) as target:
-        if isinstance(content, str):
-          content = content.encode()
         target.write_bytes(content)
 
 
