@@ -15,6 +15,7 @@ from etils import epath
 from tests.support import ROOT
 from vit_jax.config import ConfigError, RunError
 from vit_jax.runtime.workdir import save_config
+from vit_jax.storage.files import replacing
 from vit_jax.study import data_scale, runs
 from vit_jax.study.__main__ import main
 from vit_jax.study.earlier import check_begun, check_workdir
@@ -34,7 +35,9 @@ def finish(run, accuracy):
   step.mkdir(parents=True)
   (step / "_CHECKPOINT_METADATA").write_text("{}")
   save_config(run.workdir, {**run.load_config(), "hardware": {}}, {})
-  (run.workdir / "result.json").write_text(json.dumps(dict(accuracy=accuracy)))
+  (run.workdir / "metrics.jsonl").write_text('{"step": 3}')
+  result = dict(accuracy=accuracy, steps=3, params_sha256="x")
+  (run.workdir / "result.json").write_text(json.dumps(result))
 
 
 @pytest.fixture
@@ -102,10 +105,7 @@ def test_a_study_that_was_moved_has_its_finished_runs(study):
   moved = study.parent / "elsewhere"
   shutil.move(study, moved)
   found = make(moved)
-  assert [runs.find_result(run) for run in found] == [
-    dict(accuracy=0.5),
-    dict(accuracy=0.75),
-  ]
+  assert [runs.find_result(x)["accuracy"] for x in found] == [0.5, 0.75]
   assert found[1].flags[-2] == f"--config.init={first.workdir}"
   check_begun(found, [])
   # One that has yet to begin starts from where the study is now.
@@ -141,9 +141,43 @@ def test_a_full_disk_is_said_once(tmp_path):
   assert len([*tmp_path.iterdir()]) == 2
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "{"])
+@pytest.mark.parametrize("text", ["[]", "{}", "{", '{"accuracy": 1}'])
 def test_a_damaged_result_is_looked_at_by_the_run(text, study):
   first = make(study)[0]
-  assert runs.find_result(first) == dict(accuracy=0.5)
+  assert runs.find_result(first)["accuracy"] == 0.5
   (first.workdir / "result.json").write_text(text)
   assert runs.find_result(first) is None
+
+
+def test_rows_that_were_deleted_are_sought_in_the_checkpoint(study):
+  """By the run, which has nothing to do where there is none."""
+  first = make(study)[0]
+  (first.workdir / "metrics.jsonl").unlink()
+  assert runs.find_result(first) is None
+  (first.workdir / "checkpoints").rmtree()
+  assert runs.find_result(first)["accuracy"] == 0.5
+
+
+def test_a_config_of_which_a_part_is_lost_is_taken_from_the_source(study):
+  first, tuned = make(study)
+  finish(tuned, 0.75)
+  before = tuned.load_config()
+  (tuned.workdir / "config.json").write_text('{"init": ')
+  assert dataclasses.replace(tuned, after=None).load_config() == before
+  assert runs.find_result(tuned) is None  # The run writes it again.
+
+
+def test_a_path_that_is_taken_for_a_pattern_is_said_once(tmp_path, capsys):
+  with pytest.raises(SystemExit) as caught:
+    main(["pooling", f"--workdir={tmp_path}/a[1]"])
+  said = " ".join(capsys.readouterr().err.split())
+  assert caught.value.code == 2
+  assert "a path with [ and ]: choose another name" in said
+
+
+def test_two_processes_may_write_a_file_at_once(tmp_path):
+  path = epath.Path(tmp_path) / "study.json"
+  with replacing(path, shared=True) as one, replacing(path, shared=True) as two:
+    one.write_text("1")
+    two.write_text("2")
+  assert path.read_text() == "1" and [*tmp_path.iterdir()] == [path]

@@ -25,7 +25,7 @@ from vit_jax.study import __main__ as study
 from vit_jax.study import attention_distance, data_scale, runs
 
 SMALL = [
-  *("--seeds=0", "--config.train.accumulate=1"),
+  *("--seeds=0", "--yes", "--config.train.accumulate=1"),
   *("--config.optim.warmup_steps=1", "--config.train.log_every=1"),
   "--config.train.batch_size=16",
 ]
@@ -159,7 +159,7 @@ def test_a_run_that_another_trains_is_left_to_it(
     text=True,
   )
   assert holder.stdout.readline() == "held\n"
-  flags = [f"--workdir={workdir}", f"--config.data.dir={data_dir}"]
+  flags = [f"--workdir={workdir}", f"--config.data.dir={data_dir}", "--yes"]
   study.main(["data_scale", *flags, "--seeds=0"])
   assert holder.wait(60) == 0
   found = json.loads((workdir / "study.json").read_text())

@@ -52,7 +52,7 @@ from vit_jax.study.points import (
 def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
   scores = score(study)
   workdir = tmp_path / "study"
-  flags = [f"--workdir={workdir}", "--seeds=0,1"]
+  flags = [f"--workdir={workdir}", "--seeds=0,1", "--yes"]
   main([study.name, *flags, f"--config.data.dir={data_dir}"])
   found = json.loads((workdir / "study.json").read_text())
   points = study.make_points("digits")
@@ -185,11 +185,30 @@ def test_a_point_without_runs_is_left_out():
   ]
 
 
+def test_what_a_finished_run_has_not_measured_is_found():
+  made = [
+    Point(name="a", fields={}),
+    Point(name="a-tuned", after="a", metric="fine-tuned"),
+    Point(name="before"),
+  ]
+  metrics = {"fine-tuned": "test/accuracy", "5-shot": "few/x"}
+  values = {
+    "a/seed_0": {"few/x": 0.5},
+    "a/seed_1": {"test/accuracy": 0.5},
+    "a-tuned/seed_0": {},
+    "before/seed_0": {},
+  }
+  assert points.find_lost(made, values, metrics) == {
+    "a/seed_1": ["few/x"],
+    "a-tuned/seed_0": ["test/accuracy"],
+  }
+
+
 def test_a_run_is_read_at_its_last_step(tmp_path):
   rows = [
     {"step": 2, "a/x": 1.0},
     {"step": 4, "loss": 2.0},
-    {"step": 4, "a/x": 3.0},
+    {"step": 4, "a/x": 3.0, "a/not_finite": None},
   ]
   text = "\n".join(map(json.dumps, rows))
   (tmp_path / "metrics.jsonl").write_text(text)
@@ -231,11 +250,13 @@ def test_what_failed_everywhere_is_not_drawn(tmp_path, capfd):
     "metrics": {"fine-tuned": "test/accuracy", "5-shot": "few/x"},
     "points": [row],
     "failed": {"vit-tuned/seed_0": {"status": 2, "reason": "no room"}},
+    "lost": {"vit/seed_1": ["few/x"]},
   }
   data_scale.STUDY.save(summary, epath.Path(tmp_path))
   page = (tmp_path / "study.md").read_text()
   assert "Here, by 5-shot in percent, so: Best is vit with 50.00." in page
   assert "with status 2: no room" in page and "| - | 50.00 |" in page
+  assert "vit/seed_1 is finished, but its metrics.jsonl has no few/x" in page
   said = capfd.readouterr().err.splitlines()
   assert said == [f"page: {tmp_path / 'study.md'}"]
 

@@ -34,7 +34,7 @@ def test_differences_are_of_runs_of_one_seed():
 def test_the_page_has_each_difference(score, tmp_path, data_dir, capsys):
   """Point i has 0.5 + i / 100 and 0.002 more in the second seed."""
   score(STUDY)
-  flags = [f"--workdir={tmp_path}", "--seeds=0,1"]
+  flags = [f"--workdir={tmp_path}", "--seeds=0,1", "--yes"]
   main(["without_labels", *flags, f"--config.data.dir={data_dir}"])
   text = " ".join(capsys.readouterr().out.split())
   # Pre-trained are the points 0, 2 ... 8, fine-tuned, by halves, 1, 3 ... 9.
@@ -77,7 +77,7 @@ def test_a_wrong_objective_is_named(monkeypatch):
 def test_some_objectives_for_other_steps(score, tmp_path, data_dir, capsys):
   """The encoder at random, and what is fine-tuned, have their own steps."""
   score(STUDY)
-  flags = [f"--workdir={tmp_path}", "--seeds=0", "--objectives=dino"]
+  flags = [f"--workdir={tmp_path}", "--seeds=0", "--objectives=dino", "--yes"]
   flags += ["--steps=700", f"--config.data.dir={data_dir}"]
   main(["without_labels", *flags])
   found = json.loads((tmp_path / "study.json").read_text())
@@ -93,3 +93,6 @@ def test_some_objectives_for_other_steps(score, tmp_path, data_dir, capsys):
   with pytest.raises(SystemExit):
     main(["without_labels", "--workdir=x", "--objectives=dinno"])
   assert "did you mean 'dino'" in capsys.readouterr().err
+  with pytest.raises(SystemExit):
+    main(["without_labels", "--workdir=x", "--objectives=mae,mae"])
+  assert "has mae twice: name each once" in capsys.readouterr().err

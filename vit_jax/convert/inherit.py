@@ -5,6 +5,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from vit_jax import models
@@ -26,7 +27,9 @@ def inherit(
   """Takes fields that no array shows from the run that a config starts from.
 
   Only what the config leaves open is taken. A run that resumes takes them from
-  its own config.json, as the run that it started from may be gone.
+  its own config.json, as the run that it started from may be gone; if that file
+  is damaged, from there all the same, and what differs from its checkpoint is
+  refused later.
 
   Args:
     config: as a recipe gives it; a resolved one is returned as it is.
@@ -43,9 +46,8 @@ def inherit(
   if not isinstance(model, Mapping):
     return config
   stated: Mapping[str, Any] = {}
-  recorded = locate(workdir or "") / "config.json"
-  if workdir is not None and recorded.exists():
-    before = load_json(recorded)
+  before = None if workdir is None else load_recorded(locate(workdir))
+  if before is not None:
     if before.get("init") == init and isinstance(before.get("model"), Mapping):
       stated = before["model"]
   elif parse_name(init) is None:
@@ -62,6 +64,15 @@ def inherit(
     if name in stated and name in allowed and name not in model
   }
   return {**config, "model": {**model, **taken}}
+
+
+def load_recorded(workdir: epath.Path) -> dict[str, Any] | None:
+  """Loads the config.json of a run; None if it is missing or damaged."""
+  path = workdir / "config.json"
+  try:
+    return load_json(path) if path.exists() else None
+  except ConfigError:  # The run says so, and writes it again.
+    return None
 
 
 def check_source(config: Mapping[str, Any], workdir: str) -> None:

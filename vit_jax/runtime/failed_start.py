@@ -3,12 +3,13 @@
 """A run that fails before its first step leaves no workdir behind."""
 
 import contextlib
+import os
 from types import TracebackType
 
 from etils import epath
 
 from vit_jax.config.errors import ConfigError, Preempted
-from vit_jax.storage.paths import expand
+from vit_jax.storage.paths import expand, is_local
 
 LOCK = "lock.json"  # Its holder removes it.
 
@@ -59,7 +60,8 @@ class FailedStart:
     if self._has_failed(error):
       with contextlib.suppress(Exception):  # The error itself is reported.
         for path in self._made:
-          path.rmdir()
+          # Path.rmdir looks first, and then removes all that came meanwhile.
+          os.rmdir(path) if is_local(path) else path.rmdir()
 
   def clear(
     self,

@@ -66,7 +66,11 @@ class WorkdirLock:
   """Lock of a workdir, held by host 0 during a run; a context manager."""
 
   def __init__(
-    self, workdir: epath.Path, hosts: Hosts, say: Callable[[str], None]
+    self,
+    workdir: epath.Path,
+    hosts: Hosts,
+    say: Callable[[str], None],
+    patience: float | None = None,
   ):
     """Reads and writes nothing yet.
 
@@ -74,9 +78,11 @@ class WorkdirLock:
       workdir: directory of the run.
       hosts: hosts of the run.
       say: reports the holder that is waited for.
+      patience: seconds to wait for a holder that lives; None is WAIT_SECONDS.
     """
     self._path = workdir / "lock.json"
     self._hosts, self._say = hosts, say
+    self._patience = WAIT_SECONDS if patience is None else patience
     self._mine = {
       "token": uuid.uuid4().hex,
       "pid": os.getpid(),
@@ -148,7 +154,7 @@ class WorkdirLock:
     """Waits for another holder to end or go stale, then writes lock.json.
 
     Raises:
-      ConfigError: if the holder still lives after WAIT_SECONDS.
+      ConfigError: if the holder still lives after that.
       RunError: if lock.json cannot be read or written.
     """
     found = self._read_or_raise()
@@ -165,10 +171,10 @@ class WorkdirLock:
         changed = now
       if now - changed > STALE_SECONDS:
         break
-      if changed - start > WAIT_SECONDS and found is not None:
+      if changed - start > self._patience and found is not None:
         raise ConfigError(
           f"{describe(found)} still trains in {self._path.parent} after "
-          f"{WAIT_SECONDS:g} s: end it, or use another --workdir"
+          f"{self._patience:g} s: end it, or use another --workdir"
         )
     self.renew()
 
@@ -202,20 +208,23 @@ def is_held(workdir: epath.Path) -> bool:
   """Returns whether a living process holds a workdir, without asking for it.
 
   Where lock.json is another machine's, this takes seconds: until its next
-  heartbeat, or until one should have come.
+  heartbeat, or until one should have come. One that cannot be read is not held:
+  who asks for it is told why.
   """
   path = workdir / "lock.json"
-  found = read_holder(path)
-  if found is None or is_dead(found):
-    return False
   until = time.monotonic() + 2 * HEARTBEAT_SECONDS
-  while time.monotonic() < until:
-    time.sleep(HEARTBEAT_SECONDS / 5)
-    now = read_holder(path)
-    if now is None:
-      return False  # It has ended meanwhile.
-    if now != found:
-      return True
+  # Clients of stores raise exceptions of any kind.
+  with contextlib.suppress(Exception):
+    found = read_holder(path)
+    if found is None or is_dead(found):
+      return False
+    while time.monotonic() < until:
+      time.sleep(HEARTBEAT_SECONDS / 5)
+      now = read_holder(path)
+      if now is None:
+        return False  # It has ended meanwhile.
+      if now != found:
+        return True
   return False
 
 

@@ -59,12 +59,7 @@ def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
   if not name:
     raise ConfigError("--workdir is empty: say where to keep the run")
   path = expand(name)
-  odd = sorted(set("[]\\") & set(os.fspath(path)))
-  if odd:  # Orbax would take them for a pattern, and not find what it saved.
-    raise ConfigError(
-      f"--workdir={name}: nothing can be read back from a path with "
-      f"{' and '.join(odd)}: choose another name"
-    )
+  check_letters(path, name)
   check_directory(path, f"--workdir={name}")
   probe, token = path / f".probe_{hosts.index}", uuid.uuid4().hex
 
@@ -86,6 +81,24 @@ def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
       f"or on an object store"
     )
   return path
+
+
+def check_letters(path: epath.Path, name: str) -> None:
+  """Checks that what is saved below a path can be read back.
+
+  Args:
+    path: the path, absolute.
+    name: as the user gave it.
+
+  Raises:
+    ConfigError: the letters that Orbax would take for a pattern.
+  """
+  odd = sorted(set("[]\\") & set(os.fspath(path)))
+  if odd:
+    raise ConfigError(
+      f"--workdir={name}: nothing can be read back from a path with "
+      f"{' and '.join(odd)}: choose another name"
+    )
 
 
 @contextlib.contextmanager

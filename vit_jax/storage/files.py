@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,13 +19,17 @@ from vit_jax.storage.paths import is_local
 
 
 @contextlib.contextmanager
-def replacing(path: epath.Path, durable: bool = False) -> Iterator[epath.Path]:
+def replacing(
+  path: epath.Path, durable: bool = False, shared: bool = False
+) -> Iterator[epath.Path]:
   """Writes a file whole: a reader sees the old content or the new, never half.
 
   Args:
     path: the file to write; its directory exists.
     durable: whether the content reaches the disk before the file has its name,
       so that it survives a loss of power.
+    shared: whether another process may write it at the same time: the last one
+      to end has written it.
 
   Yields:
     The path to write to. On a disk it is a temporary file beside `path`, which
@@ -34,7 +39,8 @@ def replacing(path: epath.Path, durable: bool = False) -> Iterator[epath.Path]:
   if not is_local(path):
     yield path
     return
-  temporary = path.with_name(f".{path.name}.writing")
+  mark = f".{uuid.uuid4().hex[:8]}" if shared else ""
+  temporary = path.with_name(f".{path.name}{mark}.writing")
   try:
     yield temporary
     if durable:

@@ -42,6 +42,7 @@ import sys
 from typing import Any
 
 from vit_jax.config import ConfigError, command_line, recipe
+from vit_jax.runtime.workdir import check_letters
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import check_directory, expand
 from vit_jax.study import (
@@ -144,6 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     if study is seeds:  # A sweep checks the configs of all its runs.
       resolve(config)
     workdir = expand(arguments.workdir)
+    check_letters(workdir, arguments.workdir)
     check_directory(workdir, f"--workdir={arguments.workdir}")
     own = {k: x for k, x in vars(arguments).items() if k not in COMMON}
     summary = study.run(arguments.config, workdir, flags, chosen, **own)

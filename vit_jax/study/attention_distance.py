@@ -112,7 +112,8 @@ class AttentionDistance(PaperStudy):
     """
     summary = super().run(recipe, workdir, flags, seeds, **options)
     found = {name: measure(workdir / name) for name in summary["runs"]}
-    return {**summary, "distances": found}
+    # Distances are of checkpoints, whatever metrics.jsonl lacks.
+    return {**summary, "distances": found, "lost": {}}
 
   def draw_summary(self, summary: Mapping[str, Any]) -> bytes:
     """Draws the distances of all layers over steps."""

@@ -18,6 +18,7 @@ from vit_jax.study.earlier import check_begun, check_workdir
 from vit_jax.study.points import (
   Point,
   describe_order,
+  find_lost,
   format_value,
   make_runs,
   read_values,
@@ -104,7 +105,7 @@ class PaperStudy:
     Returns:
       Content of study.json: `study`, `scale`, `config` (how it is trained, in
       words), `metrics` with the one that is compared first, `points` as of
-      `summarize`, `runs` and `failed`.
+      `summarize`, `runs`, `failed`, and `lost` as of `find_lost`.
 
     Raises:
       ConfigError: before anything is trained, for a bad config, missing data,
@@ -164,7 +165,13 @@ class PaperStudy:
         name: read_values(of[name], result) for name, result in results.items()
       }
       rows = summarize(points, values, metrics)
-      return {**about, "points": rows, "runs": results, "failed": failed}
+      return {
+        **about,
+        "points": rows,
+        "runs": results,
+        "failed": failed,
+        "lost": find_lost(points, values, metrics),
+      }
 
     def note(results: Results, failed: Failures) -> None:
       save(conclude(results, failed), workdir)
@@ -234,10 +241,16 @@ class PaperStudy:
     ]
 
   def explain_failures(self, summary: Mapping[str, Any]) -> list[str]:
-    """Names the runs that failed, with their reasons."""
-    return [
+    """Names the runs that failed, with their reasons, and what is lost."""
+    lines = [
       f"Failed: {name}, with status {x['status']}: {x['reason']}"
       for name, x in summary["failed"].items()
+    ]
+    return lines + [
+      f"Left out: {name} is finished, but its metrics.jsonl has no "
+      f"{' and no '.join(keys)} of its last step; to train it again, remove "
+      f"its directory"
+      for name, keys in summary["lost"].items()
     ]
 
   def format_table(self, summary: Mapping[str, Any]) -> str:

@@ -116,8 +116,41 @@ def read_values(run: Run, result: Mapping[str, Any]) -> dict[str, float]:
   values: dict[str, float] = {}
   for row in read_rows(run.workdir):
     if row["step"] == result["steps"]:
-      values |= {key: x for key, x in row.items() if "/" in key}
+      values |= {
+        key: x for key, x in row.items() if "/" in key and x is not None
+      }
   return values
+
+
+def find_lost(
+  points: Iterable[Point],
+  values: Mapping[str, Mapping[str, float]],
+  metrics: Mapping[str, str],
+) -> dict[str, list[str]]:
+  """Finds what finished runs should have measured, and no file of theirs has.
+
+  Arguments are those of `summarize`.
+
+  Returns:
+    Name of a run -> keys of its values that are missing.
+  """
+  points = list(points)
+  lent = {point.metric for point in points if point.metric}
+  wanted = {}
+  for point in points:
+    if point.metric:
+      wanted[point.name] = [metrics[point.metric]]
+    elif point.fields is not None:
+      wanted[point.name] = [x for k, x in metrics.items() if k not in lent]
+  lost = {
+    name: [
+      key
+      for key in wanted.get(name.rpartition("/seed_")[0], ())
+      if key not in x
+    ]
+    for name, x in values.items()
+  }
+  return {name: keys for name, keys in lost.items() if keys}
 
 
 def summarize(

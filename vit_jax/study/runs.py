@@ -21,6 +21,7 @@ from typing import Any
 
 from etils import epath
 
+from vit_jax.checkpoint.directory import list_steps
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import INTERRUPTED, PREEMPTED, shorten
 from vit_jax.config.frozen import FrozenDict
@@ -29,8 +30,9 @@ from vit_jax.convert.inherit import inherit
 from vit_jax.runtime.lock import is_held
 from vit_jax.runtime.workdir import compute_config_digest, writing
 from vit_jax.sections import resolve
-from vit_jax.storage.files import replacing, write_json, write_text
+from vit_jax.storage.files import replacing, to_json
 from vit_jax.storage.untrusted import load_json
+from vit_jax.study.claims import claiming
 
 TITLES = "accuracy  correct/total  loss    seconds"
 
@@ -97,14 +99,22 @@ def train(run: Run) -> Mapping[str, Any]:
 
   If it fails, this process ends with its exit status.
   """
-  outcome = attempt(run)
+  outcome = find_finished(run) or attempt(run)
   if outcome.result is None:
     sys.exit(outcome.status if outcome.status > 0 else 1)
   return outcome.result
 
 
+def find_finished(run: Run, place: str = "") -> Outcome | None:
+  """Finds the outcome of a run that is finished, and says so; else None."""
+  if (result := find_result(run)) is None:
+    return None
+  print(f"{run.name}{place}: finished before", file=sys.stderr, flush=True)
+  return Outcome(0, result)
+
+
 def attempt(run: Run, place: str = "") -> Outcome:
-  """Trains a run, unless it is finished; a failure is an outcome like another.
+  """Trains a run; a failure is an outcome like another.
 
   If it is asked to end, this process ends, too.
 
@@ -112,9 +122,6 @@ def attempt(run: Run, place: str = "") -> Outcome:
     run: the run.
     place: of it among all runs, which is said with its name.
   """
-  if (result := find_result(run)) is not None:
-    print(f"{run.name}{place}: finished before", file=sys.stderr, flush=True)
-    return Outcome(0, result)
   print(f"{run.name}{place}: {run.workdir}", file=sys.stderr, flush=True)
   command = [*MAIN, f"--config={run.recipe}", f"--workdir={run.workdir}"]
   status, asked, said = execute([*command, *run.flags])
@@ -140,11 +147,19 @@ def find_result(run: Run) -> Mapping[str, Any] | None:
     config = run.load_config()
   except ConfigError:  # It is not there, or the run says what is wrong.
     return None
-  if not (isinstance(recorded, dict) and isinstance(result, dict) and result):
+  if not (isinstance(recorded, dict) and isinstance(result, dict)):
+    return None
+  if not {"steps", "params_sha256"} <= result.keys():  # As vit_jax.main asks.
     return None
   rest = {name: recorded.get(name) for name in ("versions", "hardware")}
   same = recorded.get("sha256") == compute_config_digest({**config, **rest})
-  return result if same else None
+  return result if same and not lacks_rows(run.workdir) else None
+
+
+def lacks_rows(workdir: epath.Path) -> bool:
+  """Whether a run's metrics.jsonl is gone, and its checkpoint may have it."""
+  gone = not (workdir / "metrics.jsonl").exists()
+  return gone and bool(list_steps(workdir / "checkpoints"))
 
 
 def train_all(
@@ -179,9 +194,11 @@ def train_all(
         note(results, failed)
         continue
       ready = run.after is None or run.after in results
-      free = ready and not is_held(run.workdir)
-      outcome = attempt(run, places[run.name]) if free else None
-      # Two may have begun in the same second: one of them gave up.
+      outcome = find_finished(run, places[run.name]) if ready else None
+      if ready and outcome is None:
+        with claiming(run.workdir) as free:
+          outcome = attempt(run, places[run.name]) if free else None
+      # Where no claim could be written two may have begun: one gave up.
       if outcome is None or (outcome.status and is_held(run.workdir)):
         left.append(run)
         continue
@@ -288,14 +305,14 @@ def save(
     RunError: if the disk is full or lost.
   """
   kept = "finished runs stay, and the same command goes on"
+  text = to_json(summary, indent=2) + "\n"
   with writing(workdir, kept):
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / name, summary)
-    for file, content in (others or {}).items():
-      if isinstance(content, str):
-        write_text(workdir / file, content)
-        continue
-      with replacing(workdir / file) as target:
+    for file, content in {name: text, **(others or {})}.items():
+      # Another process of the study may be writing it, too.
+      with replacing(workdir / file, shared=True) as target:
+        if isinstance(content, str):
+          content = content.encode()
         target.write_bytes(content)
 
 

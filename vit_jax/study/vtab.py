@@ -15,7 +15,7 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.config import ConfigError, nearest
+from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.convert.initialize import find_source
 from vit_jax.data import sources
@@ -25,6 +25,7 @@ from vit_jax.plots.studies import draw_scores
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import locate
 from vit_jax.study import paper, seeds, table
+from vit_jax.study.names import parse_names
 from vit_jax.study.runs import Failures, Results, train_all
 from vit_jax.study.runs import save as save_files
 
@@ -66,10 +67,7 @@ def list_tasks(text: str | None) -> list[str]:
   """Lists the tasks that --tasks names, in VTAB's order; None is all."""
   if text is None:
     return list(TASKS)
-  names = text.split(",")
-  for name in names:
-    if name not in TASKS:
-      raise ConfigError(f"--tasks={text}: {name!r}: {nearest(name, TASKS)}")
+  names = parse_names("--tasks", text, TASKS)
   return [task for task in TASKS if task in names]
 
 

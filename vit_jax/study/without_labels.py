@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from vit_jax.config import ConfigError, nearest
+from vit_jax.config import ConfigError
 from vit_jax.plots.studies import draw_points
+from vit_jax.study.names import parse_names
 from vit_jax.study.paper_study import PaperStudy
 from vit_jax.study.points import Point
 
@@ -91,22 +92,6 @@ def compare(
   return Difference(mean, mean - half, mean + half)
 
 
-def parse_objectives(text: str) -> list[str]:
-  """Parses names as "mae,dino"; the encoder at random is always among them.
-
-  Raises:
-    ConfigError: for an unknown name, with the nearest.
-  """
-  names = text.split(",")
-  for name in names:
-    if name not in ENCODERS:
-      raise ConfigError(
-        f"--objectives={text}: unknown objective {name!r}; "
-        f"{nearest(name, ENCODERS)}"
-      )
-  return [*names, RANDOM]
-
-
 class WithoutLabels(PaperStudy):
   """Differences from the encoder at random, seed by seed."""
 
@@ -141,7 +126,8 @@ class WithoutLabels(PaperStudy):
     """Trains as every study, some objectives or all, for some steps."""
     if steps < 0:
       raise ConfigError(f"--steps={steps} must be positive")
-    chosen = parse_objectives(objectives)
+    names = parse_names("--objectives", objectives, ENCODERS)
+    chosen = [*names, RANDOM]  # Which may be named, too.
     study = dataclasses.replace(
       self, make_points=lambda scale: make_points(scale, chosen, steps)
     )
