@@ -8,7 +8,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import zlib
 
 import jax
@@ -17,7 +16,7 @@ import pytest
 from PIL import Image
 
 import vit_jax
-from tests.support import ROOT
+from tests.support.forked import Forked
 from tests.support.weights import make_tiny_weights
 from vit_jax import predict
 from vit_jax.convert import save_weights
@@ -268,11 +267,10 @@ def test_what_could_not_be_read_is_tried_again(digits, capsys, tmp_path):
 
 def test_a_reader_that_ends_early_ends_it_quietly(digits):
   root, _, _ = digits
-  command = [sys.executable, "-m", "vit_jax.predict", str(root / "run")]
+  command = ["-m", "vit_jax.predict", str(root / "run")]
   command += [str(root / "photos"), "--batch=1", "--top=1"]
-  with subprocess.Popen(
-    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
-  ) as process:
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  with Forked(command, **pipes) as process:
     first = process.stdout.readline()  # It comes before the others are done.
     process.stdout.close()
     text = process.stderr.read()

@@ -6,10 +6,9 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
-from tests.support import ROOT
+from tests.support.forked import Forked
 
 KILLS = int(os.environ.get("VIT_JAX_KILLS", "6"))
 
@@ -26,9 +25,8 @@ def live_once(directory, rng, in_the_middle):
     rng: draws when to kill it.
     in_the_middle: kill it during a save for certain.
   """
-  process = subprocess.Popen(
-    [sys.executable, "-m", "tests.checkpoint.chaos", directory],
-    cwd=ROOT,
+  process = Forked(
+    ["-m", "tests.checkpoint.chaos", directory],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

@@ -8,13 +8,12 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import jax
 import pytest
 
-from tests.support import ROOT
+from tests.support.forked import Forked
 
 NAME = socket.gethostname()
 
@@ -61,9 +60,8 @@ def start(count, body, *, missing=(), **timeouts):
       "JAX_NUM_PROCESSES": str(count),
     }
   return [
-    subprocess.Popen(
-      [sys.executable, "-c", SCRIPT.format(timeouts=given, body=body)],
-      cwd=ROOT,
+    Forked(
+      ["-c", SCRIPT.format(timeouts=given, body=body)],
       env=environment | {"JAX_PROCESS_ID": str(index)},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,

@@ -9,14 +9,14 @@ import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import threading
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.support import ROOT, fakes
+from tests.support import fakes
+from tests.support.forked import Forked
 from vit_jax.config import INTERRUPTED, ConfigError
 from vit_jax.data import sources
 from vit_jax.prepare import dataset
@@ -70,9 +70,8 @@ def photos(tmp_path_factory):
 
 def start(*arguments, program=PROGRAM):
   """The command in a process of its own."""
-  return subprocess.Popen(
-    [sys.executable, "-c", program, *map(str, arguments)],
-    cwd=ROOT,
+  return Forked(
+    ["-c", program, *map(str, arguments)],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

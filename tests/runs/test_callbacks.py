@@ -6,13 +6,12 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import vit_jax
-from tests.support import ROOT
+from tests.support.forked import Forked
 from vit_jax.config import ConfigError
 from vit_jax.metrics.rows import read_rows
 from vit_jax.runtime.callbacks import Callbacks, check_callbacks
@@ -165,9 +164,8 @@ def train_on_two_hosts(config, workdir, mine):
     address = f"localhost:{free.getsockname()[1]}"
   arguments = [json.dumps(config), str(workdir), mine]
   processes = [
-    subprocess.Popen(
-      [sys.executable, "-c", SCRIPT, address, "2", index, *arguments],
-      cwd=ROOT,
+    Forked(
+      ["-c", SCRIPT, address, "2", index, *arguments],
       env=os.environ | {"JAX_PLATFORMS": "cpu"},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,

@@ -11,14 +11,13 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 
-import jax
 import pytest
 
 from tests.support import ROOT, fakes
+from tests.support.forked import Forked
 from vit_jax.checkpoint import checkpointer
 from vit_jax.config import ConfigError, RunError
 from vit_jax.data import pipeline
@@ -216,18 +215,15 @@ def test_a_result_that_can_not_be_written_loses_nothing(config, tmp_path):
 
 def start(workdir, data_dir, *flags):
   """A run of its own, in a group of its own, as a terminal starts one."""
-  command = [sys.executable, "-m", "vit_jax.main"]
+  command = ["-m", "vit_jax.main"]
   command += [f"--config={ROOT}/configs/digits.py", f"--workdir={workdir}"]
   command += [f"--config.data.dir={data_dir}", "--config.data.workers=2"]
   command += ["--config.model.depth=1", "--config.train.batch_size=32"]
   # With these it is the program of other tests, and nothing is estimated.
   command += ["--config.optim.warmup_steps=1", "--config.train.accumulate=1"]
   command += ["--config.model.remat=none"]
-  cache = jax.config.jax_compilation_cache_dir
-  return subprocess.Popen(
+  return Forked(
     [*command, "--config.train.steps=100000", *flags],
-    cwd=ROOT,
-    env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
     stderr=subprocess.PIPE,
     text=True,
     start_new_session=True,

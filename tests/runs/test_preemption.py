@@ -9,14 +9,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
 import jax
 import pytest
 
-from tests.support import ROOT
+from tests.support.forked import Forked
 from tests.support.processes import (
   ENDLESS,
   NAME,
@@ -181,7 +180,9 @@ def test_stopped_everywhere_it_is_the_run_that_nobody_stopped(
 
 def test_two_hosts_of_which_one_is_asked(tmp_path, data_dir):
   """In a step, then in an evaluation, then before they can begin."""
-  run = [*DEEP, *SLOW]
+  # Half as deep, which two that wait for each other train twice as fast.
+  run = [*DEEP, *SLOW, "--config.model.depth=12"]
+  unrolled = [*run, "--config.model.unroll=12"]
   other = f"SIGTERM on host 1 ({NAME})"
   first, second = start_together(2, tmp_path, data_dir, *run)
   wait_for(first, "step")
@@ -200,7 +201,7 @@ def test_two_hosts_of_which_one_is_asked(tmp_path, data_dir):
   assert not get_evaluated(tmp_path)
 
   before = read_files(tmp_path)
-  processes = start_together(2, tmp_path, data_dir, *run, *UNROLLED, **COMPILED)
+  processes = start_together(2, tmp_path, data_dir, *unrolled, **COMPILED)
   wait_for(processes[0], "compiling")
   time.sleep(1)
   began = time.monotonic()
@@ -219,7 +220,7 @@ def read_files(workdir):
 
 def test_before_the_first_step_a_run_ends_at_once(tmp_path, data_dir):
   """At the very start, and in the compilation of a run that goes on."""
-  process = start(tmp_path / "run", data_dir, *DEEP)
+  process = start(tmp_path / "run", data_dir, *DEEP, fresh=True)
   wait_for_handler(process)
   text = stop(process)
   assert text.startswith("SIGTERM: ended before the first step")
@@ -377,9 +378,8 @@ def test_hosts_at_different_polls_leave_at_the_same():
     "JAX_NUM_PROCESSES": "3",
   }
   processes = [
-    subprocess.Popen(
-      [sys.executable, "-c", POLLS],
-      cwd=ROOT,
+    Forked(
+      ["-c", POLLS],
       env=environment | {"JAX_PROCESS_ID": str(index)},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,

@@ -5,11 +5,9 @@
 import json
 import os
 import socket
-import sys
 
 import pytest
 
-from tests.support import ROOT
 from tests.support.masks import make_shapes
 from tests.support.processes import Heard, finish, read_run
 from tests.support.runs import get_timeless, make_config
@@ -63,8 +61,8 @@ def test_two_processes_do_what_one_does(tmp_path, data_dir):
     port = free.getsockname()[1]
 
   def begin(workdir, **environment):
-    command = [sys.executable, "-c", SCRIPT, tmp_path / "configs.json", workdir]
-    return Heard(command, cwd=ROOT, env=os.environ | environment)
+    command = ["-c", SCRIPT, tmp_path / "configs.json", workdir]
+    return Heard(command, env=os.environ | environment)
 
   processes = [begin(tmp_path / "one")] + [
     begin(

@@ -4,11 +4,11 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 
 from tests.support import ROOT
+from tests.support.forked import Forked
 from vit_jax.study import seeds
 from vit_jax.study.__main__ import main
 
@@ -22,9 +22,8 @@ SMALL = [
 
 
 def test_a_study_passes_sigterm_on(tmp_path, data_dir):
-  process = subprocess.Popen(
+  process = Forked(
     [
-      sys.executable,
       "-m",
       "vit_jax.study",
       "seeds",
@@ -36,7 +35,6 @@ def test_a_study_passes_sigterm_on(tmp_path, data_dir):
       "--config.train.steps=100000",
       "--config.train.log_every=1",
     ],
-    cwd=ROOT,
     stderr=subprocess.PIPE,
     text=True,
   )

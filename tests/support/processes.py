@@ -8,18 +8,18 @@ import queue
 import re
 import socket
 import subprocess
-import sys
 import threading
 
 import pytest
 
 from tests.support import ROOT
+from tests.support.forked import Forked
 
 NAME = socket.gethostname()
 ENDLESS = ["--config.train.steps=100000", "--config.train.log_every=1"]
 
 
-class Heard(subprocess.Popen):
+class Heard(Forked):
   """A process whose standard error is read as it comes.
 
   Otherwise one of several that says much waits until it is its turn to be read,
@@ -44,19 +44,21 @@ class Heard(subprocess.Popen):
     self._lines.put(None)
 
 
-def start(workdir, data_dir, *flags, **environment):
+def start(workdir, data_dir, *flags, fresh=False, **environment):
   """Starts a short run on the digits as a user would.
 
   How it fits into memory is given: to estimate that traces the model twice. It
-  draws no report, a third of its time, unless a flag says so.
+  draws no report, a third of its time, unless a flag says so. Only a fresh
+  process imports what it needs.
   """
-  command = [sys.executable, "-m", "vit_jax.main"]
+  command = ["-m", "vit_jax.main"]
   command += [f"--config={ROOT}/configs/digits.py", f"--workdir={workdir}"]
   command += [f"--config.data.dir={data_dir}", "--config.model.depth=1"]
   command += ["--config.train.batch_size=32", "--config.optim.warmup_steps=1"]
   command += ["--config.train.accumulate=1", "--config.model.remat=none"]
   command += ["--config.train.report=False"]
-  return Heard([*command, *flags], cwd=ROOT, env=os.environ | environment)
+  environment = os.environ | environment
+  return Heard([*command, *flags], fresh=fresh, env=environment)
 
 
 def finish(process, status=0):
