@@ -12,6 +12,7 @@ import sys
 
 from vit_jax.config import INTERRUPTED, PREEMPTED, command_line, recipe
 from vit_jax.config.errors import Preempted
+from vit_jax.devices.detection import prepare_memory
 from vit_jax.hosts.preemption import Preemption
 
 
@@ -79,4 +80,5 @@ if __name__ == "__main__":
   # What is imported and traced stays: looking for garbage among it, every 700
   # objects by default, takes a fifth of the time of both.
   gc.set_threshold(100_000)
+  prepare_memory()
   main(preemption=Preemption(program=True))

@@ -62,11 +62,21 @@ def test_a_run_has_one_claim_and_nothing_stays(tmp_path):
     assert free  # The run says what is wrong.
 
 
-def test_what_another_has_claimed_is_left_to_it(tmp_path, monkeypatch, capfd):
-  """It ends without having trained it, and it is trained here after that."""
+def find_result(run):
+  """Of the stand-in, which leaves no config."""
+  path = run.workdir / "result.json"
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_another_has_claimed_is_left_to_it(
+  ends, tmp_path, monkeypatch, capfd
+):
+  """It is trained here after that, unless it has ended."""
   script = tmp_path / "stand_in.py"
   script.write_text(STAND_IN)
   monkeypatch.setattr(runs, "MAIN", (sys.executable, str(script)))
+  monkeypatch.setattr(runs, "find_result", find_result)
   made = [
     runs.Run(name=x, recipe="", workdir=epath.Path(tmp_path) / x / "seed_0")
     for x in ("first", "second")
@@ -78,9 +88,12 @@ def test_what_another_has_claimed_is_left_to_it(tmp_path, monkeypatch, capfd):
       claimed.set()
       until = time.monotonic() + 60
       while time.monotonic() < until:
-        if (made[1].workdir / "result.json").exists():
-          return
+        if find_result(made[1]) is not None:
+          break
         time.sleep(0.01)
+      if ends:
+        made[0].workdir.mkdir()
+        (made[0].workdir / "result.json").write_text("{}")
 
   holder = threading.Thread(target=hold)
   holder.start()
@@ -88,4 +101,6 @@ def test_what_another_has_claimed_is_left_to_it(tmp_path, monkeypatch, capfd):
   results, failed = runs.train_all(made, lambda *_: None)
   holder.join()
   assert [*results] == ["second", "first"] and failed == {}
-  assert "trained by others: first\n" in capfd.readouterr().err
+  said = capfd.readouterr().err
+  assert "trained by others: first\n" in said
+  assert ("first (1 of 2): finished before\n" in said) == ends

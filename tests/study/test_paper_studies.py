@@ -234,6 +234,12 @@ def test_how_points_are_trained_is_said(monkeypatch):
     "mu/4 of other sizes, 2,000 to 3,000 parameters, at 16 or 24 px on "
     "tfds:digits, 300 steps of batch 128, then 100 steps of batch 64, one seed"
   )
+  assert (
+    paper_study.describe_lengths(
+      [{"train": dict(steps=None, epochs=None, examples=5000, batch_size=8)}]
+    )
+    == "5,000 examples of batch 8"
+  )
   assert say(data_scale.STUDY, slice(6, 10), (2, 2, 9, 9)) == (
     "mu/4 and R50x1 of other sizes, 2 to 9 parameters, at 16 px on "
     "tfds:digits, 300 steps of batch 128, then 100 steps of batch 64, one seed"

@@ -53,6 +53,7 @@ from vit_jax.config import INTERRUPTED, ConfigError
 from vit_jax.config.command_line import make_parser, parse, reported
 from vit_jax.config.errors import Preempted
 from vit_jax.config.recipe import load_config
+from vit_jax.devices.detection import prepare_memory
 
 # The source of `input` without --config, which it draws, and their number.
 DRAWN, COUNT = "photographs", 1000
@@ -128,6 +129,7 @@ def measure_train(config: dict, arguments: argparse.Namespace) -> Any:
   Without --config: B/16 with Adam, 1,000 classes, a batch that suits the
   device, and float32 on a CPU.
   """
+  prepare_memory()  # As a run does.
   from vit_jax.benchmark import train
 
   is_recipe = arguments.config is not None

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from vit_jax.config import ConfigError
-from vit_jax.devices.host_memory import keep_memory
+from vit_jax.devices.host_memory import keep_memory, share_heap
 
 # With these libtpu asks no metadata server, locks no device and logs nothing.
 WITHOUT_TPU = {
@@ -62,6 +62,18 @@ def has_plugins() -> bool:
     or importlib.metadata.entry_points(group="jax_plugins")
     or os.environ.get("PJRT_NAMES_AND_LIBRARY_PATHS")
   )
+
+
+def expects_cpu() -> bool:
+  """Returns whether jax, which may not be imported yet, will run on a CPU."""
+  asked = os.environ.get("JAX_PLATFORMS")
+  return asked == "cpu" or not (has_tpu() or has_gpu())
+
+
+def prepare_memory() -> None:
+  """Prepares a process that will train for `start_backend`, before NumPy."""
+  if expects_cpu():
+    share_heap()
 
 
 def explain(backend: str, installed: Collection[str]) -> str:
@@ -134,8 +146,7 @@ def start_backend(keep: bool = False) -> str:
     if not settings.jax_platforms and not has_plugins():
       settings.update("jax_platforms", "cpu")
   os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", GPU_SHARE)
-  on_cpu = settings.jax_platforms == "cpu" or not (has_tpu() or has_gpu())
-  if keep and on_cpu:
+  if keep and (settings.jax_platforms == "cpu" or expects_cpu()):
     keep_memory()  # Before jax has threads.
   try:
     return jax.default_backend()

@@ -36,12 +36,22 @@ def keep_memory() -> None:
   """Keeps what is freed for what is allocated next; for steps on a CPU.
 
   XLA allocates the temporaries of every step anew. Call this before jax starts
-  its threads: each would have a heap of its own, which holds no more than 64
-  MiB.
+  its threads, and `share_heap` before all others.
   """
   _thresholds[:] = [KEPT, EVER]
-  find_function("mallopt")(ARENA_MAX, 1)
+  share_heap()
   _apply()
+
+
+def share_heap() -> None:
+  """Has all threads that follow allocate from the heaps that there are.
+
+  The first thread beside the main one, which may be NumPy's, makes a heap of
+  its own, whose parts of 64 MiB are returned whenever they are free; threads
+  take turns at all heaps. So call this while there is one: before NumPy is
+  imported.
+  """
+  find_function("mallopt")(ARENA_MAX, 1)
 
 
 def _apply() -> None:

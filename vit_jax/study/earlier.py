@@ -10,7 +10,7 @@ from etils import epath
 from vit_jax.checkpoint.directory import list_steps
 from vit_jax.config import ConfigError
 from vit_jax.runtime.resume import check_config
-from vit_jax.runtime.workdir import explained
+from vit_jax.runtime.workdir import compute_config_digest, explained
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study.runs import Run
 
@@ -59,8 +59,12 @@ def check_begun(runs: Sequence[Run], flags: Sequence[str]) -> None:
       recorded = load_json(run.workdir / "config.json")
     except ConfigError:  # The run says what is wrong.
       continue
-    if isinstance(recorded, dict):
-      for key in ("sha256", "versions", "hardware"):
+    if not isinstance(recorded, dict):
+      continue
+    # One that was edited says nothing; the run writes it again.
+    digest = recorded.pop("sha256", None)
+    if digest in (None, compute_config_digest(recorded)):
+      for key in ("versions", "hardware"):
         recorded.pop(key, None)
       try:
         check_config(recorded, run.load_config(), "--extend" in flags)

@@ -343,7 +343,8 @@ def describe(
 def describe_lengths(configs: Sequence[Mapping[str, Any]]) -> str:
   """Says how long runs train: the lengths of all, the batch of the first."""
   train = configs[0]["train"]
-  unit = next(x for x in ("steps", "epochs") if train.get(x) is not None)
+  units = ("steps", "epochs", "examples")
+  unit = next(x for x in units if train.get(x) is not None)
   lengths = dict.fromkeys(x["train"][unit] for x in configs)
   if len(lengths) > 1:
     lengths.pop(1, None)  # Of an encoder that stays at random.

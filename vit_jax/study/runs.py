@@ -194,10 +194,12 @@ def train_all(
         note(results, failed)
         continue
       ready = run.after is None or run.after in results
-      outcome = find_finished(run, places[run.name]) if ready else None
+      place = places[run.name]
+      outcome = find_finished(run, place) if ready else None
       if ready and outcome is None:
         with claiming(run.workdir) as free:
-          outcome = attempt(run, places[run.name]) if free else None
+          if free:  # Who had it before may have ended it.
+            outcome = find_finished(run, place) or attempt(run, place)
       # Where no claim could be written two may have begun: one gave up.
       if outcome is None or (outcome.status and is_held(run.workdir)):
         left.append(run)
