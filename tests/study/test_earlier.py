@@ -35,7 +35,6 @@ def finish(run, accuracy):
   step.mkdir(parents=True)
   (step / "_CHECKPOINT_METADATA").write_text("{}")
   save_config(run.workdir, {**run.load_config(), "hardware": {}}, {})
-  (run.workdir / "metrics.jsonl").write_text('{"step": 3}')
   result = dict(accuracy=accuracy, steps=3, params_sha256="x")
   (run.workdir / "result.json").write_text(json.dumps(result))
 
@@ -151,15 +150,6 @@ def test_a_damaged_result_is_looked_at_by_the_run(text, study):
   assert runs.find_result(first)["accuracy"] == 0.5
   (first.workdir / "result.json").write_text(text)
   assert runs.find_result(first) is None
-
-
-def test_rows_that_were_deleted_are_sought_in_the_checkpoint(study):
-  """By the run, which has nothing to do where there is none."""
-  first = make(study)[0]
-  (first.workdir / "metrics.jsonl").unlink()
-  assert runs.find_result(first) is None
-  (first.workdir / "checkpoints").rmtree()
-  assert runs.find_result(first)["accuracy"] == 0.5
 
 
 def test_a_config_of_which_a_part_is_lost_is_taken_from_the_source(study):

@@ -132,6 +132,12 @@ def test_only_what_is_apart_is_called_worse():
   assert describe_order(alone, "m") == (
     "Best is a with 90.00; with one seed no difference can be told from chance."
   )
+  # Of which there is one seed is not told apart from any.
+  mixed = make_rows(("a", 0.9, 0.01, 3), ("b", 0.1, None, 1))
+  assert describe_order(mixed, "m") == (
+    "Best is a with 90.00 ± 1.00; not told apart from it (two standard "
+    "errors): b."
+  )
   assert describe_order([], "m") == "nothing is measured."
 
 

@@ -82,6 +82,9 @@ def test_the_study_of_others(tmp_path, capsys):
     (["--of={0}/few,{0}/few/"], "has a directory twice: name each once"),
     (["--of={}/list"], "is a study of another kind"),
     (["--of={}/cut"], "cut/study.json cannot be read"),
+    (["--of={}/cut"], "the study's command, given again, writes it anew"),
+    (["--of={}/bare"], "bare/study.json has no points as a study has"),
+    (["--of={}/odd"], "odd/study.json has no points as a study has"),
     (["--of={}/few"], "no line has 4 points, as many as a law has parameters"),
     (["--of={}/pooling"], "is a study pooling: laws are fitted to compute"),
     (["--of={}/few", "--seeds=1"], "scaling trains nothing"),
@@ -90,7 +93,9 @@ def test_the_study_of_others(tmp_path, capsys):
 def test_what_has_no_law_is_said(flags, words, tmp_path, capsys):
   write_study(tmp_path / "few", 2, count=3)
   write_study(tmp_path / "pooling", 2, study="pooling")
-  for name, text in (("list", "[]"), ("cut", '{"study": ')):
+  texts = {"list": "[]", "cut": '{"study": ', "bare": '{"study": "compute"}'}
+  texts["odd"] = '{"study": "compute", "scale": "x", "metrics": {}}'
+  for name, text in texts.items():
     (tmp_path / name).mkdir()
     (tmp_path / name / "study.json").write_text(text)
   flags = [flag.format(tmp_path) for flag in flags]

@@ -159,11 +159,12 @@ class PaperStudy:
       "metrics": metrics,
     }
 
+    of = {run.name: run for run in runs}
+    values: dict[str, dict[str, float]] = {}
+
     def conclude(results: Results, failed: Failures) -> dict[str, Any]:
-      of = {run.name: run for run in runs}
-      values = {
-        name: read_values(of[name], result) for name, result in results.items()
-      }
+      for name in results.keys() - values.keys():
+        values[name] = read_values(of[name], results[name])
       rows = summarize(points, values, metrics)
       return {
         **about,
@@ -248,8 +249,9 @@ class PaperStudy:
     ]
     return lines + [
       f"Left out: {name} is finished, but its metrics.jsonl has no "
-      f"{' and no '.join(keys)} of its last step; to train it again, remove "
-      f"its directory"
+      f"{' and no '.join(keys)} of its last step; remove its result.json, and "
+      f"the same command evaluates its last checkpoint again, or trains it "
+      f"again if it has none"
       for name, keys in summary["lost"].items()
     ]
 

@@ -254,7 +254,7 @@ def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
   text = f"Best is {name} with {format_value(best)}"
   if not others:
     return f"{text}."
-  if min(x["seeds"] for _, x in found) < 2:
+  if max(x["seeds"] for _, x in found) < 2:
     return f"{text}; with one seed no difference can be told from chance."
   worse = [pair for pair in others if is_apart(best, pair[1])]
   level = [name for name, x in others if not is_apart(best, x)]

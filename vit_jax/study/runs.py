@@ -21,7 +21,6 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.checkpoint.directory import list_steps
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import INTERRUPTED, PREEMPTED, shorten
 from vit_jax.config.frozen import FrozenDict
@@ -153,13 +152,7 @@ def find_result(run: Run) -> Mapping[str, Any] | None:
     return None
   rest = {name: recorded.get(name) for name in ("versions", "hardware")}
   same = recorded.get("sha256") == compute_config_digest({**config, **rest})
-  return result if same and not lacks_rows(run.workdir) else None
-
-
-def lacks_rows(workdir: epath.Path) -> bool:
-  """Whether a run's metrics.jsonl is gone, and its checkpoint may have it."""
-  gone = not (workdir / "metrics.jsonl").exists()
-  return gone and bool(list_steps(workdir / "checkpoints"))
+  return result if same else None
 
 
 def train_all(

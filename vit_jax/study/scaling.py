@@ -106,7 +106,11 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
     raise ConfigError(
       f"--of={path or '...,'} has no study.json: give a study's --workdir"
     )
-  found = load_json(file)
+  again = "the study's command, given again, writes it anew"
+  try:
+    found = load_json(file)
+  except ConfigError as error:
+    raise ConfigError(f"{error}\n  {again}") from error
   study = found.get("study") if isinstance(found, dict) else None
   if study not in AXES:
     raise ConfigError(
@@ -114,16 +118,22 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
       f"to {' and '.join(AXES)}"
     )
   field, axis, front = AXES[study]
-  metric = next(iter(found["metrics"]))
   lines: dict[str, list[tuple[float, list[float]]]] = {}
-  for row in found["points"]:
-    if by_seed := row["values"].get(metric, {}).get("by_seed"):
-      errors = [1 - value for value in by_seed.values()]
-      point = (float(row["fields"][axis]), errors)
-      lines.setdefault(row["fields"][field], []).append(point)
+  try:
+    metric = list(found["metrics"])[0]
+    about = dict(study=study, scale=found["scale"], metric=metric, axis=axis)
+    for row in found["points"]:
+      if by_seed := row["values"].get(metric, {}).get("by_seed"):
+        errors = [1 - float(value) for value in by_seed.values()]
+        point = (float(row["fields"][axis]), errors)
+        lines.setdefault(row["fields"][field], []).append(point)
+  # It may have been edited, or be of another version.
+  except (LookupError, TypeError, ValueError, AttributeError) as error:
+    raise ConfigError(
+      f"{file} has no points as a study has: {again}"
+    ) from error
   if not lines:
     raise ConfigError(f"--of={path} has no result yet: train it first")
-  about = dict(study=study, scale=found["scale"], metric=metric, axis=axis)
   made = []
   for line, points in lines.items():
     if front:
