@@ -354,6 +354,7 @@ def test_two_processes_of_a_run_are_interrupted_and_go_on(tmp_path, data_dir):
         "--config.train.batch_size=32",
         "--config.train.steps=120",
         "--config.train.log_every=1",
+        "--config.train.report=false",
       ],
       "-n",
       "2",

@@ -4,10 +4,12 @@
 
 import json
 import sys
+import types
 
 import pytest
 
 from tests.support import ROOT
+from tests.support.forked import Forked
 from vit_jax.study import runs
 
 # What a run leaves behind, with an accuracy that its name and seed decide.
@@ -26,6 +28,17 @@ row = {"step": 3, "few/accuracy_5shot": score, "test/accuracy": score / 2}
 result = dict(accuracy=score / 2, steps=3, seconds=1.0)
 (workdir / "result.json").write_text(json.dumps(result))
 """
+
+
+@pytest.fixture
+def forked_runs(monkeypatch):
+  """Real runs, which import nothing again."""
+
+  def start(command, stderr):
+    assert command[0] == sys.executable
+    return Forked(command[1:], stderr=stderr)
+
+  monkeypatch.setattr(runs, "subprocess", types.SimpleNamespace(Popen=start))
 
 
 @pytest.fixture

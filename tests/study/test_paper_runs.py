@@ -27,7 +27,7 @@ from vit_jax.study import attention_distance, data_scale, runs
 SMALL = [
   *("--seeds=0", "--yes", "--config.train.accumulate=1"),
   *("--config.optim.warmup_steps=1", "--config.train.log_every=1"),
-  "--config.train.batch_size=16",
+  *("--config.train.batch_size=16", "--config.train.report=false"),
 ]
 
 # Holds a directory as a run does, until a file exists.
@@ -66,6 +66,7 @@ def find_pid(workdir, name):
   pytest.fail(f"{name} never began")
 
 
+@pytest.mark.usefixtures("forked_runs")
 def test_a_study_whose_run_is_killed(tmp_path, monkeypatch, data_dir, capfd):
   """The one that starts from it fails too; then both are trained."""
   names = take(monkeypatch, slice(0, 2))

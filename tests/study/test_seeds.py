@@ -18,6 +18,7 @@ SMALL = [
   "--config.model.remat=none",
   "--config.train.accumulate=1",
   "--config.optim.warmup_steps=1",
+  "--config.train.report=false",
 ]
 
 
@@ -47,6 +48,7 @@ def test_a_study_passes_sigterm_on(tmp_path, data_dir):
   assert "SIGTERM: saved step" in rest
 
 
+@pytest.mark.usefixtures("forked_runs")
 def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   monkeypatch.chdir(ROOT)
   command = [

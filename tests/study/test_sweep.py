@@ -32,7 +32,9 @@ def get_config(text=""):
       crop="none", threads=1,
     ),
     optim=dict(lr=args.lr, warmup_steps=1, clip_norm=1.0),
-    train=dict(batch_size=64, steps=40, accumulate=1, allow_cpu=True),
+    train=dict(
+      batch_size=64, steps=40, accumulate=1, allow_cpu=True, report=False
+    ),
     evals=dict(test=dict(split=test)),
     checkpoint=dict(every=1000),
   )
@@ -54,6 +56,7 @@ def fail(*arguments):
   assert caught.value.code == 2
 
 
+@pytest.mark.usefixtures("forked_runs")
 def test_sweep(recipe, tmp_path, capfd):
   workdir = tmp_path / "runs"
   command = [

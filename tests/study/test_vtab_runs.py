@@ -59,6 +59,7 @@ def small_norb(tmp_path_factory):
   return data_dir
 
 
+@pytest.mark.usefixtures("forked_runs")
 def test_vtab(small_norb, tmp_path, monkeypatch, capfd):
   monkeypatch.chdir(ROOT)
   workdir = tmp_path / "study"
