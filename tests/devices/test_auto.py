@@ -36,7 +36,7 @@ def test_attention_is_the_kernel_of_the_device_where_it_is_faster():
   # 1,025 tokens at 512 px, 197 at 224, 50 at 112, 37 at 96.
   devices = CPU, TPU, GPU, OLD_GPU, AMD
   assert [find_kernels(x) for x in devices] == [
-    *((), ("vmem", "flash"), ("cudnn",), (), ())
+    *((), ("vmem", "flash"), ("cudnn", "triton"), (), ())
   ]
   assert [choose(x, 224) for x in devices] == [
     *("xla", "vmem", "cudnn", "xla", "xla")

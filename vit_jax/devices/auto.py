@@ -27,14 +27,17 @@ MAX_UNROLLED = 64
 
 
 def find_kernels(device: Any) -> tuple[str, ...]:
-  """Lists the attention kernels (KERNELS) of a jax device, the best first."""
+  """Lists the attention kernels of a jax device, the best first.
+
+  "auto" takes those of MIN_TOKENS alone.
+  """
   if device.platform == "tpu":
     return "vmem", "flash"
   if device.platform == "gpu":
     # cuDNN needs Ampere (8.0) or later; AMD's GPUs have no such number.
     major = str(device.compute_capability).partition(".")[0]
     if major.isdecimal() and int(major) >= 8:
-      return ("cudnn",)
+      return ("cudnn", "triton")
   return ()
 
 
@@ -54,6 +57,8 @@ def choose_attention(
   tokens = model.make_layout(height, width).tokens
   value, reason = "xla", f"{device.device_kind} has no kernel for it"
   for kernel in find_kernels(device):
+    if kernel not in MIN_TOKENS:
+      continue
     least = MIN_TOKENS[kernel]
     if model.clone(attention=kernel).find_errors(height, width):
       reason = f"{kernel!r} does not support this model"
@@ -107,7 +112,8 @@ def find_device_errors(model: nn.Module, device: Any) -> list[str]:
   attention = getattr(model, "attention", "xla")
   if attention not in ("xla", *find_kernels(device)):
     tpu = dict.fromkeys(("flash", "vmem"), "a TPU")
-    kind = tpu | {"cudnn": "an NVIDIA GPU from Ampere on"}
+    nvidia = dict.fromkeys(("cudnn", "triton"), "an NVIDIA GPU from Ampere on")
+    kind = tpu | nvidia
     errors.append(
       f"model.attention={attention!r} needs {kind[attention]}, and this is "
       f"{device.device_kind}: use 'auto' or 'xla'"

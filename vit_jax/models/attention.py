@@ -3,6 +3,8 @@
 """Multi-head attention (Vaswani et al., 2017; ViT paper, appendix A)."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,9 +13,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from vit_jax.models.adapter import Adapter, adapt
-from vit_jax.models.attention_kernels import KERNELS
+from vit_jax.models.attention_kernels import KERNELS, triton_attention
 from vit_jax.models.position import RelativePositionBias, rotate
-from vit_jax.models.projection import Projection
+from vit_jax.models.projection import Projection, Weights
 from vit_jax.sharding import constrain
 
 # The collection into which every layer writes the largest logit of each example
@@ -113,7 +115,8 @@ class MultiHeadDotProductAttention(nn.Module):
     qk_norm_eps: epsilon of a LayerNorm over C of queries and keys (Dehghani et
       al., 2023, arXiv 2302.05442, section 2); None for no norm.
     attention: a key of KERNELS, which take no position ids and return no
-      weights, or "xla".
+      weights; "triton", which moreover takes no memory, angles, norms and
+      adapters; or "xla".
     adapter: size of the adapters of the four projections.
   """
 
@@ -154,12 +157,21 @@ class MultiHeadDotProductAttention(nn.Module):
     memory = x if memory is None else memory
     heads = (self.num_heads, width // self.num_heads)
     flat = self.attention == "vmem"
-    dense = functools.partial(
-      Projection if flat else nn.DenseGeneral,
+    options: dict[str, Any] = dict(
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=nn.initializers.normal(1e-6),
       dtype=self.dtype,
     )
+    dense: Callable[..., Any] = functools.partial(
+      Projection if flat else nn.DenseGeneral, **options
+    )
+    if self.attention == "triton" and not self.is_initializing():
+      parameters = [
+        Weights(heads, **options, name=name)(x)
+        for name in ("query", "key", "value")
+      ]
+      mixed = self._attend_together(x, *zip(*parameters, strict=True))
+      return dense(width, axis=(-2, -1), name="out")(mixed), None
     query, key, value = (
       adapt(layer := dense(heads, name=name), self.adapter, z, layer(z))
       for name, z in (("query", x), ("key", memory), ("value", memory))
@@ -190,3 +202,19 @@ class MultiHeadDotProductAttention(nn.Module):
       mixed = dot_product_attention(query, key, value, bias)
     out = dense(width, axis=(-2, -1), name="out")
     return adapt(out, self.adapter, mixed, out(mixed)), weights
+
+  def _attend_together(
+    self,
+    x: Float[Array, "B N D"],
+    kernels: Sequence[Float[Array, "D K C"]],
+    biases: Sequence[Float[Array, "K C"]],
+  ) -> Float[Array, "B N K C"]:
+    """Attends by the kernel "triton", from one product for Q, K and V."""
+    kernel, bias = jnp.stack(kernels, axis=1), jnp.stack(biases)
+    qkv = jnp.einsum("BND,DsKC->BNsKC", x, kernel.astype(self.dtype))
+    qkv = constrain(qkv, "B N _ K C")
+    if self.is_mutable_collection(LOGITS):
+      biased = qkv + bias.astype(qkv.dtype)[None, None]
+      query, key, _ = jnp.moveaxis(biased, 2, 0)
+      self.sow(LOGITS, "max", compute_logits(query, key).max(axis=(1, 2, 3)))
+    return triton_attention(qkv, bias)

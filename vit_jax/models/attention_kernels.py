@@ -93,6 +93,32 @@ def vmem_attention(
   return attend(*flat).reshape(shape)
 
 
+def triton_attention(
+  qkv: Float[Array, "B N 3 K C"], bias: Float[Array, "3 K C"]
+) -> Float[Array, "B N K C"]:
+  """softmax(Q K^T / sqrt(C)) V of `qkv + bias` by kernels for NVIDIA GPUs.
+
+  Every device runs them on its own examples and heads, as `flash_attention`.
+  """
+  from vit_jax.models import triton_attention as pallas
+
+  attend: Callable = pallas.attend
+  mesh = jax.sharding.get_abstract_mesh()
+  if set(AXES) <= set(mesh.axis_names):
+    sizes = dict(mesh.shape)
+    batch, tokens, _, heads, size = get_spec("B N _ K C", qkv.shape, sizes)
+    attend = jax.shard_map(
+      attend,
+      in_specs=(
+        PartitionSpec(batch, tokens, None, heads, size),
+        PartitionSpec(None, heads, size),
+      ),
+      out_specs=PartitionSpec(batch, tokens, heads, size),
+      check_vma=False,
+    )
+  return attend(qkv, bias)
+
+
 def choose_block_size(tokens: int) -> int:
   """The side of a block with the least padding, and the largest such."""
   return min(BLOCKS, key=lambda block: -tokens % block)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Dense layers to and from heads for the kernel "vmem"."""
+"""Dense layers to and from heads for the kernels "vmem" and "triton"."""
 
 import math
 
@@ -14,12 +14,8 @@ from jaxtyping import Array, Float
 ROWS = 8
 
 
-class Projection(nn.Module):
-  """`nn.DenseGeneral` as one product of matrices: same function, same paths.
-
-  Its result has [K C] as one dimension: a TPU lays the heads of a token side by
-  side, without gaps and as the kernel reads them. Of two dimensions it puts the
-  tokens innermost.
+class Declared(nn.Module):
+  """The parameters of an `nn.DenseGeneral`.
 
   Attributes:
     features: sizes of the dimensions that are made.
@@ -34,8 +30,10 @@ class Projection(nn.Module):
   bias_init: nn.initializers.Initializer
   axis: tuple[int, ...] = (-1,)
 
-  @nn.compact
-  def __call__(self, inputs: Float[Array, "B N *_"]) -> Float[Array, "B N *_"]:
+  def declare(
+    self, inputs: Float[Array, "B N *_"]
+  ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Makes the parameters: the kernel and the bias."""
     sources = tuple(inputs.shape[i] for i in self.axis)
     targets = (
       (self.features,) if isinstance(self.features, int) else (self.features)
@@ -48,10 +46,34 @@ class Projection(nn.Module):
     bias = self.param(
       "bias", lambda key: self.bias_init(key, matrix[1:]).reshape(targets)
     )
+    return kernel, bias
+
+
+class Projection(Declared):
+  """`nn.DenseGeneral` as one product of matrices: same function, same paths.
+
+  Its result has [K C] as one dimension: a TPU lays the heads of a token side by
+  side, without gaps and as the kernel reads them. Of two dimensions it puts the
+  tokens innermost.
+  """
+
+  @nn.compact
+  def __call__(self, inputs: Float[Array, "B N *_"]) -> Float[Array, "B N *_"]:
+    kernel, bias = self.declare(inputs)
     x = inputs.reshape(*inputs.shape[:2], -1).astype(self.dtype)
-    x = x @ kernel.astype(self.dtype).reshape(matrix)
+    x = x @ kernel.astype(self.dtype).reshape(x.shape[-1], -1)
     x = add_bias(x, bias.reshape(-1))
-    return x.reshape(*inputs.shape[:2], *targets)
+    return x.reshape(*inputs.shape[:2], *bias.shape)
+
+
+class Weights(Declared):
+  """The kernel and the bias, which are not applied."""
+
+  @nn.compact
+  def __call__(
+    self, inputs: Float[Array, "B N D"]
+  ) -> tuple[Float[Array, "D K C"], Float[Array, "K C"]]:
+    return self.declare(inputs)
 
 
 @jax.custom_vjp

@@ -89,10 +89,11 @@ class ViT(nn.Module, kw_only=True):
     unroll: number of blocks per iteration of the scan over blocks; `depth`
       unrolls all, which is faster to run and slower to compile. A run replaces
       "auto" (`devices.auto`); elsewhere it is 1.
-    attention: "xla"; "vmem" (short sequences) or "flash" for TPUs or "cudnn"
-      for GPUs, kernels that need no memory for the attention weights. A run
-      replaces "auto" by one of them (`devices.auto`); elsewhere it is "xla",
-      and for intermediates always.
+    attention: "xla"; "vmem" (short sequences) or "flash" for TPUs, "cudnn" or
+      "triton" (with one product for queries, keys and values; to be tried) for
+      GPUs, kernels that need no memory for the attention weights. A run
+      replaces "auto" by one of them, never "triton" (`devices.auto`);
+      elsewhere it is "xla", and for intermediates always.
     dtype: dtype of activations; parameters, softmax, statistics and logits are
       float32.
   """
@@ -127,7 +128,7 @@ class ViT(nn.Module, kw_only=True):
   adapter: str | None = None
   remat: Literal["auto", "none", "dots", "full", "offload"] = "auto"
   unroll: Literal["auto"] | Count = "auto"
-  attention: Literal["auto", "xla", "vmem", "flash", "cudnn"] = "auto"
+  attention: Literal["auto", "xla", "vmem", "flash", "cudnn", "triton"] = "auto"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
@@ -228,7 +229,8 @@ class ViT(nn.Module, kw_only=True):
         f"'learned_1d' or 'learned_2d', not {self.position!r}: set it to "
         f"'input'"
       )
-    if self.attention in KERNELS and self.position == "relative":
+    kernels = (*KERNELS, "triton")
+    if self.attention in kernels and self.position == "relative":
       errors.append(
         f"model.attention={self.attention!r} cannot add the bias of "
         f"model.position='relative': set it to 'xla'"
@@ -243,12 +245,23 @@ class ViT(nn.Module, kw_only=True):
         f"of {size} in {self.dtype}: set it to 'flash' or 'xla'"
       )
     small = self.dtype == "bfloat16" and size % 8 == 0 and size <= 128
-    if self.attention == "cudnn" and not small:
+    if self.attention in ("cudnn", "triton") and not small:
       errors.append(
-        f"model.attention='cudnn' needs model.dtype='bfloat16' and a head size "
-        f"(model.width / model.num_heads) that is a multiple of 8 up to 128, "
-        f"not {self.dtype} and {size}: set it to 'xla'"
+        f"model.attention={self.attention!r} needs model.dtype='bfloat16' and "
+        f"a head size (model.width / model.num_heads) that is a multiple of 8 "
+        f"up to 128, not {self.dtype} and {size}: set it to 'xla'"
       )
+    changed = {
+      "model.qk_norm": self.qk_norm,
+      "model.position='rope'": self.position == "rope",
+      "model.adapter": self.adapter is not None,
+    }
+    for name, given in changed.items():
+      if self.attention == "triton" and given:
+        errors.append(
+          f"model.attention='triton' reads queries and keys as one product has "
+          f"made them, and {name} changes them: set it to 'cudnn'"
+        )
     return errors
 
   def make_layout(self, height: int, width: int) -> Layout:
