@@ -298,6 +298,10 @@ def test_sizes_are_joined_where_nothing_is_interpolated(monkeypatch):
     (["--config=configs/study.py:scale=pod"], "leave its arguments out"),
     (["--config.model.pool=gap"], "are the same run"),
     (["--seeds=0,0"], "different whole numbers"),
+    (
+      ["data_scale", "--config.evals.test.kind=knn"],
+      "the flag --config.evals.NAME.kind",
+    ),
     (["data_scale", "--config.init=x"], "--config.init is set by the study"),
   ],
 )

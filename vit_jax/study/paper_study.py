@@ -135,6 +135,7 @@ class PaperStudy:
     runs = make_runs(points, recipe, workdir, flags, seeds)
     configs = self._load_configs(points, runs[: len(points)])
     check_begun(runs, flags)
+    metrics = list_metrics(points, configs)
     costs = {
       point.name: found
       for point, found in zip(points, cost.estimate(configs), strict=True)
@@ -151,7 +152,6 @@ class PaperStudy:
     left = [run for run in runs if not (run.workdir / "result.json").exists()]
     total = sum(costs[run.name.rpartition("/")[0]].seconds for run in left)
     cost.confirm(total, len(left), yes)
-    metrics = list_metrics(points, configs)
     about = {
       "study": self.name,
       "scale": scale,
@@ -284,6 +284,9 @@ def list_metrics(
   Args:
     points: points of the study.
     configs: of each.
+
+  Raises:
+    ConfigError: if an evaluation is of another kind.
   """
   pairs = list(zip(points, configs, strict=True))
   found = {
@@ -297,6 +300,11 @@ def list_metrics(
     found[f"{shots}-shot"] = f"{name}/accuracy_{shots}shot"
   if name := find_evaluation(config, "classification"):
     found["accuracy"] = f"{name}/accuracy"
+  if not found or "None/accuracy" in found.values():
+    raise ConfigError(
+      "runs are compared by an evaluation of the kind classification: leave "
+      "out the flag --config.evals.NAME.kind"
+    )
   return found
 
 
