@@ -296,7 +296,11 @@ def test_sizes_are_joined_where_nothing_is_interpolated(monkeypatch):
   [
     (["--scale=laptop"], "--data=folder:"),
     (["--config=configs/study.py:scale=pod"], "leave its arguments out"),
-    (["--config.model.pool=gap"], "are the same run"),
+    (["--config.model.pool=gap"], "--config.model.pool is what the study"),
+    (["optimizer", "--config.optim.name=sgd"], "is what the study optimizer"),
+    (["optimizer", "--config.optim.lr=0.1"], "is what the study optimizer"),
+    (["data_scale", "--config.data.train=train"], "is what the study"),
+    (["resolution", "--config.data.size=32"], "is what the study"),
     (["--seeds=0,0"], "different whole numbers"),
     (
       ["data_scale", "--config.evals.test.kind=knn"],

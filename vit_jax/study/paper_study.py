@@ -12,7 +12,6 @@ from etils import epath
 
 from vit_jax import models
 from vit_jax.config import ConfigError
-from vit_jax.config.frozen import FrozenDict
 from vit_jax.study import cost, table
 from vit_jax.study.earlier import check_begun, check_workdir
 from vit_jax.study.points import (
@@ -24,7 +23,7 @@ from vit_jax.study.points import (
   read_values,
   summarize,
 )
-from vit_jax.study.runs import Failures, Results, Run, save, train_all
+from vit_jax.study.runs import Failures, Results, save, train_all
 
 COMPUTE = "training FLOPs"  # The field that is counted.
 SCALES = ("digits", "laptop", "card", "pod")
@@ -132,8 +131,9 @@ class PaperStudy:
         f"--config.init is set by the study {self.name}, whose runs start from "
         f"one another: leave it out"
       )
+    self._check_flags(points, recipe, workdir, flags)
     runs = make_runs(points, recipe, workdir, flags, seeds)
-    configs = self._load_configs(points, runs[: len(points)])
+    configs = [run.load_config() for run in runs[: len(points)]]
     check_begun(runs, flags)
     metrics = list_metrics(points, configs)
     costs = {
@@ -179,21 +179,33 @@ class PaperStudy:
 
     return conclude(*train_all(runs, note))
 
-  def _load_configs(
-    self, points: Sequence[Point], runs: Sequence[Run]
-  ) -> list[FrozenDict]:
-    """Loads the config of each point's run; a ConfigError if two are equal."""
-    configs: list[FrozenDict] = []
-    for run, point in zip(runs, points, strict=True):
-      config = run.load_config()
-      if config in configs:
-        other = points[configs.index(config)].name
-        raise ConfigError(
-          f"{other} and {point.name} are the same run: leave out the flag that "
-          f"sets what the study varies"
-        )
-      configs.append(config)
-    return configs
+  def _check_flags(
+    self,
+    points: Sequence[Point],
+    recipe: str,
+    workdir: epath.Path,
+    flags: Sequence[str],
+  ) -> None:
+    """Refuses a flag of a key that differs between points of one phase.
+
+    It would train points alike, under their names.
+    """
+    configs = [
+      run.load_config() for run in make_runs(points, recipe, workdir, (), (0,))
+    ]
+    for flag in flags:
+      path = flag.removeprefix("--config.").partition("=")[0]
+      values: dict[Any, Any] = {}
+      for point, config in zip(points, configs, strict=True):
+        phase = point.after is None, point.arguments.get("phase")
+        value: Any = config
+        for name in path.split("."):
+          value = value.get(name) if isinstance(value, Mapping) else None
+        if values.setdefault(phase, value) != value:
+          raise ConfigError(
+            f"--config.{path} is what the study {self.name} varies: leave "
+            f"it out"
+          )
 
   def save(self, summary: Mapping[str, Any], workdir: epath.Path) -> None:
     """Writes study.json, its page study.md and its figure study.png."""
