@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from vit_jax.models.adapter import Adapter, adapt
 from vit_jax.models.attention import LOGITS, MultiHeadDotProductAttention
 from vit_jax.models.attention_kernels import EVEN
+from vit_jax.models.dropout import Dropout
 from vit_jax.models.position import (
   ADDED,
   Layout,
@@ -141,7 +142,7 @@ class MlpBlock(nn.Module):
       bias_init=nn.initializers.normal(1e-6),
       dtype=self.dtype,
     )
-    drop = nn.Dropout(self.dropout, deterministic=not train)
+    drop = Dropout(self.dropout)
     first = dense(self.mlp_dim, name="Dense_0")
     last = dense(x.shape[-1], name="Dense_1")
     y = constrain(adapt(first, self.adapter, x, first(x)), "B N M")
@@ -151,8 +152,8 @@ class MlpBlock(nn.Module):
       y = nn.silu(gated) * y
     else:
       y = GELU[self.gelu](y)
-    y = drop(y)
-    return drop(adapt(last, self.adapter, y, last(y)))
+    y = drop(y, train)
+    return drop(adapt(last, self.adapter, y, last(y)), train)
 
 
 def drop_branch(
@@ -200,7 +201,7 @@ class EncoderBlock(nn.Module):
     norm = functools.partial(
       nn.LayerNorm, epsilon=self.layer_norm_eps, dtype=self.dtype
     )
-    drop = nn.Dropout(self.dropout, deterministic=not train)
+    drop = Dropout(self.dropout)
 
     def branch(name, y):
       """Applies LayerScale and stochastic depth to a branch."""
@@ -235,7 +236,7 @@ class EncoderBlock(nn.Module):
       tokens=self.tokens,
       return_weights=intermediates,
     )
-    x = constrain(x + branch("LayerScale_0", drop(y)), "B N D")
+    x = constrain(x + branch("LayerScale_0", drop(y, train)), "B N D")
     y = norm(name="LayerNorm_1")(x)
     y = MlpBlock(
       self.mlp_dim,
@@ -284,7 +285,7 @@ class Encoder(nn.Module, kw_only=True):
     """Encodes tokens; `kept` are those that it sees, None for all."""
     found = {}
     x, positions = self._add_positions(x, layout, train, kept)
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = Dropout(self.dropout)(x, train)
     if intermediates:
       found["embedded"] = x
     tokens = None
