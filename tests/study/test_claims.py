@@ -5,6 +5,7 @@
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from etils import epath
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.runtime import lock
 from vit_jax.study import runs
-from vit_jax.study.claims import claiming
+from vit_jax.study.claims import claiming, tidy
 
 STAND_IN = """
 import pathlib, sys
@@ -60,6 +61,22 @@ def test_a_run_has_one_claim_and_nothing_stays(tmp_path):
   (tmp_path / "file").write_text("")
   with claiming(epath.Path(tmp_path) / "file/seed_0") as free:
     assert free  # The run says what is wrong.
+
+
+def test_the_claim_of_a_killed_study_is_removed(tmp_path):
+  run = epath.Path(tmp_path) / "point/seed_0"
+  run.mkdir(parents=True)
+  place = run.parent / ".seed_0.claim"
+  tidy(run)
+  with claim_elsewhere(place):
+    tidy(run)
+    assert (place / "lock.json").exists()  # It lives.
+  gone = subprocess.Popen(["true"])
+  gone.wait()
+  held = {"pid": gone.pid, "machine": lock.read_machine_id()}
+  (place / "lock.json").write_text(json.dumps(held))
+  tidy(run)
+  assert [*run.parent.iterdir()] == [run]
 
 
 def find_result(run):

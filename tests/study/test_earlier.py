@@ -16,7 +16,7 @@ from tests.support import ROOT
 from vit_jax.config import ConfigError, RunError
 from vit_jax.runtime.workdir import save_config
 from vit_jax.storage.files import replacing
-from vit_jax.study import data_scale, runs
+from vit_jax.study import data_scale, paper_study, runs
 from vit_jax.study.__main__ import main
 from vit_jax.study.earlier import check_begun, check_workdir
 from vit_jax.study.points import make_runs
@@ -58,9 +58,19 @@ def study(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ("name", "flags"), [("pooling", []), ("scaling", ["--of=x"])]
+  ("name", "flags"),
+  [
+    ("pooling", []),
+    ("scaling", ["--of=x"]),
+    ("seeds", ["--config=digits"]),
+    ("sweep", ["--config=digits"]),
+    ("vtab", []),
+  ],
 )
-def test_results_of_another_study_stay(name, flags, tmp_path, capsys):
+def test_results_of_another_study_stay(
+  name, flags, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
   path = tmp_path / "study.json"
   path.write_text('{"study": "position"}')
   with pytest.raises(SystemExit) as caught:
@@ -69,6 +79,41 @@ def test_results_of_another_study_stay(name, flags, tmp_path, capsys):
   assert caught.value.code == 2
   assert "has the results of the study position: use another --workdir" in said
   assert path.read_text() == '{"study": "position"}'
+
+
+def test_results_of_another_scale_stay(tmp_path):
+  workdir = epath.Path(tmp_path)
+  (workdir / "study.json").write_text('{"study": "pooling", "scale": "digits"}')
+  check_workdir(workdir, "pooling", "digits")
+  with pytest.raises(ConfigError, match="results of --scale=digits: use anot"):
+    check_workdir(workdir, "pooling", "card")
+
+
+def test_seeds_go_on_where_an_earlier_version_named_no_study(tmp_path):
+  (tmp_path / "study.json").write_text('{"runs": {}}')
+  check_workdir(epath.Path(tmp_path), "seeds")
+  with pytest.raises(ConfigError, match="study of another kind"):
+    check_workdir(epath.Path(tmp_path), "pooling")
+
+
+def test_a_directory_is_of_the_study_that_began_in_it(
+  tmp_path, monkeypatch, capsys, data_dir
+):
+  """Before any run has ended."""
+
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.chdir(ROOT)
+  monkeypatch.setattr(paper_study, "train_all", interrupt)
+  flags = [f"--workdir={tmp_path}", f"--config.data.dir={data_dir}", "--yes"]
+  for name, status in (("pooling", 130), ("position", 2)):
+    with pytest.raises(SystemExit) as caught:
+      main([name, *flags, "--seeds=0"])
+    assert caught.value.code == status
+  found = json.loads((tmp_path / "study.json").read_text())
+  assert found["study"] == "pooling" and found["points"] == []
+  assert "has the results of the study pooling" in capsys.readouterr().err
 
 
 def test_a_store_that_does_not_answer_is_said(tmp_path, monkeypatch):

@@ -136,6 +136,11 @@ def test_only_what_is_apart_is_called_worse():
   mixed = make_rows(("a", 0.9, 0.01, 3), ("b", 0.1, None, 1))
   assert describe_order(mixed, "m") == (
     "Best is a with 90.00 ± 1.00; not told apart from it (two standard "
+    "errors): b (of one seed)."
+  )
+  mixed = make_rows(("a", 0.9, None, 1), ("b", 0.1, 0.01, 3))
+  assert describe_order(mixed, "m") == (
+    "Best is a with 90.00 of one seed; not told apart from it (two standard "
     "errors): b."
   )
   assert describe_order([], "m") == "nothing is measured."
@@ -214,12 +219,15 @@ def test_a_run_is_read_at_its_last_step(tmp_path):
   rows = [
     {"step": 2, "a/x": 1.0},
     {"step": 4, "loss": 2.0},
-    {"step": 4, "a/x": 3.0, "a/not_finite": None},
+    {"step": 4, "a/x": 3.0, "a/not_finite": None, "a/edited": "3"},
   ]
   text = "\n".join(map(json.dumps, rows))
   (tmp_path / "metrics.jsonl").write_text(text)
   run = runs.Run(name="r", recipe="", workdir=epath.Path(tmp_path))
   assert points.read_values(run, {"steps": 4}) == {"a/x": 3.0}
+  (tmp_path / "metrics.jsonl").unlink()
+  (tmp_path / "metrics.jsonl").mkdir()
+  assert points.read_values(run, {"steps": 4}) == {}
 
 
 def test_how_points_are_trained_is_said(monkeypatch):

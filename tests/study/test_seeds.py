@@ -10,7 +10,7 @@ import pytest
 from tests.support import ROOT
 from tests.support.forked import Forked
 from vit_jax.study import seeds
-from vit_jax.study.__main__ import main
+from vit_jax.study.__main__ import find_name, main
 
 # How it fits is given: to estimate that traces the model twice.
 SMALL = [
@@ -127,6 +127,15 @@ def test_bad_flags(flags, message, capsys, monkeypatch):
     main(["seeds", *flags])
   assert caught.value.code == 2
   assert message in capsys.readouterr().err
+
+
+def test_a_directory_may_have_the_name_of_a_study(capsys):
+  assert find_name(["position", "--workdir", "pooling"]) == "position"
+  assert find_name(["--workdir", "runs", "position"]) == "position"
+  with pytest.raises(SystemExit) as caught:
+    find_name(["--workdir", "pooling", "position"])
+  assert caught.value.code == 2
+  assert "name the study first, then flags" in capsys.readouterr().err
 
 
 def test_what_is_not_evaluated_can_not_be_compared(tmp_path, capsys):

@@ -39,6 +39,7 @@ go on with the other runs, and then end with 1.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from vit_jax.config import ConfigError, command_line, recipe
@@ -62,6 +63,7 @@ from vit_jax.study import (
   vtab,
   without_labels,
 )
+from vit_jax.study.earlier import check_workdir
 
 # Flags of vit_jax.main that are passed on to every run.
 MAIN_FLAGS = ("--allow_cpu", "--extend")
@@ -103,6 +105,21 @@ def parse_seeds(text: str) -> list[int]:
   return seeds
 
 
+def find_name(argv: Sequence[str]) -> str:
+  """Finds the study among arguments, as it decides which flags there are.
+
+  A directory may have the name of one; the study stands first.
+  """
+  names = [x for x in argv if x in STUDIES]
+  if len(set(names)) > 1 and argv[0] not in STUDIES:
+    with command_line.reported():
+      raise ConfigError(
+        f"{' or '.join(names)}: name the study first, then flags, as: "
+        f"{names[-1]} --workdir=DIR"
+      )
+  return names[0] if names else "seeds"
+
+
 def main(argv: list[str] | None = None) -> None:
   """The command line."""
   parser = command_line.make_parser("study", __doc__)
@@ -122,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     "--seeds", metavar="S,S", help=f"seeds to train with ({defaults})"
   )
   given = sys.argv[1:] if argv is None else argv
-  study = STUDIES[next((x for x in given if x in STUDIES), "seeds")]
+  study = STUDIES[find_name(given)]
   parser.set_defaults(config=getattr(study, "RECIPE", None))
   if hasattr(study, "add_flags"):
     study.add_flags(parser)
@@ -147,6 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     workdir = expand(arguments.workdir)
     check_letters(workdir, arguments.workdir)
     check_directory(workdir, f"--workdir={arguments.workdir}")
+    check_workdir(workdir, arguments.name)
     own = {k: x for k, x in vars(arguments).items() if k not in COMMON}
     summary = study.run(arguments.config, workdir, flags, chosen, **own)
     getattr(study, "save", runs.save)(summary, workdir)

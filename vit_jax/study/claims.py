@@ -15,7 +15,7 @@ from etils import epath
 
 from vit_jax.config import ConfigError, RunError
 from vit_jax.hosts.coordination import Hosts
-from vit_jax.runtime.lock import WorkdirLock, is_held
+from vit_jax.runtime.lock import WorkdirLock, is_dead, is_held, read_holder
 from vit_jax.runtime.workdir import writing
 from vit_jax.storage.paths import is_local
 
@@ -32,7 +32,7 @@ def claiming(workdir: epath.Path) -> Iterator[bool]:
   Yields:
     Whether no other living process has claimed it or trains it.
   """
-  place = workdir.with_name(f".{workdir.name}.claim")
+  place = locate_claim(workdir)
   with contextlib.ExitStack() as stack:
     free = True
     try:
@@ -48,6 +48,28 @@ def claiming(workdir: epath.Path) -> Iterator[bool]:
     except RunError:  # Nothing can be written: the run says why.
       free = not is_held(workdir)
     yield free
+
+
+def tidy(workdir: epath.Path) -> None:
+  """Removes the claim of a run if the process that had it was killed.
+
+  That of another machine stays, as it takes seconds to find out.
+
+  Args:
+    workdir: of the run.
+  """
+  place = locate_claim(workdir)
+  # Of a store clients raise exceptions of any kind; it may stay.
+  with contextlib.suppress(Exception):
+    found = read_holder(place / "lock.json")
+    if found is not None and is_dead(found):
+      (place / "lock.json").unlink()
+      _remove(place)
+
+
+def locate_claim(workdir: epath.Path) -> epath.Path:
+  """The directory of a run's claim, which is beside the run's own."""
+  return workdir.with_name(f".{workdir.name}.claim")
 
 
 def _remove(place: epath.Path) -> None:

@@ -14,16 +14,23 @@ from vit_jax.runtime.workdir import compute_config_digest, explained
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study.runs import Run
 
+# Whose study.json named no study in earlier versions.
+UNNAMED = ("seeds", "sweep")
 
-def check_workdir(workdir: epath.Path, name: str) -> None:
+
+def check_workdir(
+  workdir: epath.Path, name: str, scale: str | None = None
+) -> None:
   """Checks that the results of another study will not be overwritten.
 
   Args:
     workdir: directory of the study.
     name: of the study.
+    scale: of the study, if it has scales.
 
   Raises:
-    ConfigError: if it has those of another, or its store does not answer.
+    ConfigError: if it has those of another, or of another scale, or its store
+      does not answer.
   """
   path = workdir / "study.json"
   with explained(os.fspath(workdir)):
@@ -32,13 +39,18 @@ def check_workdir(workdir: epath.Path, name: str) -> None:
     found = load_json(path) if there else None
   except ConfigError:  # It is damaged, and will be made anew.
     return
-  of = (
-    found.get("study", "of another kind") if isinstance(found, dict) else name
-  )
+  if not isinstance(found, dict):
+    return
+  of = found.get("study", name if name in UNNAMED else "of another kind")
   if of != name:
     raise ConfigError(
       f"--workdir={workdir} has the results of the study {of}: use another "
       f"--workdir"
+    )
+  if scale and found.get("scale", scale) != scale:
+    raise ConfigError(
+      f"--workdir={workdir} has the results of --scale={found['scale']}: use "
+      f"another --workdir"
     )
 
 

@@ -23,7 +23,13 @@ from vit_jax.study.points import (
   read_values,
   summarize,
 )
-from vit_jax.study.runs import Failures, Results, save, train_all
+from vit_jax.study.runs import (
+  Failures,
+  Results,
+  find_result,
+  save,
+  train_all,
+)
 
 COMPUTE = "training FLOPs"  # The field that is counted.
 SCALES = ("digits", "laptop", "card", "pod")
@@ -121,7 +127,7 @@ class PaperStudy:
         "--scale=laptop trains on photographs of yours: give "
         "--data=folder:DIRECTORY, small ones of a few classes, as CIFAR-10's"
       )
-    check_workdir(workdir, self.name)
+    check_workdir(workdir, self.name, scale)
     recipe += f":scale={scale}" + (f",dataset={data}" if data else "")
     points = self.make_points(scale)
     if any(point.after for point in points) and any(
@@ -149,7 +155,7 @@ class PaperStudy:
       else point
       for point in points
     ]
-    left = [run for run in runs if not (run.workdir / "result.json").exists()]
+    left = [run for run in runs if find_result(run) is None]
     total = sum(costs[run.name.rpartition("/")[0]].seconds for run in left)
     cost.confirm(total, len(left), yes)
     about = {
@@ -177,6 +183,8 @@ class PaperStudy:
     def note(results: Results, failed: Failures) -> None:
       save(conclude(results, failed), workdir)
 
+    if not (workdir / "study.json").exists():
+      note({}, {})  # From here on the directory is of this study.
     return conclude(*train_all(runs, note))
 
   def _check_flags(
@@ -261,9 +269,9 @@ class PaperStudy:
     ]
     return lines + [
       f"Left out: {name} is finished, but its metrics.jsonl has no "
-      f"{' and no '.join(keys)} of its last step; remove its result.json, and "
-      f"the same command evaluates its last checkpoint again, or trains it "
-      f"again if it has none"
+      f"{' and no '.join(keys)} of its last step, or null for what was not "
+      f"finite; remove its result.json, and the same command evaluates its "
+      f"last checkpoint again, or trains it again if it has none"
       for name, keys in summary["lost"].items()
     ]
 

@@ -111,15 +111,20 @@ def read_values(run: Run, result: Mapping[str, Any]) -> dict[str, float]:
   """Reads what the evaluations of a run's last step found.
 
   Returns:
-    "EVALUATION/METRIC" -> value, as in metrics.jsonl.
+    "EVALUATION/METRIC" -> value, as in metrics.jsonl; what is no number there,
+    or cannot be read, is left out.
   """
-  values: dict[str, float] = {}
-  for row in read_rows(run.workdir):
-    if row["step"] == result["steps"]:
-      values |= {
-        key: x for key, x in row.items() if "/" in key and x is not None
-      }
-  return values
+  try:
+    rows = read_rows(run.workdir)
+  except ConfigError:  # All is lost; other runs are not.
+    rows = []
+  return {
+    key: x
+    for row in rows
+    if row["step"] == result["steps"]
+    for key, x in row.items()
+    if "/" in key and type(x) in (int, float)
+  }
 
 
 def find_lost(
@@ -257,7 +262,13 @@ def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
   if max(x["seeds"] for _, x in found) < 2:
     return f"{text}; with one seed no difference can be told from chance."
   worse = [pair for pair in others if is_apart(best, pair[1])]
-  level = [name for name, x in others if not is_apart(best, x)]
+  level = [
+    name if x["stdev"] is not None else f"{name} (of one seed)"
+    for name, x in others
+    if not is_apart(best, x)
+  ]
+  if best["stdev"] is None:
+    text += " of one seed"
   if level:
     text += (
       f"; not told apart from it (two standard errors): {', '.join(level)}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vit_jax.plots.studies import draw_lines
+from vit_jax.study.lines import compare_lines
 from vit_jax.study.paper_study import PaperStudy
 from vit_jax.study.points import Point
 
@@ -80,4 +81,5 @@ STUDY = PaperStudy(
   columns=("pixels", "positions"),
   make_points=make_points,
   draw=draw,
+  compare=compare_lines("positions", "pixels"),
 )

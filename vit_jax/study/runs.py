@@ -31,7 +31,7 @@ from vit_jax.runtime.workdir import compute_config_digest, writing
 from vit_jax.sections import resolve
 from vit_jax.storage.files import replacing, to_json
 from vit_jax.storage.untrusted import load_json
-from vit_jax.study.claims import claiming
+from vit_jax.study.claims import claiming, tidy
 
 TITLES = "accuracy  correct/total  loss    seconds"
 
@@ -189,7 +189,9 @@ def train_all(
       ready = run.after is None or run.after in results
       place = places[run.name]
       outcome = find_finished(run, place) if ready else None
-      if ready and outcome is None:
+      if outcome is not None:
+        tidy(run.workdir)  # Its study may have been killed, not it.
+      elif ready:
         with claiming(run.workdir) as free:
           if free:  # Who had it before may have ended it.
             outcome = find_finished(run, place) or attempt(run, place)

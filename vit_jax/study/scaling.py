@@ -20,7 +20,6 @@ from vit_jax.plots.studies import draw_laws
 from vit_jax.storage.paths import expand, locate
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study import power_law, runs, table
-from vit_jax.study.earlier import check_workdir
 from vit_jax.study.paper_study import COMPUTE
 from vit_jax.study.points import find_frontier
 
@@ -65,7 +64,7 @@ def run(
 
   Raises:
     ConfigError: for a directory without a study that can be fitted, or given
-      twice, and for one of another study to write to.
+      twice.
   """
   if not of:
     raise ConfigError(
@@ -74,7 +73,6 @@ def run(
     )
   if flags or seeds:
     raise ConfigError("scaling trains nothing: give --of and --workdir alone")
-  check_workdir(workdir, "scaling")
   paths = of.split(",")
   if len({os.fspath(expand(path)) for path in paths}) < len(paths):
     raise ConfigError(f"--of={of} has a directory twice: name each once")

@@ -25,8 +25,8 @@ def run(
     seeds: seeds of the runs.
 
   Returns:
-    `runs`, a dictionary seed -> result.json; and `mean`, `stdev` (of a sample,
-    0 for one run) and `worst` of their accuracies.
+    `study`, its name; `runs`, a dictionary seed -> result.json; and `mean`,
+    `stdev` (of a sample, 0 for one run) and `worst` of their accuracies.
   """
   runs = {
     seed: train(
@@ -36,6 +36,7 @@ def run(
   }
   accuracies = [result["accuracy"] for result in runs.values()]
   return {
+    "study": "seeds",
     "runs": runs,
     "mean": statistics.mean(accuracies),
     "stdev": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,

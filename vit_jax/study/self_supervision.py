@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The study `self_supervision`: masked patch prediction (appendix B.1.2)."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from vit_jax.plots.studies import draw_points
 from vit_jax.study import paper
+from vit_jax.study.lines import describe_against
 from vit_jax.study.paper_study import PaperStudy
-from vit_jax.study.points import Point
+from vit_jax.study.points import Point, describe_order
 
 # Percent of the images to pre-train on.
 PARTS = {"digits": 90, "laptop": 96, "card": 98, "pod": 99}
+SCRATCH = "from_scratch"
 # Target and rate: the one used, the other targets, fewer patches.
 TASKS = (
   ("mean_colour", 0.5),
@@ -31,7 +36,7 @@ def make_points(scale: str) -> list[Point]:
       after="labels",
     ),
     Point(
-      name="from_scratch",
+      name=SCRATCH,
       arguments=tuned,
       flags=("--config.transfer.head=auto",),
       fields={"pre-training": "none", "corrupted": "-"},
@@ -61,6 +66,12 @@ def make_points(scale: str) -> list[Point]:
   return made
 
 
+def compare(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+  """Says what each brings over training from scratch, then the order."""
+  texts = [describe_against(rows, metric, SCRATCH)]
+  return " ".join([*filter(None, texts), describe_order(rows, metric)])
+
+
 STUDY = PaperStudy(
   name="self_supervision",
   source="appendix B.1.2; B/16, fine-tuned on ImageNet after JFT",
@@ -72,4 +83,5 @@ STUDY = PaperStudy(
   columns=("pre-training", "corrupted"),
   make_points=make_points,
   draw=draw_points,
+  compare=compare,
 )

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vit_jax.plots.studies import draw_lines
+from vit_jax.study.lines import Rows, join_lines
 from vit_jax.study.paper_study import COMPUTE, PaperStudy
-from vit_jax.study.points import Point
+from vit_jax.study.points import Point, describe_order, format_value
 
 
 class Shapes(NamedTuple):
@@ -72,15 +73,39 @@ def make_point(shape: Mapping[str, int], head: int, dimension: str) -> Point:
   return Point(name=name, flags=flags, fields={"scaled": dimension} | fields)
 
 
-def draw(rows: Sequence[Mapping[str, Any]], metric: str) -> bytes:
-  """Draws a line a dimension, each through the middle, over compute."""
+def make_lines(rows: Rows) -> list[dict[str, Any]]:
+  """Makes the rows of a line a dimension, each through the middle."""
   middle = [row for row in rows if row["fields"]["scaled"] == MIDDLE]
-  drawn = []
+  made = []
   for name in NAMES.values():
     others = [row for row in rows if row["fields"]["scaled"] == name]
     for row in others and [*middle, *others]:
-      drawn.append({**row, "fields": {**row["fields"], "scaled": name}})
-  return draw_lines(drawn, metric, x=COMPUTE, line="scaled")
+      made.append({**row, "fields": {**row["fields"], "scaled": name}})
+  return made
+
+
+def compare(rows: Rows, metric: str) -> str:
+  """Says what each dimension alone brings, then the order of all."""
+  texts = []
+  for name, line in join_lines(make_lines(rows), metric, "scaled").items():
+    cheapest = min(line, key=lambda row: row["fields"][COMPUTE])
+    best = max(line, key=lambda row: row["values"][metric]["mean"])
+    first, last = (
+      f"{format_value(row['values'][metric])} at {row['fields'][name]}"
+      for row in (cheapest, best)
+    )
+    texts.append(
+      f"{name} {first}, which is its best"
+      if best is cheapest
+      else f"{name} {first} to {last}"
+    )
+  told = "Each alone, from its cheapest to its best: " + ", ".join(texts) + ". "
+  return (told if texts else "") + describe_order(rows, metric)
+
+
+def draw(rows: Rows, metric: str) -> bytes:
+  """Draws a line a dimension, each through the middle, over compute."""
+  return draw_lines(make_lines(rows), metric, x=COMPUTE, line="scaled")
 
 
 STUDY = PaperStudy(
@@ -93,4 +118,5 @@ STUDY = PaperStudy(
   columns=("scaled", *NAMES.values(), COMPUTE),
   make_points=make_points,
   draw=draw,
+  compare=compare,
 )

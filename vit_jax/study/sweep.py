@@ -156,7 +156,7 @@ def run(
     tried.append({"arguments": point, **result})
   choice = choose(tried)
   summary = final.run(add(recipe, choice), workdir / "final", flags, seeds)
-  return {"dev": tried, "choice": choice} | summary
+  return summary | {"study": "sweep", "dev": tried, "choice": choice}
 
 
 def format_table(summary: dict[str, Any]) -> str:
