@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import ROOT
 from vit_jax.benchmark import __main__ as command
+from vit_jax.benchmark import input as measured
 from vit_jax.benchmark.input import Report, time_each
 
 MS = 1e-3
@@ -69,9 +70,9 @@ def test_a_call_is_timed_after_a_first_one():
 
 
 @pytest.mark.parametrize(
-  ("flags", "source", "size", "batch"),
+  ("flags", "source", "size", "batch", "count"),
   [
-    (["--config=configs/digits.py"], "tfds:digits", [16, 16], 128),
+    (["--config=configs/digits.py"], "tfds:digits", [16, 16], 128, 1437),
     (
       [
         *("--config.data.size=32", "--config.model.variant=mu/4"),
@@ -80,10 +81,21 @@ def test_a_call_is_timed_after_a_first_one():
       "synthetic:10",
       [32, 32],
       24,
+      1_281_167,
     ),
   ],
 )
-def test_the_input_is_measured(flags, source, size, batch, data_dir, capsys):
+def test_the_input_is_measured(
+  flags, source, size, batch, count, data_dir, monkeypatch, capsys
+):
+  orders = []
+
+  class Spy(measured.Order):
+    def __init__(self, sizes, weights, seed):
+      super().__init__(sizes, weights, seed)
+      orders.append(sizes)
+
+  monkeypatch.setattr(measured, "Order", Spy)
   overrides = [f"--config.data.dir={data_dir}"]
   command.main(["input", *flags, *overrides, "--seconds=0.1", "--json"])
   out, err = capsys.readouterr()
@@ -95,6 +107,8 @@ def test_the_input_is_measured(flags, source, size, batch, data_dir, capsys):
   assert all(stages[name] > 0 for name in ("read", "decode", "crop"))
   assert found["bound"] in stages and found["images_per_second"] > 0
   assert f"bound by: {found['bound']}" in err
+  # Of 200 images, but in the order of all: that of few takes longer to find.
+  assert orders == [[count]]
 
 
 def test_bad_flags_and_missing_data(tmp_path, capsys):

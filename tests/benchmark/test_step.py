@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import sys
 import tempfile
 
 import jax
@@ -14,7 +15,7 @@ import pytest
 from tests.support import build
 from tests.support.weights import make_tiny_weights
 from vit_jax.benchmark import __main__ as command
-from vit_jax.benchmark import startup
+from vit_jax.benchmark import startup, turns
 from vit_jax.benchmark.peer import make_task
 from vit_jax.benchmark.step import choose_batch_size
 from vit_jax.config import ConfigError
@@ -239,6 +240,19 @@ def test_flags_that_do_not_go_together(arguments, said, capsys):
     command.main(arguments)
   assert caught.value.code == 2
   assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "infer"])
+def test_timm_is_asked_for_before_anything_is_compiled(
+  verb, monkeypatch, capsys
+):
+  for name in ("torch", "timm"):
+    monkeypatch.setitem(sys.modules, name, None)  # As if not installed.
+  monkeypatch.setattr(turns, "compare", lambda *_: pytest.fail("compiles"))
+  with pytest.raises(SystemExit) as caught:
+    command.main([verb, "--against=timm"])
+  assert caught.value.code == 2
+  assert "needs torch and timm, not installed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", command.VERBS)

@@ -131,6 +131,7 @@ def measure_train(config: dict, arguments: argparse.Namespace) -> Any:
   """
   prepare_memory()  # As a run does.
   from vit_jax.benchmark import train
+  from vit_jax.benchmark.timm_step import check_installed
 
   is_recipe = arguments.config is not None
   schedule = Schedule(arguments.warmup, arguments.steps, arguments.repeats)
@@ -146,6 +147,7 @@ def measure_train(config: dict, arguments: argparse.Namespace) -> Any:
   for name in ("trace", "loop"):
     if getattr(arguments, name):
       raise ConfigError(f"--{name} is of our step alone: leave out --against")
+  check_installed()  # Before anything is compiled.
   return train.compare(
     config, schedule, say, is_recipe=is_recipe, rounds=arguments.rounds or 3
   )
@@ -186,7 +188,10 @@ def measure_checkpoint(config: dict, arguments: argparse.Namespace) -> Any:
   from vit_jax.storage.paths import check_directory, expand
 
   if arguments.workdir is None:
-    raise ConfigError("--workdir is missing: set a directory to save to")
+    raise ConfigError(
+      "--workdir is missing: set a new directory to save to, which is removed "
+      "at the end"
+    )
   directory = expand(arguments.workdir)
   if directory.exists():
     raise ConfigError(
@@ -233,6 +238,7 @@ def measure_infer(config: dict, arguments: argparse.Namespace) -> Any:
   reads.
   """
   from vit_jax.benchmark import infer, infer_turns
+  from vit_jax.benchmark.timm_step import check_installed
   from vit_jax.devices.detection import start_backend
   from vit_jax.runtime.start import start
 
@@ -247,6 +253,7 @@ def measure_infer(config: dict, arguments: argparse.Namespace) -> Any:
         )
     if arguments.dtypes is not None and len(arguments.dtypes) > 1:
       raise ConfigError("--against compares one dtype: set one in --dtypes")
+    check_installed()  # Before anything is compiled.
     return infer_turns.compare(
       config["model"],
       size,

@@ -19,7 +19,9 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     help="recipe; --config.SECTION.KEY=VALUE replaces a key",
   )
   parser.add_argument(
-    "--model", metavar="NAME", help="short for --config.model.variant (B/16)"
+    "--model",
+    metavar="NAME",
+    help="short for --config.model.variant (B/16; startup: Ti/16)",
   )
   parser.add_argument(
     "--size",
@@ -105,7 +107,11 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--workdir", metavar="DIR", help="directory to save to")
+  parser.add_argument(
+    "--workdir",
+    metavar="DIR",
+    help="new directory to save to, removed at the end; has to be given",
+  )
   parser.add_argument(
     "--repeats",
     type=positive,

@@ -170,6 +170,19 @@ def time_each(
   return statistics.median(seconds), results
 
 
+class Repeated(Sequence[Any]):
+  """A few examples, again and again: a source that is as long as another."""
+
+  def __init__(self, examples: Sequence[Any], length: int):
+    self._examples, self._length = examples, length
+
+  def __len__(self) -> int:
+    return self._length
+
+  def __getitem__(self, index: Any) -> Any:
+    return self._examples[index % len(self._examples)]
+
+
 def decode(data: bytes, channels: int, box: Any) -> None:
   """Decodes a box of an image, if that is possible."""
   with contextlib.suppress(ValueError):
@@ -211,13 +224,15 @@ def measure_stages(
     lambda x: decode(x[0]["image"], channels, x[1]), boxes, cpu
   )
   # Everything else that is done for an image: of pictures that are decoded.
-  readable = [example for example, _ in boxes]
+  # They stand for the whole source, as to permute few is slower: 200 take 93 us
+  # an image, 1,437 take 15, and 50,000 take 2.
+  readable = Repeated([example for example, _ in boxes], len(source))
   decoded = dataclasses.replace(
     rows,
     parts=[Pictures(readable, channels, sys.maxsize)],
     order=Order([len(readable)], [1.0], seed=0),
   )
-  numbers = range(len(readable))
+  numbers = range(len(boxes))
   batch = rows.make_batch(len(numbers))
   for number in numbers:
     decoded.write(number, batch, number)

@@ -68,6 +68,16 @@ class _AbsentFinder(importlib.abc.Loader):
     del module
 
 
+def check_installed() -> None:
+  """Raises ConfigError if torch or timm is missing; imports neither."""
+  missing = [x for x in ("torch", "timm") if not importlib.util.find_spec(x)]
+  if missing:
+    raise ConfigError(
+      f"--against=timm needs {' and '.join(missing)}, not installed here: "
+      f"{INSTALL}"
+    )
+
+
 def import_timm() -> tuple[Any, Any]:
   """Imports torch and timm; timm also where torchvision is missing.
 
@@ -75,12 +85,7 @@ def import_timm() -> tuple[Any, Any]:
     ConfigError: if one of them is not installed.
   """
   os.environ.setdefault("HF_HUB_OFFLINE", "1")
-  missing = [x for x in ("torch", "timm") if not importlib.util.find_spec(x)]
-  if missing:
-    raise ConfigError(
-      f"--against=timm needs {' and '.join(missing)}, not installed here: "
-      f"{INSTALL}"
-    )
+  check_installed()
   import torch
 
   if importlib.util.find_spec("torchvision"):
