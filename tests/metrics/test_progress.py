@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import termios
 
 import pytest
 
@@ -60,6 +61,19 @@ def test_a_terminal_sees_one_line_that_changes():
   )
   progress.end()
   assert stream.getvalue().endswith("MFU 43.2%  data 0%  0s left\n")
+
+
+def test_a_line_has_one_row_of_a_narrow_terminal():
+  """A second row would stay there whenever the line is rewritten."""
+  screen, end = os.openpty()
+  with open(end, "w") as stream:
+    line = "step 10/10 100%  loss 0.5000  1,234 images/s"
+    for columns in (20, 80):
+      termios.tcsetwinsize(end, (24, columns))
+      Progress(stream=stream).rewrite(line)
+      shown = line[: columns - 1]
+      assert os.read(screen, 1000).decode() == f"\r\x1b[2K{shown}"
+  os.close(screen)
 
 
 def test_a_log_file_sees_a_line_a_report():

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -139,6 +140,17 @@ def read_last(workdir):
   """The newest values of all metrics of a run."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return {k: x for line in lines for k, x in json.loads(line).items()}
+
+
+def test_runs_have_a_terminal_as_wide(monkeypatch):
+  screen, end = os.openpty()
+  termios.tcsetwinsize(end, (24, 40))
+  with open(end, "w") as stream:
+    monkeypatch.setattr(sys, "stderr", stream)
+    own = runs.open_terminal()
+    assert os.get_terminal_size(own[1]).columns == 40
+  for number in (screen, *own):
+    os.close(number)
 
 
 def test_a_run_that_another_trains_is_left_to_it(

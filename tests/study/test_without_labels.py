@@ -31,6 +31,17 @@ def test_differences_are_of_runs_of_one_seed():
   assert compare({"0": 1.0}, {"0": 1.0, "1": 2.0}) is None
 
 
+def test_what_has_nothing_to_be_compared_with_is_said():
+  value = dict(mean=0.5, stdev=0.1, seeds=2, by_seed={"0": 0.4, "1": 0.6})
+  rows = [{"name": x, "values": {"m": value}} for x in ("mae", "none")]
+  about = {"config": "", "metrics": {"m": ""}, "failed": {}, "lost": {}}
+  without = STUDY.explain({**about, "points": rows[:1]})
+  assert without[1:] == [
+    "There is no encoder at random, so that nothing can be compared."
+  ]
+  assert "By m: MAE +0.00" in STUDY.explain({**about, "points": rows})[1]
+
+
 def test_the_page_has_each_difference(score, tmp_path, data_dir, capsys):
   """Point i has 0.5 + i / 100 and 0.002 more in the second seed."""
   score(STUDY)

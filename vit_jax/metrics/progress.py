@@ -5,6 +5,7 @@
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -104,10 +105,18 @@ class Progress:
   def rewrite(self, line: str) -> None:
     """Replaces the last line, unless `say` printed it."""
     if self.live:
-      self._print(f"\r\x1b[2K{line}", end="")
+      # What goes on in a second row of the terminal would stay there.
+      self._print(f"\r\x1b[2K{line[: self._measure_width()]}", end="")
       self._open = True
     else:
       self._print(line)
+
+  def _measure_width(self) -> int | None:
+    """Letters that have room beside one another; None if that is not known."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+      columns = os.get_terminal_size(self._stream.fileno()).columns
+      return max(1, columns - 1) if columns else None
+    return None
 
   def say(self, text: str) -> None:
     """Prints a line that is not replaced."""

@@ -152,6 +152,8 @@ class AttentionDistance(PaperStudy):
         + ", of ".join(heads)
         + "."
       )
+    else:
+      texts.append("Here nothing is measured.")
     return [*texts, *self.explain_failures(summary)]
 
 

@@ -267,6 +267,11 @@ class PaperStudy:
       f"Failed: {name}, with status {x['status']}: {x['reason']}"
       for name, x in summary["failed"].items()
     ]
+    if lines:
+      lines.append(
+        "The same command tries these again; one whose directory is removed "
+        "begins anew."
+      )
     return lines + [
       f"Left out: {name} is finished, but its metrics.jsonl has no "
       f"{' and no '.join(keys)} of its last step, or null for what was not "

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -238,7 +239,7 @@ def execute(command: Sequence[str]) -> tuple[int, bool, str]:
   """
   said = [""]
   # On a terminal it is to rewrite its line of progress as if it were alone.
-  source, sink = os.openpty() if sys.stderr.isatty() else os.pipe()
+  source, sink = open_terminal() if sys.stderr.isatty() else os.pipe()
 
   def echo() -> None:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -274,6 +275,15 @@ def execute(command: Sequence[str]) -> tuple[int, bool, str]:
   if not echoing.is_alive():
     os.close(source)
   return status, asked, said[0]
+
+
+def open_terminal() -> tuple[int, int]:
+  """Opens a terminal of the size of standard error's: its two ends."""
+  source, sink = os.openpty()
+  with contextlib.suppress(termios.error, OSError, ValueError):
+    size = termios.tcgetwinsize(sys.stderr.fileno())
+    termios.tcsetwinsize(sink, size)
+  return source, sink
 
 
 def _read(source: int) -> bytes:

@@ -149,7 +149,11 @@ class WithoutLabels(PaperStudy):
       if (text := describe(rows, metric))
     ]
     if len(texts) == 1:
-      texts.append("With one seed no difference can be told from chance.")
+      texts.append(
+        "With one seed no difference can be told from chance."
+        if RANDOM in rows
+        else "There is no encoder at random, so that nothing can be compared."
+      )
     return texts + self.explain_failures(summary)
 
 
