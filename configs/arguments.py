@@ -46,7 +46,7 @@ def parse(
       hint = f"did you mean {near[0]}=...? " if near else ""
       known = ", ".join(f"{k}={v}" for k, v in defaults.items())
       raise ValueError(
-        f"unknown argument {part!r}; {hint}arguments: {known}\n  {KEYS}"
+        f"unknown argument {part!r}; {hint}arguments: {known}; {KEYS}"
       )
     if not value:
       raise ValueError(
@@ -61,8 +61,8 @@ def parse(
     allowed = (choices or {}).get(key)
     if allowed and values[key] not in allowed:
       raise ValueError(
-        f"argument {part!r} must be one of {', '.join(map(str, allowed))}\n"
-        f"  {KEYS}"
+        f"argument {part!r} must be one of {', '.join(map(str, allowed))}; "
+        f"{KEYS}"
       )
   return types.SimpleNamespace(**values)
 

@@ -9,6 +9,7 @@ added to them.
 """
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -88,7 +89,7 @@ class FewShot(Probe):
     for shots, values in found.items():
       yield f"accuracy_{shots}shot", float(np.mean(values))
       if self.seeds > 1:
-        yield f"std_{shots}shot", float(np.std(values))
+        yield f"std_{shots}shot", statistics.pstdev(values)  # 0 of equal ones.
 
 
 def draw(
