@@ -5,9 +5,11 @@
 `test_paper_runs.py` trains.
 """
 
+import functools
 import io
 import json
 import pathlib
+import signal
 import statistics
 import types
 
@@ -18,7 +20,7 @@ from etils import epath
 
 from tests.support import ROOT
 from vit_jax import models
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, RunError
 from vit_jax.config.recipe import load_config
 from vit_jax.experiment import Experiment
 from vit_jax.sections import resolve
@@ -344,6 +346,17 @@ def test_the_estimate_counts_evaluations(data_dir, monkeypatch):
   finally:
     jax.config.update("jax_platforms", "cpu")
   assert apart.flops == here.flops > 0
+
+
+def test_an_estimate_that_is_killed_is_one_error(monkeypatch):
+  die = functools.partial(signal.raise_signal, signal.SIGKILL)
+  monkeypatch.setattr(cost, "follow_parent", die)
+  jax.config.update("jax_platforms", None)
+  try:
+    with pytest.raises(RunError, match="was killed, as is done where memory"):
+      cost.estimate([])
+  finally:
+    jax.config.update("jax_platforms", "cpu")
 
 
 def test_what_takes_long_is_asked(monkeypatch, capsys):

@@ -31,7 +31,14 @@ def start_worker(*_: int) -> None:
   # batches.
   for number in (signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
-  # A killed run cannot end its workers, and Grain's would wait for ever.
+  follow_parent()
+
+
+def follow_parent() -> None:
+  """Ends this process, of multiprocessing, when the one that started it ends.
+
+  That may be killed, and cannot end it then; it would wait for work for ever.
+  """
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs will take, estimated before any begins."""
 
-import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import math
 import multiprocessing
@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, RunError
 from vit_jax.config.frozen import FrozenDict
+from vit_jax.data.workers import follow_parent
 from vit_jax.metrics.progress import format_duration
 
 # Of the peak of an accelerator, or of a product of matrices on a CPU, that a
@@ -64,6 +65,7 @@ def estimate(configs: Sequence[FrozenDict]) -> list[Cost]:
 
   Raises:
     ConfigError: if the keys of a config do not fit together.
+    RunError: if that process is killed.
   """
   import jax
 
@@ -71,8 +73,16 @@ def estimate(configs: Sequence[FrozenDict]) -> list[Cost]:
   if settings.jax_platforms == "cpu":
     return estimate_here(configs)
   spawn = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-    return pool.submit(estimate_here, configs).result()
+  with concurrent.futures.ProcessPoolExecutor(
+    1, mp_context=spawn, initializer=follow_parent
+  ) as pool:
+    try:
+      return pool.submit(estimate_here, configs).result()
+    except concurrent.futures.process.BrokenProcessPool:
+      raise RunError(
+        "the process that estimates what the study takes was killed, as is "
+        "done where memory runs out: end what else runs here"
+      ) from None
 
 
 def estimate_here(configs: Sequence[FrozenDict]) -> list[Cost]:
