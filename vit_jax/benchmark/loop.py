@@ -38,6 +38,7 @@ def measure_loop(
     "steps": (schedule.repeats + 1) * steps,
     "log_every": steps,
     "profile": None,
+    "report": False,  # It would be gone with the directory.
   }
   config = {
     **config,

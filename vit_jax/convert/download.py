@@ -75,7 +75,10 @@ def download(
       raise OSError(f"received {done:,} of {size:,} bytes")
     part.replace(path)
   except (OSError, ValueError, http.client.HTTPException) as error:
-    raise ConfigError(f"{row.url} cannot be fetched: {error}") from error
+    raise ConfigError(
+      f"{row.url} cannot be fetched: {error}\n  try again, or copy the file "
+      f"from a machine that can fetch it to {path}"
+    ) from error
   finally:
     if part.exists():
       part.unlink()
