@@ -288,7 +288,7 @@ def test_download_of_a_local_file(tmp_path, monkeypatch):
     download("here", tmp_path)
   source.unlink()
   (tmp_path / "here.npz").unlink()
-  with pytest.raises(ConfigError, match=r"source.npz cannot .*\n.* fetch it to"):
+  with pytest.raises(ConfigError, match=r"e.npz cannot .*\n.*fetch it to"):
     download("here", tmp_path)
   assert not list(tmp_path.iterdir())
 
