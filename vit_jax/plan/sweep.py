@@ -24,7 +24,7 @@ from vit_jax.config import ConfigError
 from vit_jax.devices.specs import GIB
 from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
-from vit_jax.models.activations import count_activation_bytes
+from vit_jax.models.activations import choose_kept, count_activation_bytes
 from vit_jax.models.flops import count_flops
 from vit_jax.plan.estimate import check_size
 from vit_jax.sections import resolve
@@ -314,7 +314,10 @@ def measure_image(exp: Experiment, remat: str | None) -> Image:
   image = jax.ShapeDtypeStruct((1, *exp.image_shape), jnp.float32)
   return Image(
     count_activation_bytes(
-      functools.partial(forward, objective), state.params, exp.image_shape
+      functools.partial(forward, objective),
+      state.params,
+      exp.image_shape,
+      choose_kept(exp.model, "tpu"),
     ),
     count_flops(train, state.params, state.aux, image, *exp.abstract_frozen),
   )

@@ -11,7 +11,7 @@ import jax
 from vit_jax import optim, sharding
 from vit_jax.devices.fitting import Fit, Fitting, get_memory
 from vit_jax.devices.host_memory import return_memory
-from vit_jax.models.activations import count_activation_bytes
+from vit_jax.models.activations import choose_kept, count_activation_bytes
 from vit_jax.runtime.out_of_memory import count_needed, is_out_of_memory
 
 # Options of XLA by platform. The TPU's compiler would cut products with sharded
@@ -48,6 +48,9 @@ def make_fitting(exp: Any) -> Fitting:
   views = exp.data.views.count_values(exp.data.shape, exp.info.channels)
   held += examples * views * (3 + 2 * 4)
 
+  device = exp.mesh.devices.flat[0]
+  kept = choose_kept(model, device.platform)
+
   @functools.cache
   def count(remat):
     objective = exp.objective
@@ -57,7 +60,7 @@ def make_fitting(exp: Any) -> Fitting:
     def forward(params, image):
       return objective.forward(params, image, jax.random.key(0))
 
-    return count_activation_bytes(forward, params, exp.image_shape)
+    return count_activation_bytes(forward, params, exp.image_shape, kept)
 
   def estimate(fit: Fit) -> int | float:
     return held + count(fit.remat) * examples / fit.accumulate
@@ -70,7 +73,7 @@ def make_fitting(exp: Any) -> Fitting:
     exp.train.accumulate if exp.objective.splits else 1,
     examples=examples,
     tokens=tokens,
-    device=exp.mesh.devices.flat[0],
+    device=device,
     estimate=estimate,
   )
 
