@@ -20,6 +20,7 @@ from vit_jax.metrics.progress import Progress, format_duration
     (7620.0, "2h07m"),
     (2 * 86400.0, "2d00h"),
     (3 * 86400.0 + 4 * 3600, "3d04h"),
+    (136_515 * 86400.0, "136,515d"),
   ],
 )
 def test_durations(seconds, text):

@@ -240,6 +240,7 @@ def test_asked_to_end_it_ends_after_the_run(
     (["--tasks=dtd"], 2, ["not prepared, 1 of 19", "vit_jax.prepare dtd"]),
     (["--tasks=clevr"], 2, ["'clevr'", "clevr_"]),
     (["--init=nowhere.npz"], 2, ["init=nowhere.npz does not exist"]),
+    (["--init=vit-b16-i21k.npz"], 2, ["--download=vit-b16-i21k --to="]),
     (["--init=augreg:B/99"], 2, ["B/99", "transfer.directory"]),
     (["--model=X/16"], 2, ["'X/16'", "S/16"]),
     (["--config=configs/vtab.py:task=dtd"], 2, ["leave its arguments out"]),
@@ -270,5 +271,5 @@ def test_why_a_run_failed():
   said = "step 1\nTraceback (most recent call last):\n  x\nValueError: no\n\n"
   assert runs.find_reason(1, said) == "ValueError: no"
   assert runs.find_reason(3, "") == "it ended with 3"
-  said = "error: not prepared\n  prepare it with: x\n"
-  assert runs.find_reason(2, said) == "not prepared prepare it with: x"
+  said = "error: not there\n  get it with:\n  x\n"
+  assert runs.find_reason(2, said) == "not there; get it with: x"

@@ -57,6 +57,13 @@ class Parser(argparse.ArgumentParser):
         self.error(f"{name} is empty: give it a value{rest}")
     return found, others
 
+  def _check_value(self, action, value):
+    """Names the nearest choice of one that is not there, as of a flag."""
+    if action.choices is not None and value not in action.choices:
+      hint = nearest(value, action.choices)
+      message = f"invalid choice: {quote(value)}; {hint}"
+      raise argparse.ArgumentError(action, message)
+
   def format_help(self) -> str:
     return spell(super().format_help())
 

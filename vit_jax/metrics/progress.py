@@ -23,7 +23,7 @@ def escape(text: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-  """Formats seconds for people: 42s, 3m05s, 2h07m, 3d04h."""
+  """Formats seconds for people: 42s, 3m05s, 2h07m, 3d04h, 1,234d."""
   seconds = round(seconds)
   if seconds < 60:
     return f"{seconds}s"
@@ -34,7 +34,7 @@ def format_duration(seconds: float) -> str:
   if hours < 48:
     return f"{hours}h{minutes:02d}m"
   days, hours = divmod(hours, 24)
-  return f"{days}d{hours:02d}h"
+  return f"{days}d{hours:02d}h" if days < 1000 else f"{days:,}d"
 
 
 def describe_values(name: str, values: Mapping[str, float]) -> str:

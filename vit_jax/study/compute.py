@@ -146,7 +146,7 @@ def compare(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
   for found in frontiers.values():
     row = next(x for x in found if get_mean(x, metric) >= reached[last])
     texts.append(
-      f"{row['name']} {row['fields'][COMPUTE]:.3g} "
+      f"{row['name']} {row['fields'][COMPUTE]:.2e} "
       f"({format_value(row['values'][metric])})"
     )
   return (

@@ -241,8 +241,7 @@ class PaperStudy:
     head = [*self.columns, *metrics, *(["the paper"] if paper else [])]
     made = [head]
     for row in rows:
-      fields = [row["fields"][column] for column in self.columns]
-      cells = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in fields]
+      cells = [format_field(row["fields"], column) for column in self.columns]
       cells += [format_value(row["values"].get(name)) for name in metrics]
       if paper:
         number = row["paper"]
@@ -285,6 +284,14 @@ class PaperStudy:
     lines = [f"{self.asks} ({self.unit})"]
     lines += table.format_text(self.make_table(summary), len(self.columns))
     return "\n".join([*lines, "", *self.explain(summary)])
+
+
+def format_field(fields: Mapping[str, Any], column: str) -> str:
+  """Formats a field of a point for the table."""
+  value = fields[column]
+  if column == COMPUTE:  # The numbers of a column are of one width.
+    return f"{value:.2e}"
+  return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def list_measured(summary: Mapping[str, Any]) -> list[str]:

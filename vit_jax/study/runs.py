@@ -223,8 +223,8 @@ def find_reason(status: int, said: str) -> str:
   lines = [line.rstrip() for line in said.splitlines() if line.strip()]
   for i, line in enumerate(lines):
     if line.startswith("error: "):
-      text = " ".join([line.removeprefix("error: "), *lines[i + 1 :]])
-      return shorten(text, 500)
+      text = "; ".join([line.removeprefix("error: "), *lines[i + 1 :]])
+      return shorten(text.replace(":; ", ": "), 500)
   return shorten(lines[-1] if lines else f"it ended with {status}", 500)
 
 

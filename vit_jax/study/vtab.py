@@ -18,6 +18,7 @@ from etils import epath
 from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.convert.initialize import find_source
+from vit_jax.convert.published import describe_download
 from vit_jax.data import sources
 from vit_jax.data.catalogue import get_instructions
 from vit_jax.data.vtab import TASKS
@@ -136,7 +137,10 @@ def run(
   if init is not None:
     source = find_source(init, config["transfer"]["directory"])
     if not locate(source).exists():
-      raise ConfigError(f"init={init} does not exist: give weights or a run")
+      hint = describe_download(source)
+      raise ConfigError(
+        f"init={init} does not exist: give weights or a run{hint}"
+      )
   missing = find_missing(wanted, config["data"]["dir"])
   if missing and (tasks is not None or len(missing) == len(wanted)):
     raise ConfigError("\n".join(describe_missing(missing)))
