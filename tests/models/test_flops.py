@@ -64,6 +64,8 @@ def test_training_is_three_forward_passes_and_less_of_what_is_frozen():
     return plain.apply({"params": params}, image, train=True, rngs=rngs)
 
   assert count_training_flops(apply, params, shape) == 3 * forward
+  found = count_training_flops(apply, params, shape, lambda params: params)
+  assert found == 3 * forward
   options = optim.Optim(lr=1.0, multipliers=(("^(?!head)", 0.0),))
   freeze = functools.partial(optim.stop_frozen, options)
   # The forward pass, and the head's gradient.

@@ -177,7 +177,7 @@ def test_what_the_same_accuracy_costs():
   assert names == {"ViT": ["v1", "v3"], "ResNet": ["r1", "r2", "r3"]}
   assert compute.compare(rows, "m").startswith(
     "The least training FLOPs of each family for the 80.00% of the best ViT: "
-    "v3 1e+03 (80.00), r2 100 (85.00). Best is r3"
+    "v3 1.00e+03 (80.00), r2 1.00e+02 (85.00). Best is r3"
   )
   assert find_frontier([(2.0, 1.0), (1.0, 1.0), (1.0, 0.5), (3.0, 2.0)]) == [
     1,
@@ -317,6 +317,11 @@ def test_sizes_are_joined_where_nothing_is_interpolated(monkeypatch):
       "the flag --config.evals.NAME.kind",
     ),
     (["data_scale", "--config.init=x"], "--config.init is set by the study"),
+    (["--config=digits"], "needs a recipe that takes scale= and dataset="),
+    # What all runs would fail of.
+    (["--scale=card", "--yes"], "'tfds:imagenet2012' is not prepared"),
+    (["--scale=card", "--yes", "--data=synthetic:9"], "found no accelerator"),
+    (["--config.init=vit-b16-i21k.npz"], "--download=vit-b16-i21k --to="),
   ],
 )
 def test_what_cannot_be_compared_is_said(

@@ -9,6 +9,7 @@ from vit_jax.optim.multipliers import (
   check_multipliers,
   describe_frozen,
   freeze_base,
+  is_plain,
   make_trained_mask,
   stop_frozen,
 )
@@ -30,6 +31,7 @@ __all__ = [
   "count_steps",
   "describe_frozen",
   "freeze_base",
+  "is_plain",
   "make_decay_mask",
   "list_parameters",
   "make_optimizer",

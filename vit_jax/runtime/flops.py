@@ -19,11 +19,14 @@ def count_flops_per_image(exp: Any) -> float:
   if hasattr(exp.model, "attention"):  # Kernels hide their products.
     objective = objective.clone(attention="xla", remat="none")
   state, key = exp.abstract_state, jax.random.key(0)
+  freeze = None
+  if not optim.is_plain(exp.optim):
+    freeze = functools.partial(optim.stop_frozen, exp.optim)
   flops = count_training_flops(
     lambda params, image: objective.forward(params, image, key),
     state.params,
     exp.image_shape,
-    functools.partial(optim.stop_frozen, exp.optim),
+    freeze,
   )
   image = jax.ShapeDtypeStruct((1, *exp.image_shape), jnp.float32)
   observe = objective.observe

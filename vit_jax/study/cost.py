@@ -53,7 +53,9 @@ class Cost:
   parameters: int
 
 
-def estimate(configs: Sequence[FrozenDict]) -> list[Cost]:
+def estimate(
+  configs: Sequence[FrozenDict], allow_cpu: bool = True
+) -> list[Cost]:
   """Estimates the costs of runs, from the FLOPs of steps and evaluations.
 
   Nothing is compiled. Waiting for data counts for nothing. Devices other than
@@ -62,22 +64,27 @@ def estimate(configs: Sequence[FrozenDict]) -> list[Cost]:
 
   Args:
     configs: resolved configs.
+    allow_cpu: whether a CPU may train them.
 
   Raises:
-    ConfigError: if the keys of a config do not fit together.
+    ConfigError: if the keys of a config do not fit together, or there is only
+      a CPU.
     RunError: if that process is killed.
   """
   import jax
 
-  settings: Any = jax.config
-  if settings.jax_platforms == "cpu":
-    return estimate_here(configs)
+  settings = "1 setting" if len(configs) == 1 else f"{len(configs)} settings"
+  text = f"estimating the time of {settings} ..."
+  print(text, file=sys.stderr, flush=True)
+  options: Any = jax.config
+  if options.jax_platforms == "cpu":
+    return estimate_here(configs, allow_cpu)
   spawn = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
     1, mp_context=spawn, initializer=follow_parent
   ) as pool:
     try:
-      return pool.submit(estimate_here, configs).result()
+      return pool.submit(estimate_here, configs, allow_cpu).result()
     except concurrent.futures.process.BrokenProcessPool:
       raise RunError(
         "the process that estimates what the study takes was killed, as is "
@@ -85,16 +92,16 @@ def estimate(configs: Sequence[FrozenDict]) -> list[Cost]:
       ) from None
 
 
-def estimate_here(configs: Sequence[FrozenDict]) -> list[Cost]:
+def estimate_here(configs: Sequence[FrozenDict], allow_cpu: bool) -> list[Cost]:
   """Estimates, as `estimate`, in this process."""
   import jax
 
-  from vit_jax.devices.detection import start_backend
   from vit_jax.devices.specs import get_device_spec
   from vit_jax.experiment import Experiment
   from vit_jax.runtime.flops import count_flops_per_image
+  from vit_jax.runtime.preflight import check_platform
 
-  start_backend()
+  check_platform(allow_cpu)
   device = jax.devices()[0]
   spec = get_device_spec(device)
   kind = device.platform if device.platform in SHARE else "gpu"

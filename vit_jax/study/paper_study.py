@@ -14,6 +14,7 @@ from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.study import cost, table
 from vit_jax.study.earlier import check_begun, check_workdir
+from vit_jax.study.needs import check_flags, check_recipe, check_sources
 from vit_jax.study.points import (
   Point,
   describe_order,
@@ -128,8 +129,11 @@ class PaperStudy:
         "--data=folder:DIRECTORY, small ones of a few classes, as CIFAR-10's"
       )
     check_workdir(workdir, self.name, scale)
-    recipe += f":scale={scale}" + (f",dataset={data}" if data else "")
-    points = self.make_points(scale)
+    given = f"scale={scale}" + (f",dataset={data}" if data else "")
+    if recipe != self.RECIPE:
+      check_recipe(recipe, given, self.name, self.RECIPE)
+    recipe += f":{given}"
+    points = self.list_points(recipe, scale, flags)
     if any(point.after for point in points) and any(
       flag.startswith("--config.init=") for flag in flags
     ):
@@ -137,14 +141,20 @@ class PaperStudy:
         f"--config.init is set by the study {self.name}, whose runs start from "
         f"one another: leave it out"
       )
-    self._check_flags(points, recipe, workdir, flags)
+    phases = [(x.after is None, x.arguments.get("phase")) for x in points]
+    plain = make_runs(points, recipe, workdir, (), (0,))
+    check_flags(self.name, plain, phases, flags)
     runs = make_runs(points, recipe, workdir, flags, seeds)
     configs = [run.load_config() for run in runs[: len(points)]]
     check_begun(runs, flags)
     metrics = list_metrics(points, configs)
+    left = [run for run in runs if find_result(run) is None]
+    wanted = [run.load_config() for run in left]
+    check_sources(left, wanted)
+    cpu = all(config["train"]["allow_cpu"] for config in wanted)
+    estimated = cost.estimate(configs, cpu or "--allow_cpu" in flags)
     costs = {
-      point.name: found
-      for point, found in zip(points, cost.estimate(configs), strict=True)
+      point.name: found for point, found in zip(points, estimated, strict=True)
     }
     points = [
       dataclasses.replace(
@@ -155,7 +165,6 @@ class PaperStudy:
       else point
       for point in points
     ]
-    left = [run for run in runs if find_result(run) is None]
     total = sum(costs[run.name.rpartition("/")[0]].seconds for run in left)
     cost.confirm(total, len(left), yes)
     about = {
@@ -187,33 +196,18 @@ class PaperStudy:
       note({}, {})  # From here on the directory is of this study.
     return conclude(*train_all(runs, note))
 
-  def _check_flags(
-    self,
-    points: Sequence[Point],
-    recipe: str,
-    workdir: epath.Path,
-    flags: Sequence[str],
-  ) -> None:
-    """Refuses a flag of a key that differs between points of one phase.
+  def list_points(
+    self, recipe: str, scale: str, flags: Sequence[str]
+  ) -> Sequence[Point]:
+    """Lists the points; a study may fit them to the length of its runs.
 
-    It would train points alike, under their names.
+    Args:
+      recipe: recipe of all runs, with arguments.
+      scale: of the study.
+      flags: flags of vit_jax.main for every run.
     """
-    configs = [
-      run.load_config() for run in make_runs(points, recipe, workdir, (), (0,))
-    ]
-    for flag in flags:
-      path = flag.removeprefix("--config.").partition("=")[0]
-      values: dict[Any, Any] = {}
-      for point, config in zip(points, configs, strict=True):
-        phase = point.after is None, point.arguments.get("phase")
-        value: Any = config
-        for name in path.split("."):
-          value = value.get(name) if isinstance(value, Mapping) else None
-        if values.setdefault(phase, value) != value:
-          raise ConfigError(
-            f"--config.{path} is what the study {self.name} varies: leave "
-            f"it out"
-          )
+    del recipe, flags
+    return self.make_points(scale)
 
   def save(self, summary: Mapping[str, Any], workdir: epath.Path) -> None:
     """Writes study.json, its page study.md and its figure study.png."""
@@ -262,9 +256,12 @@ class PaperStudy:
 
   def explain_failures(self, summary: Mapping[str, Any]) -> list[str]:
     """Names the runs that failed, with their reasons, and what is lost."""
+    alike: dict[tuple[int, str], list[str]] = {}
+    for name, x in summary["failed"].items():
+      alike.setdefault((x["status"], x["reason"]), []).append(name)
     lines = [
-      f"Failed: {name}, with status {x['status']}: {x['reason']}"
-      for name, x in summary["failed"].items()
+      f"Failed: {', '.join(names)}, with status {status}: {reason}"
+      for (status, reason), names in alike.items()
     ]
     if lines:
       lines.append(
