@@ -134,6 +134,12 @@ def check_distances(workdir):
   assert table[0] == ["step", *(f"layer {i}" for i in (1, 2, 3, 4))]
   means = np.mean(found["pixels"], axis=2)[0] + 0.1
   assert table[1:] == [["3", *(f"{x:.2f} ± 0.14" for x in means)]]
+  lost = found | {"steps": [2, 3], "pixels": found["pixels"] * 2}
+  summary = {"distances": {"c": lost, "a": found, "b": other}}
+  assert attention_distance.STUDY.make_table(summary) == table
+  rest = {"config": "", "failed": {}, "lost": {}}
+  text = attention_distance.STUDY.explain(summary | rest)[-1]
+  assert "Left out: c has checkpoints of the steps 2, 3, and" in text
 
 
 def read_last(workdir):

@@ -336,6 +336,17 @@ def test_what_cannot_be_compared_is_said(
   assert not (tmp_path / "study").exists()
 
 
+def test_ten_checkpoints_of_any_length(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  for flags, every in (
+    ([], 30),
+    (["--config.train.steps=50"], 5),
+    (["--config.train.steps=55"], 6),
+    (["--config.train.steps=3"], 1),
+  ):
+    assert attention_distance.find_every("study:scale=digits", flags) == every
+
+
 def test_the_estimate_counts_evaluations(data_dir, monkeypatch):
   """In a process of its own where there may be an accelerator."""
   monkeypatch.chdir(ROOT)

@@ -178,16 +178,14 @@ def draw_distances(runs: Sequence[Mapping[str, Any]]) -> bytes:
   """Draws the attention distance of each layer over the steps of training.
 
   Args:
-    runs: of each seed `steps` and `pixels` [S L K], by head; and `uniform`.
+    runs: of each seed `steps`, which are the same of all, `pixels` [S L K], by
+      head, and `uniform`.
 
   Returns:
     A PNG.
   """
   first = runs[0]
-  found = [
-    np.asarray(x["pixels"]) for x in runs if x["steps"] == first["steps"]
-  ]
-  heads = np.mean(found, axis=0)
+  heads = np.mean([x["pixels"] for x in runs], axis=0)
   with drawing(5.4, 3.4) as drawn:
     axes = drawn.axes[0, 0]
     for layer in range(heads.shape[1]):
@@ -207,7 +205,8 @@ def draw_distances(runs: Sequence[Mapping[str, Any]]) -> bytes:
     )
     axes.set_xlabel("step")
     axes.set_ylabel("mean attention distance (px), a point a head")
-    axes.legend(loc="best", fontsize=7)
+    # Points are everywhere.
+    drawn.figure.legend(loc="outside right center", fontsize=7)
   return drawn.png
 
 

@@ -3,6 +3,8 @@
 """The study `attention_distance`: how far heads look, over the training of one
 model (ViT paper, figure 7 right)."""
 
+import dataclasses
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,22 +13,56 @@ import numpy as np
 from etils import epath
 
 from vit_jax.config import ConfigError
+from vit_jax.config.recipe import load_config
+from vit_jax.data.sources import load_info
+from vit_jax.optim import LENGTHS, count_steps
 from vit_jax.plots.studies import draw_distances, draw_points
+from vit_jax.sections import resolve
 from vit_jax.study.paper_study import PaperStudy
 from vit_jax.study.points import Point
 
 IMAGES = 128  # As in the paper.
-EVERY = {"digits": 30, "laptop": 40, "card": 10_000, "pod": 10_000}
+CHECKPOINTS = 10
 KEPT = 100  # Checkpoints; more than there will be.
 
 
 def make_points(scale: str) -> list[Point]:
-  """One model, of which many checkpoints are kept."""
-  flags = (
-    f"--config.checkpoint.every={EVERY[scale]}",
-    f"--config.checkpoint.keep={KEPT}",
-  )
+  """One model, of which all checkpoints are kept."""
+  del scale
+  flags = (f"--config.checkpoint.keep={KEPT}",)
   return [Point(name="vit", flags=flags, fields={"model": "ViT"})]
+
+
+def find_every(recipe: str, flags: Sequence[str]) -> int:
+  """Finds the steps between checkpoints of which a run has CHECKPOINTS.
+
+  Args:
+    recipe: recipe of the run, with arguments.
+    flags: flags of vit_jax.main.
+  """
+  own = [flag for flag in flags if flag.startswith("--config.")]
+  config = resolve(load_config(recipe, own))
+  data, train = config["data"], config["train"]
+  steps = count_steps(
+    {unit: train[unit] for unit in LENGTHS},
+    load_info(data["source"], data["dir"]).count(data["train"]),
+    train["batch_size"],
+  )
+  # Without a length the run is refused.
+  return max(1, math.ceil((steps or 0) / CHECKPOINTS))
+
+
+def choose_alike(
+  distances: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Mapping[str, Any]]:
+  """Chooses the runs whose checkpoints are of the same steps as most have.
+
+  Args:
+    distances: name of a run -> as of `measure`.
+  """
+  steps = [tuple(x["steps"]) for x in distances.values()]
+  most = max(steps, key=steps.count, default=())
+  return {k: x for k, x in distances.items() if tuple(x["steps"]) == most}
 
 
 def measure(workdir: epath.Path) -> dict[str, Any]:
@@ -97,6 +133,16 @@ def measure(workdir: epath.Path) -> dict[str, Any]:
 class AttentionDistance(PaperStudy):
   """The study; `run` measures after training, and the table is of layers."""
 
+  def list_points(
+    self, recipe: str, scale: str, flags: Sequence[str]
+  ) -> list[Point]:
+    """The model, with checkpoints all along its training."""
+    every = f"--config.checkpoint.every={find_every(recipe, flags)}"
+    return [
+      dataclasses.replace(point, flags=(*point.flags, every))
+      for point in self.make_points(scale)
+    ]
+
   def run(
     self,
     recipe: str,
@@ -117,18 +163,17 @@ class AttentionDistance(PaperStudy):
 
   def draw_summary(self, summary: Mapping[str, Any]) -> bytes:
     """Draws the distances of all layers over steps."""
-    return draw_distances(list(summary["distances"].values()))
+    return draw_distances(list(choose_alike(summary["distances"]).values()))
 
   def make_table(self, summary: Mapping[str, Any]) -> list[list[str]]:
     """Makes a row a step, of the means over heads and seeds by layer."""
-    runs = list(summary["distances"].values())
+    runs = list(choose_alike(summary["distances"]).values())
     if not runs:
       return [["step"]]
     layers = range(len(runs[0]["pixels"][0]))
     made = [["step", *(f"layer {i + 1}" for i in layers)]]
     for row, step in enumerate(runs[0]["steps"]):
-      # Of one seed, whose others may have been interrupted elsewhere, too.
-      of = [x["pixels"][row] for x in runs if x["steps"] == runs[0]["steps"]]
+      of = [x["pixels"][row] for x in runs]
       cells = [
         format_pixels([statistics.mean(x[layer]) for x in of])
         for layer in layers
@@ -139,7 +184,8 @@ class AttentionDistance(PaperStudy):
   def explain(self, summary: Mapping[str, Any]) -> list[str]:
     """Says what the paper found, and what the heads do here at the end."""
     texts = [f"The paper ({self.source}): {self.found}"]
-    runs = list(summary["distances"].values())
+    alike = choose_alike(summary["distances"])
+    runs = list(alike.values())
     if runs:
       last = np.asarray([run["pixels"][-1] for run in runs])
       heads = [
@@ -154,6 +200,14 @@ class AttentionDistance(PaperStudy):
       )
     else:
       texts.append("Here nothing is measured.")
+    texts += [
+      f"Left out: {name} has checkpoints of the steps "
+      f"{', '.join(map(str, x['steps']))}, and most have others: checkpoints "
+      f"were lost, or it was interrupted between two; remove its directory, "
+      f"and the same command trains it again"
+      for name, x in summary["distances"].items()
+      if name not in alike
+    ]
     return [*texts, *self.explain_failures(summary)]
 
 
