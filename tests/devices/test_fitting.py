@@ -7,7 +7,13 @@ import types
 import pytest
 
 from vit_jax.devices import fitting
-from vit_jax.devices.fitting import Fit, Fitting, get_memory, list_fits
+from vit_jax.devices.fitting import (
+  Fit,
+  Fitting,
+  find_filling,
+  get_memory,
+  list_fits,
+)
 from vit_jax.devices.machine import find_memory_limit
 
 GIB = 2**30
@@ -27,6 +33,7 @@ def choose(remat="auto", accumulate="auto", examples=64, device=GPU):
     accumulate,
     examples=examples,
     tokens=1024,
+    between=2 << 20,
     device=device,
     estimate=lambda fit: (
       (10 + KEPT[fit.remat] * examples / fit.accumulate) * GIB
@@ -35,14 +42,34 @@ def choose(remat="auto", accumulate="auto", examples=64, device=GPU):
 
 
 def test_the_order_is_of_speed():
-  """A device is filled by 4 of 16 examples."""
-  assert list_fits(("none", "dots", "full"), (1, 2, 4, 8, 16), 16, 4) == [
+  assert list_fits(("none", "dots", "full"), (1, 2, 4), (8, 16)) == [
     *(Fit(1, "none"), Fit(2, "none"), Fit(4, "none")),
     *(Fit(1, "dots"), Fit(2, "dots"), Fit(4, "dots")),
     *(Fit(1, "full"), Fit(2, "full"), Fit(4, "full")),
     *(Fit(8, "full"), Fit(16, "full")),
   ]
-  assert list_fits((None,), (3,), 16, 4) == [Fit(3, None)]
+  assert list_fits((None,), (3,), ()) == [Fit(3, None)]
+
+
+def test_sizes_of_micro_batches():
+  """Filled by 8,192 tokens; 48 MiB is what the fast memory of a TPU holds."""
+  whole, mib = (1, 2, 4, 8, 16), 2**20
+  assert find_filling(whole, "gpu", 32_768, 200 * mib) == [1, 2, 4]
+  assert find_filling(whole, "tpu", 32_768, 48 * mib) == [1, 2, 4]
+  assert find_filling(whole, "tpu", 32_768, 96 * mib) == [2, 4]
+  assert find_filling(whole, "tpu", 32_768, 900 * mib) == [4]
+  assert find_filling(whole, "tpu", 100, 900 * mib) == [1]
+  assert find_filling([3], "tpu", 32_768, 900 * mib) == [3]
+
+
+def test_a_batch_is_split_for_the_fast_memory_of_a_tpu():
+  tpu = types.SimpleNamespace(platform="tpu", device_kind="TPU v99")
+  found = choose(examples=96, device=tpu)  # 192 MiB between blocks.
+  assert found.fit == Fit(4, "none")
+  reasons = {choice.key: choice.reason for choice in found.choices}
+  assert "micro-batches of 24 examples" in reasons["train.accumulate"]
+  assert "unknown" in reasons["model.remat"]
+  assert choose(examples=96, accumulate=1, device=tpu).fit == Fit(1, "none")
 
 
 def test_the_first_that_fits_is_taken():

@@ -101,13 +101,15 @@ def test_fsdp_and_tensor_stay_in_a_slice(get_devices, sizes):
 @pytest.mark.parametrize(
   ("name", "slices", "variant", "sizes", "expected"),
   [
-    # Five times float32 (Adam and the average): 1.6 of 16 GiB, 5.7 and 11.8.
-    ("v5e:2x4", 1, "B/16", {}, (8, 1, 1)),
-    ("v5e:2x4", 1, "L/16", {}, (4, 2, 1)),
-    ("v5e:2x4", 1, "H/14", {}, (2, 4, 1)),
-    ("v5e:2x4", 2, "H/14", {}, (4, 4, 1)),
-    ("v5p:4x4x4", 1, "H/14", {}, (64, 1, 1)),
-    ("v5e:2x4", 1, "H/14", dict(tensor=2), (2, 2, 2)),
+    # Five times float32 (Adam and the average): 109 and 421 MiB, 1.6 GiB, 5.7
+    # and 11.8.
+    ("v5e:4x4", 1, "Ti/16", {}, (16, 1, 1)),
+    ("v5e:4x4", 1, "S/16", {}, (4, 4, 1)),
+    ("v5e:4x4", 1, "B/16", {}, (1, 16, 1)),
+    ("v5e:2x4", 1, "L/16", {}, (1, 8, 1)),
+    ("v5e:2x4", 2, "H/14", {}, (2, 8, 1)),
+    ("v5p:4x4x4", 1, "H/14", {}, (4, 16, 1)),
+    ("v5e:2x4", 1, "H/14", dict(tensor=2), (1, 4, 2)),
     ("v5e:2x4", 1, "H/14", dict(replica=1), (1, 8, 1)),
     ("v5e:16x16", 1, "e/14", {}, (8, 32, 1)),
     ("v5e:2x4", 2, "e/14", {}, (2, 8, 1)),  # Does not fit, in any way.
@@ -142,4 +144,7 @@ def test_the_default_is_the_least_sharding_that_leaves_room(
   elif (variant, slices) == ("e/14", 2):
     assert text.endswith("over 25% even with the largest mesh.fsdp=8")
   else:
-    assert text.endswith(f"mesh.fsdp={expected[1]} is the smallest within 25%")
+    assert text.endswith(
+      f"mesh.fsdp={expected[1]} is the smallest within 25% "
+      "and 128 MiB, or over 16 chips"
+    )

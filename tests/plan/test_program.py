@@ -136,3 +136,52 @@ def test_a_loop_reads_its_own_part_of_what_is_stacked(devices):
 )
 def test_groups(groups, expected):
   assert parse_group_size(groups, 8) == expected
+
+
+# As the compiler writes them: a gather that starts, goes on beside a product
+# and ends, twice; and two sums of which each chip keeps a part. Both pairs
+# share a channel.
+SHARED_CHANNELS = """
+HloModule jit_step
+
+%start.1 (p: bf16[16,8]) -> (bf16[16,8], bf16[64,8]) {
+  %p = bf16[16,8]{1,0} parameter(0)
+  %g = bf16[64,8]{1,0} all-gather(%p), channel_id=3, replica_groups={{0,1,2,3}}
+  ROOT %c = (bf16[16,8]{1,0}, bf16[64,8]{1,0}) custom-call(%g), custom_call_target="AsyncCollectiveStart"
+}
+%async_collective_fusion.2 (p: bf16[16,8]) -> bf16[64,8] {
+  %p = bf16[16,8]{1,0} parameter(0)
+  ROOT %g = bf16[64,8]{1,0} all-gather(%p), channel_id=3, replica_groups={{0,1,2,3}}
+}
+%done.3 (p: bf16[16,8]) -> bf16[64,8] {
+  %p = bf16[16,8]{1,0} parameter(0)
+  %g = bf16[64,8]{1,0} all-gather(%p), channel_id=3, replica_groups={{0,1,2,3}}
+  ROOT %c = bf16[64,8]{1,0} custom-call(%g), custom_call_target="AsyncCollectiveDone"
+}
+%scatter.4 (p: bf16[64,8]) -> bf16[16,8] {
+  %p = bf16[64,8]{1,0} parameter(0)
+  %r = bf16[64,8]{1,0} all-reduce(%p), channel_id=1, replica_groups={{0,1,2,3}}
+  %i = u32[] partition-id()
+  ROOT %d = bf16[16,8]{1,0} dynamic-slice(%r, %i, %i), dynamic_slice_sizes={16,8}
+}
+ENTRY %main (x: bf16[16,8]) -> bf16[16,8] {
+  %x = bf16[16,8]{1,0} parameter(0)
+  %a = (bf16[16,8]{1,0}, bf16[64,8]{1,0}) fusion(%x), kind=kCustom, calls=%start.1
+  %b = bf16[64,8]{1,0} fusion(%x), kind=kCustom, calls=%async_collective_fusion.2
+  %c = bf16[64,8]{1,0} fusion(%x), kind=kCustom, calls=%done.3
+  %d = (bf16[16,8]{1,0}, bf16[64,8]{1,0}) fusion(%x), kind=kCustom, calls=%start.1
+  %e = bf16[64,8]{1,0} fusion(%x), kind=kCustom, calls=%done.3
+  %f = bf16[16,8]{1,0} fusion(%c), kind=kCustom, calls=%scatter.4
+  ROOT %g = bf16[16,8]{1,0} fusion(%e), kind=kCustom, calls=%scatter.4
+}
+"""  # noqa: E501
+
+
+def test_each_collective_counts_once():
+  found = read_program(SHARED_CHANNELS, 4).collectives
+  assert {kind: x.times for kind, x in found.items()} == {
+    "all-gather": 2,
+    "reduce-scatter": 2,
+  }
+  # Three quarters of 64 x 8 numbers of two bytes, twice.
+  assert [x.received for x in found.values()] == [1536, 1536]

@@ -9,7 +9,13 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vit_jax.devices.mesh import SHARE, fits, is_fsdp_chosen
+from vit_jax.devices.mesh import (
+  SHARE,
+  SPREAD,
+  WIDEST,
+  fits,
+  is_fsdp_chosen,
+)
 from vit_jax.devices.specs import get_device_spec
 from vit_jax.sharding import RULES, count_state_bytes, get_letters, get_path
 
@@ -47,7 +53,10 @@ def describe_mesh(
     )
   if not fits(state, spec):
     return f"{text}; over {SHARE:.0%} even with the largest mesh.fsdp={fsdp}"
-  return f"{text}; mesh.fsdp={fsdp} is the smallest within {SHARE:.0%}"
+  text += f"; mesh.fsdp={fsdp} is the smallest within {SHARE:.0%}"
+  if device.platform == "tpu":
+    text += f" and {SPREAD >> 20} MiB, or over {WIDEST} chips"
+  return text
 
 
 def find_indivisible(params: Any) -> dict[str, tuple[int, ...]]:

@@ -38,6 +38,8 @@ FREE = re.compile(
 SLICES = ("slice", "dynamic-slice", "gather")
 # Opcodes that write in place -> the index of the operand that is written.
 UPDATES = {"dynamic-update-slice": 1, "scatter": 2}
+# Beginning of the names of fusions that go on with a collective that started.
+CONTINUED = "async_collective_fusion"
 # Opcodes that in a fusion read only those elements of which they are asked.
 SHAPING = ("bitcast", "convert", "copy", "reshape", "transpose")
 
@@ -86,8 +88,6 @@ def read_program(text: str, devices: int) -> Program:
   """
   module = parse_module(text)
   program = Program(0, 0, {}, Collective())
-  # An asynchronous collective is in several fusions, with the same channel.
-  seen = set()
   for computation, instruction, times in walk(module):
     found = CYCLES.search(instruction.attributes)
     program.cycles += times * int(found[1]) if found else 0
@@ -99,11 +99,6 @@ def read_program(text: str, devices: int) -> Program:
     for kind, size, attributes in find_collectives(
       module, computation, instruction
     ):
-      channel = re.search(r"channel_id=(\d+)", attributes)
-      key = channel[1] if channel else f"{id(computation)} {instruction.name}"
-      if key in seen:
-        continue
-      seen.add(key)
       group = parse_group_size(attributes, devices)
       entry = program.collectives.setdefault(kind, Collective())
       entry.times += times
@@ -116,7 +111,8 @@ def find_collectives(
 ) -> Iterator[tuple[str, int, str]]:
   """Yields (kind, bytes of the larger side, attributes) of collectives.
 
-  An instruction is one itself, or is a fusion of some.
+  An instruction is one itself, or is a fusion of some. An asynchronous one is
+  in several fusions, and counts where it starts.
   """
   kind = instruction.opcode.removesuffix("-start")
   if kind in RECEIVED:
@@ -129,6 +125,8 @@ def find_collectives(
   if name is None:
     return
   inner = module.computations[name]
+  if name.startswith(CONTINUED) or has_target(inner, "AsyncCollectiveDone"):
+    return
   for called in inner.values():
     for kind, *found in find_collectives(module, inner, called):
       # An all-reduce of which each chip keeps a part, in one fusion.
@@ -136,6 +134,11 @@ def find_collectives(
       if kind == "all-reduce" and scattered:
         kind = "reduce-scatter"
       yield kind, *found
+
+
+def has_target(inner: Computation, target: str) -> bool:
+  """Returns whether a fusion calls a function whose name begins so."""
+  return any(f'"{target}' in x.attributes for x in inner.values())
 
 
 def parse_group_size(attributes: str, devices: int) -> int:
@@ -182,7 +185,7 @@ def count_traffic(
   if opcode != "fusion":
     return instruction.hbm_size + sum(x.hbm_size for x in operands)
   inner = module.computations[instruction.find_called("calls")]
-  if any("AsyncCollective" in x.attributes for x in inner.values()):
+  if has_target(inner, "AsyncCollective"):
     return 0  # The end of a collective that is counted at its start.
   read = 0
   for parameter in list_parameters(inner):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from vit_jax import optim, sharding
 from vit_jax.devices.fitting import Fit, Fitting, get_memory
@@ -65,14 +66,16 @@ def make_fitting(exp: Any) -> Fitting:
   def estimate(fit: Fit) -> int | float:
     return held + count(fit.remat) * examples / fit.accumulate
 
-  tokens = TOKENS
+  tokens, between = TOKENS, 0
   if hasattr(model, "make_layout"):
     tokens = model.make_layout(*exp.data.shape).tokens
+    between = tokens * model.width * jnp.dtype(model.dtype).itemsize
   return Fitting(
     getattr(model, "remat", None),
     exp.train.accumulate if exp.objective.splits else 1,
     examples=examples,
     tokens=tokens,
+    between=between,
     device=device,
     estimate=estimate,
   )
