@@ -145,6 +145,6 @@ def test_the_default_is_the_least_sharding_that_leaves_room(
     assert text.endswith("over 25% even with the largest mesh.fsdp=8")
   else:
     assert text.endswith(
-      f"mesh.fsdp={expected[1]} is the smallest within 25% "
-      "and 128 MiB, or over 16 chips"
+      f"mesh.fsdp={expected[1]} is within 25%, and spreads the state to "
+      "128 MiB a chip or over as many as 16 chips"
     )

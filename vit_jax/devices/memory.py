@@ -53,10 +53,12 @@ def describe_mesh(
     )
   if not fits(state, spec):
     return f"{text}; over {SHARE:.0%} even with the largest mesh.fsdp={fsdp}"
-  text += f"; mesh.fsdp={fsdp} is the smallest within {SHARE:.0%}"
   if device.platform == "tpu":
-    text += f" and {SPREAD >> 20} MiB, or over {WIDEST} chips"
-  return text
+    return (
+      f"{text}; mesh.fsdp={fsdp} is within {SHARE:.0%}, and spreads the state "
+      f"to {SPREAD >> 20} MiB a chip or over as many as {WIDEST} chips"
+    )
+  return f"{text}; mesh.fsdp={fsdp} is the smallest within {SHARE:.0%}"
 
 
 def find_indivisible(params: Any) -> dict[str, tuple[int, ...]]:

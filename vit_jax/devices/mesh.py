@@ -37,9 +37,9 @@ def make_mesh(
 ) -> Mesh:
   """Makes the mesh (replica, fsdp, tensor); one size may be -1, "the rest".
 
-  Without sizes, fsdp is as small as `choose_fsdp` allows, and the rest are
-  replicas. If one size is given, the rest goes to
-  replica, or to fsdp if replica is the given one.
+  Without sizes, fsdp is that of `choose_fsdp`, and the rest are replicas. If
+  one size is given, the rest goes to replica, or to fsdp if replica is the
+  given one.
 
   TPU slices are joined by a slower network, which only replica spans: all
   devices along the other two axes belong to one slice.
