@@ -11,8 +11,6 @@ from jax.sharding import Mesh
 
 from vit_jax.devices.mesh import (
   SHARE,
-  SPREAD,
-  WIDEST,
   fits,
   is_fsdp_chosen,
 )
@@ -55,8 +53,8 @@ def describe_mesh(
     return f"{text}; over {SHARE:.0%} even with the largest mesh.fsdp={fsdp}"
   if device.platform == "tpu":
     return (
-      f"{text}; mesh.fsdp={fsdp} is within {SHARE:.0%}, and spreads the state "
-      f"to {SPREAD >> 20} MiB a chip or over as many as {WIDEST} chips"
+      f"{text}; mesh.fsdp={fsdp} is within {SHARE:.0%}, and as many chips "
+      "share the optimizer's work"
     )
   return f"{text}; mesh.fsdp={fsdp} is the smallest within {SHARE:.0%}"
 
