@@ -3,13 +3,17 @@
 """A recipe once a seed."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 
 from tests.support import ROOT
 from tests.support.forked import Forked
-from vit_jax.study import seeds
+from vit_jax.study import runs, seeds
 from vit_jax.study.__main__ import find_name, main
 
 # How it fits is given: to estimate that traces the model twice.
@@ -48,6 +52,16 @@ def test_a_study_passes_sigterm_on(tmp_path, data_dir):
   assert "SIGTERM: saved step" in rest
 
 
+def test_sigterm_between_two_runs_ends_alike(monkeypatch):
+  monkeypatch.setattr(os, "_exit", sys.exit)
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(SystemExit) as caught, runs.ending():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+  assert caught.value.code == 42
+  assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.mark.usefixtures("forked_runs")
 def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   monkeypatch.chdir(ROOT)
@@ -63,19 +77,19 @@ def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   ]
   main(command)
   summary = json.loads((tmp_path / "study.json").read_text())
-  runs = {}
+  found = {}
   for seed in (3, 4):
     path = tmp_path / f"seed_{seed}"
-    runs[seed] = json.loads((path / "result.json").read_text())
+    found[seed] = json.loads((path / "result.json").read_text())
     assert (
       json.loads((path / "config.json").read_text())["train"]["seed"] == seed
     )
-  accuracies = [r["accuracy"] for r in runs.values()]
-  assert runs[3]["params_sha256"] != runs[4]["params_sha256"]
+  accuracies = [r["accuracy"] for r in found.values()]
+  assert found[3]["params_sha256"] != found[4]["params_sha256"]
   assert summary["mean"] == sum(accuracies) / 2
   assert summary["worst"] == min(accuracies)
   assert f"mean {summary['mean']:.2%}, standard" in capfd.readouterr().out
-  alone = summary | {"runs": {"3": runs[3]}}
+  alone = summary | {"runs": {"3": found[3]}}
   assert "standard deviation" not in seeds.format_table(alone)
 
   # Those that are finished are not even started again; another config is

@@ -170,7 +170,7 @@ def test_one_that_fails_does_not_end_the_rest(
   assert found["groups"]["structured"]["mean"] is None
   out = capfd.readouterr().out
   assert "over 3 of 7 tasks" in out and "over 4 of 19 tasks" in out
-  assert "failed, with status 2: dtd/seed_1: it is odd" in out
+  assert "failed: dtd/seed_1, with status 2: it is odd" in out
   assert "not prepared, 15 of 19 tasks:" in out
   assert "not of B/16" in out
 

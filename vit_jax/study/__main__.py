@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
   parser.set_defaults(config=getattr(study, "RECIPE", None))
   if hasattr(study, "add_flags"):
     study.add_flags(parser)
-  with command_line.reported():
+  with command_line.reported(), runs.ending():
     arguments, flags = command_line.parse(
       parser, given, required=("config", "workdir"), passed_on=MAIN_FLAGS
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from vit_jax.config import ConfigError, RunError
 from vit_jax.config.frozen import FrozenDict
-from vit_jax.data.workers import follow_parent
+from vit_jax.data.workers import follow_parent, quiet_tracker
 from vit_jax.metrics.progress import format_duration
 
 # Of the peak of an accelerator, or of a product of matrices on a CPU, that a
@@ -79,6 +79,7 @@ def estimate(
   options: Any = jax.config
   if options.jax_platforms == "cpu":
     return estimate_here(configs, allow_cpu)
+  quiet_tracker()
   spawn = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
     1, mp_context=spawn, initializer=follow_parent

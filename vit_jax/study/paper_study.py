@@ -28,6 +28,7 @@ from vit_jax.study.runs import (
   Failures,
   Results,
   find_result,
+  list_failures,
   save,
   train_all,
 )
@@ -256,13 +257,7 @@ class PaperStudy:
 
   def explain_failures(self, summary: Mapping[str, Any]) -> list[str]:
     """Names the runs that failed, with their reasons, and what is lost."""
-    alike: dict[tuple[int, str], list[str]] = {}
-    for name, x in summary["failed"].items():
-      alike.setdefault((x["status"], x["reason"]), []).append(name)
-    lines = [
-      f"Failed: {', '.join(names)}, with status {status}: {reason}"
-      for (status, reason), names in alike.items()
-    ]
+    lines = [f"Failed: {line}" for line in list_failures(summary["failed"])]
     if lines:
       lines.append(
         "The same command tries these again; one whose directory is removed "

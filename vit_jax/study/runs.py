@@ -10,6 +10,7 @@ is resumed: that is how vit_jax.main takes the same command.
 import codecs
 import contextlib
 import dataclasses
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -226,6 +227,34 @@ def find_reason(status: int, said: str) -> str:
       text = "; ".join([line.removeprefix("error: "), *lines[i + 1 :]])
       return shorten(text.replace(":; ", ": "), 500)
   return shorten(lines[-1] if lines else f"it ended with {status}", 500)
+
+
+def list_failures(failed: Failures) -> list[str]:
+  """Lists runs that failed, those with one reason in one line."""
+  alike: dict[tuple[int, str], list[str]] = {}
+  for name, x in failed.items():
+    alike.setdefault((x["status"], x["reason"]), []).append(name)
+  return [
+    f"{', '.join(names)}, with status {status}: {reason}"
+    for (status, reason), names in alike.items()
+  ]
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+  """Ends this process with PREEMPTED upon SIGTERM, also between two runs."""
+
+  def end(*_: Any) -> None:
+    for child in multiprocessing.active_children():
+      child.terminate()
+    # An exception may come where Python ignores it, as in a weak reference.
+    os._exit(PREEMPTED)
+
+  before = signal.signal(signal.SIGTERM, end)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 def execute(command: Sequence[str]) -> tuple[int, bool, str]:

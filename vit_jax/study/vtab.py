@@ -27,7 +27,7 @@ from vit_jax.sections import resolve
 from vit_jax.storage.paths import locate
 from vit_jax.study import paper, seeds, table
 from vit_jax.study.names import parse_names
-from vit_jax.study.runs import Failures, Results, train_all
+from vit_jax.study.runs import Failures, Results, list_failures, train_all
 from vit_jax.study.runs import save as save_files
 
 SEEDS = (0,)
@@ -291,10 +291,7 @@ def describe_missing(missing: Mapping[str, str]) -> list[str]:
 def describe_rest(summary: Mapping[str, Any]) -> list[str]:
   """Lists what has no score, and what the table needs to be understood."""
   lines = describe_missing(summary["missing"])
-  lines += [
-    f"failed, with status {found['status']}: {name}: {found['reason']}"
-    for name, found in summary["failed"].items()
-  ]
+  lines += [f"failed: {line}" for line in list_failures(summary["failed"])]
   if not summary["paper"]:
     lines.append(
       f"the paper has VTAB by task of H/14 and L/16, not of {summary['model']}"
