@@ -159,6 +159,7 @@ def test_the_page_is_written_beside_the_run(tmp_path, capsys):
   "arguments, message",
   [
     (["{root}/none"], "holds no run"),
+    (["{root}/study"], "it is of a study: give directories of its runs"),
     (["{root}/broken"], "broken/config.json cannot be read"),
     (["{root}/list"], "is not an object"),
     (["{root}/odd"], "odd/result.json: loss='low' is no number"),
@@ -172,6 +173,8 @@ def test_mistakes_end_in_one_message(tmp_path, capsys, arguments, message):
   for name, text in (("broken", "{"), ("list", "[]")):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text(text)
+  (tmp_path / "study").mkdir()
+  (tmp_path / "study" / "study.json").write_text("{}")
   with pytest.raises(SystemExit) as caught:
     report.main([x.format(root=tmp_path) for x in arguments])
   assert caught.value.code == 2

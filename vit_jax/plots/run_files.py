@@ -109,9 +109,10 @@ def read_run(path: str) -> RunFiles:
   except OSError as error:
     raise ConfigError(f"{path} cannot be read: {error}") from error
   if "config" not in found:
-    raise ConfigError(
-      f"{path} holds no run: it has no config.json; give the --workdir of one"
-    )
+    hint = "give the --workdir of one"
+    if (workdir / "study.json").exists():
+      hint = "it is of a study: give directories of its runs, below it"
+    raise ConfigError(f"{path} holds no run: it has no config.json; {hint}")
   for name, content in found.items():
     if not isinstance(content, dict):
       raise ConfigError(f"{path}/{name}.json is not an object of names")
