@@ -139,7 +139,7 @@ def check_distances(workdir):
   assert attention_distance.STUDY.make_table(summary) == table
   rest = {"config": "", "failed": {}, "lost": {}}
   text = attention_distance.STUDY.explain(summary | rest)[-1]
-  assert "Left out: c has checkpoints of the steps 2, 3, and" in text
+  assert "Left out: c has checkpoints of the steps 2, 3, and the" in text
 
 
 def read_last(workdir):

@@ -62,6 +62,18 @@ def test_sigterm_between_two_runs_ends_alike(monkeypatch):
   assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_runs_that_failed_for_one_reason_are_one_line():
+  failed = {
+    name: {"status": 1, "reason": f"no room in /d/{name}: remove{rest}"}
+    for name, rest in (("a/seed_0", ""), ("a/seed_1", ""), ("b/seed_0", " x"))
+  }
+  assert runs.list_failures(failed) == [
+    "a/seed_0, a/seed_1, with status 1: no room in /d/a/seed_0: remove",
+    "b/seed_0, with status 1: no room in /d/b/seed_0: remove x",
+  ]
+  assert runs.list_failures({}) == []
+
+
 @pytest.mark.usefixtures("forked_runs")
 def test_study_of_seeds(tmp_path, capfd, data_dir, monkeypatch):
   monkeypatch.chdir(ROOT)

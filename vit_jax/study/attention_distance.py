@@ -202,9 +202,9 @@ class AttentionDistance(PaperStudy):
       texts.append("Here nothing is measured.")
     texts += [
       f"Left out: {name} has checkpoints of the steps "
-      f"{', '.join(map(str, x['steps']))}, and most have others: checkpoints "
-      f"were lost, or it was interrupted between two; remove its directory, "
-      f"and the same command trains it again"
+      f"{', '.join(map(str, x['steps']))}, and the table has others: "
+      f"checkpoints were lost, or it was interrupted between two; remove its "
+      f"directory, and the same command trains it again"
       for name, x in summary["distances"].items()
       if name not in alike
     ]

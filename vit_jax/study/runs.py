@@ -230,13 +230,17 @@ def find_reason(status: int, said: str) -> str:
 
 
 def list_failures(failed: Failures) -> list[str]:
-  """Lists runs that failed, those with one reason in one line."""
+  """Lists runs that failed, those with one reason in one line.
+
+  A reason may name the directory of its run: that of several is the first's.
+  """
   alike: dict[tuple[int, str], list[str]] = {}
   for name, x in failed.items():
-    alike.setdefault((x["status"], x["reason"]), []).append(name)
+    reason = x["reason"].replace(f"/{name}", "/")
+    alike.setdefault((x["status"], reason), []).append(name)
   return [
-    f"{', '.join(names)}, with status {status}: {reason}"
-    for (status, reason), names in alike.items()
+    f"{', '.join(names)}, with status {status}: {failed[names[0]]['reason']}"
+    for (status, _), names in alike.items()
   ]
 
 
