@@ -4,7 +4,7 @@ import io
 
 import PIL.Image
 
-from vit_jax.plots.studies import draw_scores
+from vit_jax.plots.studies import draw_laws, draw_scores
 
 
 def test_scores_are_bars_beside_one_another(drawn):
@@ -32,3 +32,15 @@ def test_scores_are_bars_beside_one_another(drawn):
   ):
     assert abs(left.get_x() + left.get_width() - place) < 1e-9
     assert abs(right.get_x() - place) < 1e-9
+
+
+def test_flops_are_no_labels_of_an_axis(drawn):
+  law = {
+    **dict(study="compute", scale="digits", axis="FLOPs", metric="5-shot"),
+    **dict(line="ViT", band=None, at=[7e10, 2e12], error=[0.4, 0.02]),
+    "points": [(73676390400.0, 0.4, 1), (2129559552000.0, 0.02, 1)],
+  }
+  draw_laws([law])
+  (axes,) = drawn()
+  labels = {x.get_text() for x in axes.get_xticklabels()}
+  assert {"1e+11", "1e+12"} <= labels and "7.36764e+10" not in labels

@@ -166,7 +166,8 @@ def _set_places(axes: Any, places: Collection[int | float]) -> None:
   from matplotlib.ticker import LogLocator
 
   axes.set_xscale("log")
-  if len(places) <= TICKS:  # Values that were chosen.
+  # Values that were chosen are short numbers, unlike FLOPs.
+  if len(places) <= TICKS and all(float(f"{x:g}") == x for x in places):
     axes.set_xticks(sorted(places))
   else:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
