@@ -154,6 +154,10 @@ def open_trained(
   if data is None and "source" not in own:
     if not locate(path).exists():
       raise ConfigError(f"{path} does not exist")
+    if (locate(path) / "study.json").exists():
+      raise ConfigError(
+        f"{path} is of a study: give the directory of one of the runs below it"
+      )
     raise ConfigError(
       f"{path} is no run, which would name its data: give --data=SOURCE, as "
       f"folder:photos or tfds:digits"

@@ -89,6 +89,12 @@ def test_results_of_another_scale_stay(tmp_path):
     check_workdir(workdir, "pooling", "card")
 
 
+def test_the_directory_of_a_run_is_refused(tmp_path):
+  (tmp_path / "config.json").write_text("{}")
+  with pytest.raises(ConfigError, match="is that of a run: use another"):
+    check_workdir(epath.Path(tmp_path), "seeds")
+
+
 def test_seeds_go_on_where_an_earlier_version_named_no_study(tmp_path):
   (tmp_path / "study.json").write_text('{"runs": {}}')
   check_workdir(epath.Path(tmp_path), "seeds")

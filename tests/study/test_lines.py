@@ -39,6 +39,15 @@ def test_one_seed_says_little_of_lines():
   )
 
 
+def test_equal_values_are_no_lead():
+  rows = make_line("a", [0.5, 0.8], stdev=None, seeds=1)
+  rows += make_line("b", [0.5, 0.8], stdev=None, seeds=1)
+  rows += make_line("c", [0.4], stdev=None, seeds=1)
+  text = pooling.STUDY.compare(rows, "m")
+  assert "By learning rate: at 0.1 a and b are level, at 0.2 a and b" in text
+  assert "Best are x, x with 80.00; with one seed no difference" in text
+
+
 def test_lines_of_other_places_are_compared_at_their_best():
   rows = [
     make_row(mean, {"optimizer": name, "learning rate": rate})

@@ -85,7 +85,10 @@ def test_the_study_of_others(tmp_path, capsys):
     (["--of={}/cut"], "the study's command, given again, writes it anew"),
     (["--of={}/bare"], "bare/study.json has no points as a study has"),
     (["--of={}/odd"], "odd/study.json has no points as a study has"),
-    (["--of={}/few"], "no line has 4 points, as many as a law has parameters"),
+    (
+      ["--of={}/few"],
+      "ViT, compute: 3 of the 4 points that a law needs",
+    ),
     (["--of={}/pooling"], "is a study pooling: laws are fitted to compute"),
     (["--of={}/few", "--seeds=1"], "scaling trains nothing"),
   ],

@@ -105,6 +105,8 @@ def explain_directory(path: epath.Path) -> str:
   runs = [x.name for x in children if (x / "checkpoints").is_dir()]
   if runs:
     return f"holds {len(runs)} runs, give one of them: {', '.join(runs[:8])}"
+  if "study.json" in names:
+    return "of a study: give the directory of one of the runs below it"
   files = [name for name in names if name.endswith((".npz", ".safetensors"))]
   if files:
     return f"name a file of it: {', '.join(files[:8])}"

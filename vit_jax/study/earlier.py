@@ -29,12 +29,16 @@ def check_workdir(
     scale: of the study, if it has scales.
 
   Raises:
-    ConfigError: if it has those of another, or of another scale, or its store
-      does not answer.
+    ConfigError: if it has those of another, or of another scale, or is that of
+      a run, or its store does not answer.
   """
   path = workdir / "study.json"
   with explained(os.fspath(workdir)):
     there = path.exists()
+    if not there and (workdir / "config.json").exists():
+      raise ConfigError(
+        f"--workdir={workdir} is that of a run: use another for the study"
+      )
   try:
     found = load_json(path) if there else None
   except ConfigError:  # It is damaged, and will be made anew.

@@ -78,11 +78,14 @@ def describe_places(rows: Rows, metric: str, line: str, x: str) -> str:
   for place in sorted(at):
     if len(at[place]) > 1:
       order = sorted(at[place], key=lambda pair: -pair[1]["mean"])
-      (name, first), (_, second), *_ = order
+      (name, first), (other, second), *_ = order
       points = 100 * (first["mean"] - second["mean"])
       sure = "" if is_apart(first, second) else f" ({doubt(first, second)})"
-      ahead = "by" if texts else "is ahead by"
-      unit = "" if texts else " points"
+      if f"{points:.2f}" == "0.00":
+        texts.append(f"at {place} {name} and {other} are level")
+        continue
+      said = any("ahead" in text for text in texts)
+      ahead, unit = ("by", "") if said else ("is ahead by", " points")
       texts.append(f"at {place} {name} {ahead} {points:.2f}{unit}{sure}")
   return f"By {x}: {', '.join(texts)}." if texts else ""
 

@@ -260,6 +260,8 @@ def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
   if not others:
     return f"{text}."
   if max(x["seeds"] for _, x in found) < 2:
+    if level := [name for name, x in others if x["mean"] == best["mean"]]:
+      text = f"Best are {', '.join([name, *level])} with {format_value(best)}"
     return f"{text}; with one seed no difference can be told from chance."
   worse = [pair for pair in others if is_apart(best, pair[1])]
   level = [

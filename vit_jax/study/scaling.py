@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--of",
     metavar="DIR,DIR",
-    help="directories of studies compute and data_scale that have ended",
+    help="directories of studies compute and data_scale",
   )
 
 
@@ -78,12 +78,13 @@ def run(
     raise ConfigError(f"--of={of} has a directory twice: name each once")
   found = [law for path in paths for law in fit_lines(path)]
   laws = [law for law in found if "law" in law]
-  if not laws:
-    raise ConfigError(
-      f"--of={of}: no line has {power_law.FEWEST} points, as many as a law has "
-      f"parameters: train with more points, or at another scale"
-    )
   few = [law for law in found if "law" not in law]
+  if not laws:
+    lines = "; ".join(explain_few(law) for law in few)
+    raise ConfigError(
+      f"--of={of}: {lines} (of compute, points that nothing cheaper beats): "
+      f"end the study, or train at a scale of more points"
+    )
   return {"study": "scaling", "laws": laws, "without": few}
 
 
@@ -142,6 +143,14 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
     given = [(c, float(np.mean(z)), len(z)) for c, z in sorted(points)]
     made.append({**about, "line": line, "points": given, **law})
   return made
+
+
+def explain_few(law: Mapping[str, Any]) -> str:
+  """Says that a line of `fit_lines` has too few points."""
+  return (
+    f"{law['line']}, {law['study']}: {len(law['points'])} of the "
+    f"{power_law.FEWEST} points that a law needs at least"
+  )
 
 
 def fit_line(points: Sequence[tuple[float, list[float]]]) -> dict[str, Any]:
@@ -207,11 +216,7 @@ def explain(summary: Mapping[str, Any]) -> list[str]:
         f"{law['line']}, {law['study']}: as many parameters as points, so that "
         f"the law passes near all of them whatever they are."
       )
-  for law in summary["without"]:
-    texts.append(
-      f"{law['line']}, {law['study']}: {len(law['points'])} of the "
-      f"{power_law.FEWEST} points that a law needs at least, and so none."
-    )
+  texts += [f"{explain_few(law)}, and so none." for law in summary["without"]]
   if any(law["study"] == "compute" for law in summary["laws"]):
     texts.append(
       "Of compute those points count that nothing cheaper of their line beats."
