@@ -170,18 +170,18 @@ def replicate(x: jax.Array) -> jax.Array:
   return constrain(x, " ".join("_" * x.ndim))
 
 
-def apply_locally(function: Callable, x: jax.Array) -> jax.Array:
+def apply_locally(function: Callable, *arrays: jax.Array) -> jax.Array:
   """Applies a function on each device to the examples that it holds.
 
   Args:
-    function: [B ...] -> [B ...]; treats every example independently.
-    x: array [B ...].
+    function: [B ...], ... -> [B ...]; treats every example independently.
+    *arrays: arrays [B ...].
   """
   mesh = jax.sharding.get_abstract_mesh()
   if not set(AXES) <= set(mesh.axis_names):
-    return function(x)
-  spec = get_spec("B", x.shape[:1], dict(mesh.shape))
-  return jax.shard_map(function, in_specs=spec, out_specs=spec)(x)
+    return function(*arrays)
+  spec = get_spec("B", arrays[0].shape[:1], dict(mesh.shape))
+  return jax.shard_map(function, in_specs=spec, out_specs=spec)(*arrays)
 
 
 def get_path(keys: Sequence[Any]) -> str:

@@ -230,7 +230,7 @@ def test_randaugment_is_in_the_batch_what_it_is_alone():
   changed = 0
   for i in range(0, 64, 8):
     key = jax.random.fold_in(keys[i], augment.RANDAUGMENT)
-    one = alone(images[i], key)
+    (one,) = alone(images[i][None], key[None])
     changed += not np.array_equal(one, images[i])
     expected = normalize({"image": one[None]})["image"][0]
     np.testing.assert_allclose(found[i], expected, atol=1e-6)

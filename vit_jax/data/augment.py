@@ -320,7 +320,7 @@ def make_augment(
       randaugment = make_randaugment(
         *augment.randaugment, augment.randaugment_like
       )
-      image = jax.vmap(randaugment)(image, fold(keys, RANDAUGMENT))
+      image = apply_locally(randaugment, image, fold(keys, RANDAUGMENT))
     batch = normalize(batch | {"image": image})
     if augment.erasing:
       erased = jax.vmap(lambda x, k: erase(x, k, augment))(

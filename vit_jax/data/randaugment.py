@@ -15,18 +15,22 @@ released code computes and AugReg was trained with: Contrast is about the number
 of pixels / 256, 196 at 224 px and 255 from 256 px on, and averages are cut off.
 
 Under vmap every branch of a switch is computed. So there is none: each image
-passes through one gather, one map of 256 values, one blend and one box, which
-are the identity if the chosen operation does not need them. All arithmetic is
-in integers, so that all devices and programs agree to the bit.
+passes through one gather, one line (slope, offset and divisor) and one box,
+which are the identity if the chosen operation does not need them. What the
+others do not share, the map of Equalize and the averages of Sharpness, is
+computed for the few images that drew them. All arithmetic is in integers, so
+that all devices and programs agree to the bit.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
+
+from vit_jax.data.equalize import Image, Values, equalize
 
 OPS = (
   *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize"),
@@ -41,9 +45,7 @@ UNIT = 10_000  # Blending weights are multiples of 1 / UNIT.
 FRACTION = 16  # Fractional bits of a coordinate.
 
 Like = Literal["pillow", "augreg"]
-Image = UInt8[Array, "H W c"]
-Values = Int[Array, "H W c"]
-Maps = Int[Array, "c 256"]
+Images = UInt8[Array, "B H W c"]
 
 
 class Choice(NamedTuple):
@@ -97,30 +99,62 @@ def make_matrices(
   return np.rint(matrices * 2**FRACTION).astype(np.int32)
 
 
-def make_fixed_maps(magnitude: float) -> Int[np.ndarray, "16 256"]:
-  """Makes value -> value by operation, for those independent of the image."""
-  value = np.arange(256)
-  maps = np.tile(value, (len(OPS), 1))
+class Line(NamedTuple):
+  """value -> (slope value + offset) / divisor & bits, from first to last.
+
+  Other values stay. The result is cut to [0, 255] before its bits are.
+  """
+
+  slope: Any
+  offset: Any
+  divisor: Any
+  first: Any
+  last: Any
+  bits: Any
+
+
+def make_blend(magnitude: float) -> Line:
+  """Makes the line from another image, which is the offset, and beyond."""
+  return Line(compute_factor(magnitude), 0, UNIT, 0, 255, 255)
+
+
+def make_lines(magnitude: float) -> Int[np.ndarray, "16 6"]:
+  """Makes the `Line` of each operation, as far as no image decides on it."""
+  lines = dict.fromkeys(OPS, Line(1, 0, 1, 0, 255, 255))
   # As the released code behaves in TensorFlow: the threshold is modulo 256, so
   # that magnitudes 10 and 20 solarize all values; and at least one bit is kept.
   threshold = int(25.6 * magnitude) % 256
-  bits = min(max(int(0.4 * magnitude), 1), 8)
-  added = np.minimum(value + int(11 * magnitude), 255)
-  maps[NUMBER["Invert"]] = 255 - value
-  maps[NUMBER["Posterize"]] = value >> (8 - bits) << (8 - bits)
-  maps[NUMBER["Solarize"]] = np.where(value < threshold, value, 255 - value)
-  maps[NUMBER["SolarizeAdd"]] = np.where(value < 128, added, value)
-  bright = value * compute_factor(magnitude) // UNIT
-  maps[NUMBER["Brightness"]] = np.minimum(bright, 255)
-  return maps.astype(np.int32)
+  kept = min(max(int(0.4 * magnitude), 1), 8)
+  lines["Invert"] = Line(-1, 255, 1, 0, 255, 255)
+  lines["Posterize"] = Line(1, 0, 1, 0, 255, 255 >> (8 - kept) << (8 - kept))
+  lines["Solarize"] = Line(-1, 255, 1, threshold, 255, 255)
+  lines["SolarizeAdd"] = Line(1, int(11 * magnitude), 1, 0, 127, 255)
+  for name in ("Color", "Contrast", "Brightness"):
+    lines[name] = make_blend(magnitude)
+  return np.asarray([lines[name] for name in OPS], np.int32)
 
 
-def blend(
-  away: Int[Array, "*s"], image: Int[Array, "*s"], factor: int
-) -> Int[Array, "*s"]:
-  """Interpolates from `away` (0) to `image` (UNIT) and beyond, in [0, 255]."""
-  units = UNIT * away + factor * (image - away)
-  return jnp.clip(units, 0, 255 * UNIT) // UNIT
+def stretch(line: Line, values: Values) -> Line:
+  """Makes the line of AutoContrast: of each channel, from its range to all."""
+  low, high = (
+    find(values, axis=(0, 1), keepdims=True) for find in (jnp.min, jnp.max)
+  )
+  wide = high > low
+  return line._replace(
+    slope=jnp.where(wide, 255, line.slope),
+    offset=jnp.where(wide, -255 * low, line.offset),
+    divisor=jnp.where(wide, high - low, line.divisor),
+  )
+
+
+def apply_line(line: Line, values: Values, away: Values) -> Values:
+  """Applies a line, the offset plus `away`, to values from 0 to 255."""
+  raised = line.slope * values + line.offset + away
+  divisor = jnp.broadcast_to(line.divisor, values.shape)
+  changed = jnp.clip(raised, 0, 255 * divisor)
+  changed = jax.lax.div(changed, divisor) & line.bits
+  due = (line.first <= values) & (values <= line.last)
+  return jnp.where(due, changed, values)
 
 
 def compute_grey(image: Values, like: Like) -> Int[Array, "H W 1"]:
@@ -168,94 +202,48 @@ def warp(image: Values, matrix: Int[Array, "2 3"]) -> Values:
   return jnp.where(inside[..., None], values, FILL)
 
 
-def split_value(image: Values) -> tuple[Array, Array]:
-  """Makes one-hot float32 [H W c 16] of the upper and the lower four bits."""
-  return jax.nn.one_hot(image >> 4, 16), jax.nn.one_hot(image & 15, 16)
+def sharpen(image: Image, magnitude: float, like: Like) -> Image:
+  """Blends an image with its averages of 3x3 pixels."""
+  values = image.astype(jnp.int32)
+  away = (UNIT - compute_factor(magnitude)) * smooth(values, like)
+  return apply_line(make_blend(magnitude), values, away).astype(jnp.uint8)
 
 
-def count_by_product(image: Values) -> Maps:
-  """Computes `count_values` as a matrix product: TPUs scatter slowly.
+def change_some(
+  change: Callable[[Image], Image], images: Images, due: Bool[Array, "B"]
+) -> Images:
+  """Changes those images of a batch that are due, an eighth at a time."""
+  count = len(images)
+  size = -(-count // 8)
+  # Those that are due come first; the last part may pass the end.
+  order = jnp.pad(jnp.argsort(~due), (0, -count % size), constant_values=count)
+  total = jnp.sum(due)
 
-  Factors are 0 or 1 and sums are float32, so it is exact to 16 million pixels.
-  """
-  high, low = split_value(image)
-  counts = jnp.einsum("HWci,HWcj->cij", high, low)
-  return counts.reshape(-1, 256).astype(jnp.int32)
+  def step(state):
+    images, done = state
+    places = jax.lax.dynamic_slice(order, (done,), (size,))
+    found = jnp.take(images, places, axis=0, mode="clip")
+    now = (done + jnp.arange(size) < total)[:, None, None, None]
+    found = jnp.where(now, jax.vmap(change)(found), found)
+    return images.at[places].set(found, mode="drop"), done + size
 
-
-def count_by_scatter(image: Values) -> Maps:
-  """Computes `count_values` as a scatter-add, for CPUs and GPUs."""
-  channel = jnp.arange(image.shape[-1])[None, None]
-  counts = jnp.zeros((image.shape[-1], 256), jnp.int32)
-  return counts.at[channel, image].add(1)
-
-
-def count_values(image: Values) -> Maps:
-  """Computes the histogram of each channel."""
-  return jax.lax.platform_dependent(
-    image, tpu=count_by_product, default=count_by_scatter
-  )
-
-
-def map_by_product(image: Values, maps: Maps) -> Values:
-  """Computes `apply_maps` as a matrix product: TPUs gather slowly.
-
-  They multiply in bfloat16, in which values to 255 are exact.
-  """
-  high, low = split_value(image)
-  table = maps.reshape(-1, 16, 16).astype(jnp.float32)
-  rows = jnp.einsum("HWci,cij->HWcj", high, table)
-  return jnp.sum(rows * low, axis=-1).astype(jnp.int32)
+  # Of the same devices as `total`.
+  state = (images, jnp.zeros_like(total))
+  return jax.lax.while_loop(lambda state: state[1] < total, step, state)[0]
 
 
-def map_by_gather(image: Values, maps: Maps) -> Values:
-  """Computes `apply_maps` as a gather, for CPUs and GPUs."""
-  channel = jnp.arange(image.shape[-1])[None, None]
-  return jnp.take(maps.reshape(-1), image + 256 * channel, mode="clip")
-
-
-def apply_maps(image: Values, maps: Maps) -> Values:
-  """Maps the values of each channel: maps[c, image[H, W, c]]."""
-  return jax.lax.platform_dependent(
-    image, maps, tpu=map_by_product, default=map_by_gather
-  )
-
-
-def compute_autocontrast_maps(counts: Maps) -> Maps:
-  """Computes maps that stretch the values of each channel to [0, 255]."""
-  low = jnp.argmax(counts > 0, axis=-1)[:, None]
-  high = 255 - jnp.argmax(counts[:, ::-1] > 0, axis=-1)[:, None]
-  value = jnp.arange(256)[None]
-  stretched = (value - low) * 255 // jnp.maximum(high - low, 1)
-  return jnp.where(high > low, jnp.clip(stretched, 0, 255), value)
-
-
-def compute_equalize_maps(counts: Maps) -> Maps:
-  """Computes maps that flatten the histogram of each channel."""
-  high = 255 - jnp.argmax(counts[:, ::-1] > 0, axis=-1)[:, None]
-  last = jnp.take_along_axis(counts, high, axis=-1)
-  step = (jnp.sum(counts, axis=-1, keepdims=True) - last) // 255
-  below = jnp.cumsum(counts, axis=-1) - counts
-  flat = (below + step // 2) // jnp.maximum(step, 1)
-  value = jnp.arange(256)[None]
-  return jnp.where(step > 0, jnp.minimum(flat, 255), value)
-
-
-def compute_contrast_map(
-  grey: Int[Array, "H W 1"], factor: int, like: Like
-) -> Maps:
-  """Computes a map that scales values about the mean of the grey image."""
+def average_grey(grey: Int[Array, "H W 1"], like: Like) -> Int[Array, ""]:
+  """Computes what Contrast is about."""
   if like == "pillow":
-    mean = (2 * jnp.sum(grey) + grey.size) // (2 * grey.size)
-  else:  # The sum of the histogram, divided by the number of its bins.
-    mean = jnp.asarray(min(grey.size // 256, 255))
-  return blend(jnp.broadcast_to(mean, (256,)), jnp.arange(256), factor)[None]
+    return (2 * jnp.sum(grey) + grey.size) // (2 * grey.size)
+  # The sum of the histogram, divided by the number of its bins.
+  return jnp.asarray(min(grey.size // 256, 255))
 
 
 def distort(
   image: Image, choice: Choice, magnitude: float, like: Like = "pillow"
 ) -> Image:
-  """Applies one layer to one image.
+  """Applies one layer to one image; but Equalize and Sharpness leave it.
 
   Args:
     image: image of 1 or 3 channels.
@@ -263,29 +251,26 @@ def distort(
     magnitude: magnitude of any operation, in [0, 30].
     like: form of the operations that have two.
   """
-  height, width, channels = image.shape
-  op, factor = choice.op, compute_factor(magnitude)
-  values = image.astype(jnp.int32)
+  height, width, _ = image.shape
+  op, values = choice.op, image.astype(jnp.int32)
 
   matrices = jnp.asarray(make_matrices(magnitude, height, width))
   values = warp(values, matrices[choice.negative.astype(jnp.int32), op])
 
-  counts, grey = count_values(values), compute_grey(values, like)
-  shape = (channels, 256)
-  fixed = jnp.asarray(make_fixed_maps(magnitude))[op]
-  maps = jnp.broadcast_to(fixed[None], shape)
+  line = Line(*jnp.asarray(make_lines(magnitude))[op])
+  line = jax.tree.map(
+    lambda x, y: jnp.where(op == NUMBER["AutoContrast"], x, y),
+    stretch(line, values),
+    line,
+  )
+  grey, away = compute_grey(values, like), jnp.zeros_like(values)
   for name, found in (
-    ("AutoContrast", compute_autocontrast_maps(counts)),
-    ("Equalize", compute_equalize_maps(counts)),
-    ("Contrast", compute_contrast_map(grey, factor, like)),
+    ("Color", grey),
+    ("Contrast", average_grey(grey, like)),
   ):
-    maps = jnp.where(op == NUMBER[name], jnp.broadcast_to(found, shape), maps)
-  values = apply_maps(values, maps)
-
-  away = values
-  for name, found in (("Color", grey), ("Sharpness", smooth(values, like))):
     away = jnp.where(op == NUMBER[name], found, away)
-  values = blend(away, values, factor)
+  away = (UNIT - compute_factor(magnitude)) * away
+  values = apply_line(line, values, away)
 
   y, x = jnp.arange(height), jnp.arange(width)
   y, x = (
@@ -301,10 +286,30 @@ def distort(
   return jnp.where(box, FILL, values).astype(jnp.uint8)
 
 
+def distort_all(
+  images: Images, choices: Choice, magnitude: float, like: Like = "pillow"
+) -> Images:
+  """Applies one layer to images, with the choices [B ...] of each.
+
+  The other arguments are those of `distort`.
+  """
+  images = jax.vmap(lambda x, y: distort(x, y, magnitude, like))(
+    images, choices
+  )
+  for name, change in (
+    ("Equalize", equalize),
+    ("Sharpness", lambda x: sharpen(x, magnitude, like)),
+  ):
+    images = change_some(change, images, choices.op == NUMBER[name])
+  return images
+
+
 def make_randaugment(
   layers: int, magnitude: float, like: Like = "pillow"
-) -> Callable[[Image, jax.Array], Image]:
-  """Makes a pure function (image, key) -> image for one example.
+) -> Callable[[Images, jax.Array], Images]:
+  """Makes a pure function (images, keys [B]) -> images.
+
+  An image depends on its own key alone.
 
   Args:
     layers: number of operations, applied one after another.
@@ -312,11 +317,15 @@ def make_randaugment(
     like: form of the operations that have two.
   """
 
-  def randaugment(image: Image, key: jax.Array) -> Image:
-    def step(image, layer_key):
-      choice = choose(layer_key, *image.shape[:2])
-      return distort(image, choice, magnitude, like), None
+  def randaugment(images, keys):
+    def step(images, layer_keys):
+      choices = jax.vmap(lambda key: choose(key, *images.shape[1:3]))(
+        layer_keys
+      )
+      return distort_all(images, choices, magnitude, like), None
 
-    return jax.lax.scan(step, image, jax.random.split(key, layers))[0]
+    # [layers B]: the keys of a layer are together.
+    each = jax.vmap(lambda key: jax.random.split(key, layers), out_axes=1)
+    return jax.lax.scan(step, images, each(keys))[0]
 
   return randaugment
