@@ -20,6 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from vit_jax.config import ConfigError
+from vit_jax.models.loops import split_loop
 
 Shape = tuple[int | None, ...]
 
@@ -250,7 +251,7 @@ class Graph:
     """The outputs of a loop over a known number of steps."""
     params = equation.params
     fixed, state, stacked = split_loop(params, values)
-    shapes = split_loop(params, list(equation.invars))[2]
+    shapes = split_loop(params, equation.invars)[2]
     carry, closed = len(state), params["jaxpr"]
     inner = list(map(known, getattr(closed, "consts", ())))
     jaxpr = getattr(closed, "jaxpr", closed)
@@ -279,15 +280,6 @@ class Graph:
 def get_shape(atom: Any) -> Shape:
   """The shape of a traced value; None is the batch."""
   return tuple(x if isinstance(x, int) else None for x in atom.aval.shape)
-
-
-def split_loop(params: Any, inputs: list[Any]) -> list[list[Any]]:
-  """Splits a loop's inputs: the same for all steps, carried on, and stacked."""
-  if "ft_in" in params:  # As jax 0.12 describes them.
-    return [list(x) for x in params["ft_in"].update(inputs).unpack()]
-  first = params["num_consts"]
-  last = first + params["num_carry"]
-  return [inputs[:first], inputs[first:last], inputs[last:]]
 
 
 def get_sizes(shape: Shape) -> tuple[int, ...]:

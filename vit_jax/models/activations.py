@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal as Constant
 
+from vit_jax.models.loops import split_loop
+
 # Which of the values that JAX keeps for the backward pass a program keeps: all;
 # or only what matrix products read and write, or what they write. The rest is
 # computed again where it is read.
@@ -144,8 +146,12 @@ class _Frame:
       return sources
     inner = self._enter(made)
     place = made.outvars.index(x)
-    if inner is None or (name == "scan" and place < made.params["num_carry"]):
+    if inner is None:
       return itself
+    if name == "scan":
+      _, carried, _ = split_loop(made.params, made.invars)
+      if place < len(carried):
+        return itself
     return inner.find(inner.jaxpr.outvars[place])
 
   def _find_given(self, x: Any) -> dict[Any, int] | None:
@@ -154,8 +160,8 @@ class _Frame:
       return None
     place, equation = self.jaxpr.invars.index(x), self._equation
     if equation.primitive.name == "scan":
-      first = equation.params["num_consts"]
-      if first <= place < first + equation.params["num_carry"]:
+      fixed, carried, _ = split_loop(equation.params, equation.invars)
+      if 0 <= place - len(fixed) < len(carried):
         return None  # Of each iteration another.
     return self._caller.find(equation.invars[place])
 
