@@ -262,6 +262,20 @@ def test_products_are_the_gather_and_the_scatter():
     )
 
 
+@pytest.mark.parametrize("due", [0, 1, 2, 3, 11])
+def test_some_images_are_changed_whatever_their_number(due):
+  """An eighth of 11 is 2: six parts, of which the last passes the end."""
+  images = np.arange(11 * 4, dtype=np.uint8).reshape(11, 2, 2, 1)
+  chosen = np.isin(
+    np.arange(11), np.random.default_rng(due).permutation(11)[:due]
+  )
+  found = jax.jit(
+    lambda *args: randaugment.change_some(lambda x: 255 - x, *args)
+  )(images, chosen)
+  expected = np.where(chosen[:, None, None, None], 255 - images, images)
+  np.testing.assert_array_equal(found, expected)
+
+
 def test_an_operation_is_drawn_uniformly():
   keys = jax.random.split(jax.random.key(0), 3200)
   choice = jax.vmap(lambda key: randaugment.choose(key, 20, 30))(keys)
