@@ -51,7 +51,7 @@ from vit_jax.benchmark import flags
 from vit_jax.benchmark.timing import Schedule
 from vit_jax.config import INTERRUPTED, ConfigError
 from vit_jax.config.command_line import make_parser, parse, reported
-from vit_jax.config.errors import Preempted
+from vit_jax.config.errors import Preempted, quote
 from vit_jax.config.recipe import load_config
 from vit_jax.devices.detection import prepare_memory
 
@@ -93,6 +93,10 @@ def main(argv: list[str] | None = None) -> None:
     arguments, overrides = parse(parser, argv[1:])
     default = DEFAULT | DEFAULTS.get(argv[0], {})
     config = load_config(arguments.config, overrides, default)
+    for name in DEFAULT:
+      if not isinstance(config.setdefault(name, {}), dict):
+        value = quote(config[name])
+        raise ConfigError(f"{name}={value} must be a section of keys")
     for name, section, key in (
       ("model", "model", "variant"),
       ("size", "data", "size"),
@@ -162,7 +166,7 @@ def measure_input(config: dict, arguments: argparse.Namespace) -> Any:
   from vit_jax.data.sources import prepare_embedded
 
   with tempfile.TemporaryDirectory() as directory:
-    if config["data"]["source"] == DRAWN:
+    if config["data"].get("source") == DRAWN:
       say(f"drawing {COUNT:,} photographs")
       photographs.write(pathlib.Path(directory), COUNT)
       config["data"]["source"] = f"folder:{directory}"
@@ -241,10 +245,13 @@ def measure_infer(config: dict, arguments: argparse.Namespace) -> Any:
   from vit_jax.benchmark.timm_step import check_installed
   from vit_jax.devices.detection import start_backend
   from vit_jax.runtime.start import start
+  from vit_jax.sections import resolve
 
   schedule = Schedule(arguments.warmup, arguments.steps, arguments.repeats)
-  size = config["data"].get("size", 224)
-  size = (size, size) if isinstance(size, int) else tuple(size)
+  config["train"].setdefault("batch_size", 1)  # Inference has --batches.
+  resolved = resolve(config)
+  size = resolved["data"]["size"]
+  size = (size, size) if isinstance(size, int) else size
   if arguments.against is not None:
     for name in ("weights", "batches"):
       if getattr(arguments, name) is not None:
@@ -255,7 +262,7 @@ def measure_infer(config: dict, arguments: argparse.Namespace) -> Any:
       raise ConfigError("--against compares one dtype: set one in --dtypes")
     check_installed()  # Before anything is compiled.
     return infer_turns.compare(
-      config["model"],
+      resolved["model"],
       size,
       schedule,
       say,
@@ -267,17 +274,22 @@ def measure_infer(config: dict, arguments: argparse.Namespace) -> Any:
   if arguments.batch is not None and arguments.batches is not None:
     raise ConfigError("--batch and --batches both say it: leave one out")
   if arguments.weights is not None:
-    for name in ("config", "model", "size"):
-      if getattr(arguments, name) is not None:
-        raise ConfigError(
-          f"--{name} has no effect on --weights, which bring their model and "
-          f"its size: leave one out"
-        )
+    given = {
+      name: getattr(arguments, name) is not None
+      for name in ("config", "model", "size")
+    }
+    for name in ("model", "data"):
+      given[f"config.{name}"] = config[name] != DEFAULT[name]
+    for name in filter(given.get, given):
+      raise ConfigError(
+        f"--{name} has no effect on --weights, which bring their model and "
+        f"its size: leave one out"
+      )
   start()
   start_backend()
   batches = arguments.batches or infer.BATCHES
   return infer.measure(
-    config["model"],
+    resolved["model"],
     size,
     schedule,
     say,
