@@ -175,6 +175,7 @@ def test_the_middle_is_cut_where_the_weights_want_it(tmp_path):
     (dict(size="384"), "size='384'"),
     (dict(size=(16,), patch_size=0), "size=.*\n.*patch_size=0"),
     (dict(num_classes="9"), "num_classes='9'"),
+    (dict(attention="flash"), "attention='flash' needs a TPU, and this is cpu"),
   ],
 )
 def test_overrides_that_can_not_be(path, overrides, message):

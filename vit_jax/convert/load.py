@@ -37,7 +37,7 @@ from vit_jax.convert.quantize import quantize
 from vit_jax.convert.resample import KERNELS
 from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data.preprocess import Preprocess
-from vit_jax.devices.auto import choose_attention
+from vit_jax.devices.auto import choose_attention, find_device_errors
 from vit_jax.devices.detection import start_backend
 
 
@@ -191,7 +191,7 @@ def load(
 
   Raises:
     ConfigError: if the file cannot be read or fits no known model, or an
-      override is unknown or contradicts the file.
+      override is unknown, contradicts the file or does not suit the device.
   """
   loaded = load_as(
     path,
@@ -206,7 +206,9 @@ def load(
   )
   if start_backend() != "cpu" and "dtype" not in overrides:
     loaded = _compute_in_bfloat16(loaded)
-  module, _ = choose_attention(loaded.model, jax.devices()[0], *loaded.size)
+  device = jax.devices()[0]
+  module, _ = choose_attention(loaded.model, device, *loaded.size)
+  raise_all(find_device_errors(module, device))
   params = loaded.params if weights == "float32" else quantize(loaded.params)
   model = Model(
     module=module,
