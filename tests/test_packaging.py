@@ -4,7 +4,9 @@
 console script."""
 
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -70,6 +72,16 @@ def test_a_file_comes_before_a_name(tmp_path, monkeypatch):
   assert recipe.load_config("digits", [])["data"]["source"] == "tfds:digits"
   (tmp_path / "mine.py").write_text("def get_config(): return dict(a=1)")
   assert recipe.load_config("mine.py", []) == {"a": 1}
+
+
+def test_a_copied_recipe_imports_those_of_the_package(tmp_path, monkeypatch):
+  shutil.copy(ROOT / "configs/digits.py", tmp_path / "mine.py")
+  elsewhere = [x for x in sys.path if pathlib.Path(x or ".").resolve() != ROOT]
+  monkeypatch.setattr(sys, "path", elsewhere)
+  for name in [x for x in sys.modules if x.partition(".")[0] == "configs"]:
+    monkeypatch.delitem(sys.modules, name)
+  config = recipe.load_config(f"{tmp_path}/mine.py:variant=Ti/2", [])
+  assert config["model"]["variant"] == "Ti/2"
 
 
 def test_a_config_by_name():

@@ -187,10 +187,28 @@ def _check_section(
     else:
       current[key] = value
   try:
-    return check(name, current, get_allowed(current), errors)
+    allowed = get_allowed(current)
   except ConfigError as error:
     errors.append(str(error))
-  return {}
+    return {}
+  for key in [k for k in current if k not in allowed]:
+    if homes := _find_homes(key):
+      del current[key]
+      errors.append(
+        f"unknown config key '{name}.{key}'; did you mean "
+        f"{' or '.join(map(repr, homes))}?"
+      )
+  return check(name, current, allowed, errors)
+
+
+def _find_homes(key: str) -> list[str]:
+  """Lists SECTION.KEY of the sections that have a key of exactly this name."""
+  content = {"model": {"variant": "B/16"}}
+  return [
+    f"{name}.{key}"
+    for name, get_allowed in SECTIONS.items()
+    if key in get_allowed(content.get(name, {}))
+  ]
 
 
 def _find_uses_of_labels(resolved: Mapping[str, Any]) -> list[str]:

@@ -162,6 +162,10 @@ def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
       "unknown config key 'train.stesp'; did you mean 'train.steps'?",
     ),
     (
+      ["--config=configs/digits.py", "--workdir=x", "--config.data.seed=1"],
+      "unknown config key 'data.seed'; did you mean 'train.seed'?",
+    ),
+    (
       ["--config=configs/digits.py", "--workdir=x", "--wrokdir=y"],
       "unknown flag '--wrokdir=y'",
     ),

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import RequiredValueError
 
 from vit_jax.config.errors import ConfigError, quote, shorten, shorten_words
-from vit_jax.config.packaged import list_recipes
+from vit_jax.config.packaged import find_directory, list_recipes
 from vit_jax.config.schema import nearest, raise_all
 
 
@@ -72,6 +72,9 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
     )
   # A config may import its neighbours, from wherever the command is run.
   sys.path.insert(0, os.fspath(path.parent.parent))
+  # And a copy of a recipe those of the package, unless it has others.
+  if importlib.util.find_spec("configs") is None:
+    sys.path.append(os.fspath(find_directory().parent))
   spec = importlib.util.spec_from_file_location("config", path)
   if spec is None or spec.loader is None:
     raise ConfigError(f"{given}: {path} is not a Python file")
