@@ -97,7 +97,7 @@ def test_the_page_holds_what_the_arrays_say(root, capsys, tmp_path):
     "--pictures=2",
   )
   assert shown.out.strip() == str(out / "analysis.html")
-  files = [str(root / "photos" / f"{i}&.png") for i in range(5)]
+  files = [str(root / "photos" / f"{i}&.png") for i in (0, 2, 1, 3, 4)]
   arrays = np.load(out / "arrays.npz")
   assert arrays["files"].tolist() == files
   model, preprocess = vit_jax.load(root / "weights")
@@ -110,7 +110,7 @@ def test_the_page_holds_what_the_arrays_say(root, capsys, tmp_path):
   page = check_page(out / "analysis.html")
   assert "mu/2" in page.text and "8 × 8 px" in page.text
   assert page.text.count("<b>") == 2 * 3  # As text, three classes an image.
-  assert "2&.png" not in page.text and "1&.png" in page.text
+  assert "1&.png" not in page.text and "2&.png" in page.text
   names = {x.stem for x in out.glob("*.png")}
   numbered = {
     f"{x}_0{i}" for x in ("image", "rollout", "heads") for i in (1, 2)
@@ -138,12 +138,15 @@ def test_a_resnet_shows_what_it_has_and_names_the_rest(root, capsys, tmp_path):
   params = {path: 0.2 * x for path, x in weights.params.items()}
   weights = dataclasses.replace(weights, params=params)
   save_weights(weights, str(tmp_path / "resnet"))
-  images = "--images={root}/photos/0*", "{root}/photos/1&.png"
+  (tmp_path / "cat").mkdir()
+  shutil.copy(root / "photos" / "0&.png", tmp_path / "cat")
+  images = "--images={root}/photos/0*", f"{tmp_path}/cat"
   out = tmp_path / "seen"
   run(capsys, root, tmp_path / "resnet", *images, f"--out={out}")
   page = check_page(out / "analysis.html")
   assert "R50x1 has no attention" in page.text
   assert "has no tokens" in page.text
+  assert "photos/0&.png" in page.text and "cat/0&.png" in page.text
   names = {x.stem for x in out.glob("*.png")}
   assert names == {"image_01", "image_02", "similarity", "components"}
 

@@ -120,11 +120,18 @@ def analyze(
   )
 
 
-def pick(images: Sequence[str], limit: int) -> list[str]:
+def pick(images: Sequence[Any], limit: int) -> list[Any]:
   """At most `limit` images, evenly from all."""
   if len(images) <= limit:
     return list(images)
   return [images[i * len(images) // limit] for i in range(limit)]
+
+
+def spread(images: Sequence[str], number: int) -> list[str]:
+  """The images, in an order that begins with `number` evenly from all."""
+  first = pick(range(len(images)), number)
+  rest = sorted({*range(len(images))} - {*first})
+  return [images[i] for i in (*first, *rest)]
 
 
 def describe(found: Analysis, path: str) -> Any:
@@ -256,7 +263,7 @@ def main(argv: list[str] | None = None) -> None:
     type=positive,
     default=PICTURES,
     metavar="N",
-    help=f"images that are shown, the first (default: {PICTURES})",
+    help=f"images that are shown, evenly from those (default: {PICTURES})",
   )
   add_options(parser)
   # Of --images=A B argparse takes A alone.
@@ -280,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
       found = analyze(
         arguments.run,
-        images,
+        spread(pick(images, arguments.limit), arguments.pictures),
         limit=arguments.limit,
         pictures=arguments.pictures,
         progress=Meter(progress, taken, "images").add,

@@ -153,8 +153,13 @@ def _show_images(
 ) -> Section:
   """Images, with their rollout beside them."""
   cards, heads = [], []
+  # Of several folders, which may be the classes, that of each image is named.
+  folders = {os.path.dirname(shown.path) for shown in about.shown}
   for i, shown in enumerate(about.shown):
-    number, name = f"{i + 1:02d}", os.path.basename(shown.path)
+    number, folder = f"{i + 1:02d}", os.path.dirname(shown.path)
+    name = os.path.basename(shown.path)
+    if len(folders) > 1:
+      name = os.path.join(os.path.basename(folder), name)
     pngs = [(figures[f"image_{number}"], f"{name}, as the model saw it")]
     if f"rollout_{number}" in figures:
       where = _describe_peak(arrays["rollout"][i])
