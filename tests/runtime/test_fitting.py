@@ -13,7 +13,12 @@ from vit_jax.config.errors import RunError
 from vit_jax.devices import fitting
 from vit_jax.runtime import fitting as compiling
 from vit_jax.runtime.fitting import take_fitting
-from vit_jax.runtime.out_of_memory import count_needed, explained, parse_asked
+from vit_jax.runtime.out_of_memory import (
+  count_needed,
+  describe,
+  explained,
+  parse_asked,
+)
 from vit_jax.sharding import count_state_bytes
 from vit_jax.train import train
 from vit_jax.train_step import trace
@@ -74,7 +79,7 @@ def test_a_run_fits_into_a_small_memory_and_records_how(
   assert result["choices"]["train.accumulate"] == 1
 
 
-def test_out_of_memory_is_explained(config):
+def test_out_of_memory_is_explained(config, monkeypatch):
   exp = build(config)
   with pytest.raises(RunError) as found, explained(exp):
     jnp.zeros((2**50,), jnp.uint8).block_until_ready()
@@ -84,6 +89,9 @@ def test_out_of_memory_is_explained(config):
     assert key in message
   with pytest.raises(jax.errors.JaxRuntimeError), explained(exp):
     raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: another fault")
+  # As of an objective that compares all images of a batch.
+  monkeypatch.setattr(type(exp.objective), "splits", False)
+  assert "take less: model.remat=full" in describe(exp, None)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ def describe(exp: Any, asked: int | None) -> str:
   text = f"the memory of {device.device_kind} is full"
   text = ": ".join(filter(None, (text, ", ".join(filter(None, facts)))))
   keys, parts = [], 2 * exp.fit.accumulate
-  if exp.train.batch_size % (parts * count_data_shards(exp.mesh)) == 0:
+  divides = exp.train.batch_size % (parts * count_data_shards(exp.mesh)) == 0
+  if exp.objective.splits and divides:
     keys.append(f"train.accumulate={parts}")
   if exp.fit.remat in ("none", "dots"):
     keys.append("model.remat=full")
