@@ -148,6 +148,7 @@ def test_slices_are_joined_by_the_network(config):
   [
     ("v9:2x2", 1, "did you mean"),
     ("v5e", 1, "--topology=v5e has no shape.*--topology=v5e:16x16"),
+    ("v5e:2x2x2", 1, "slices of v5e have 2 dimensions, as v5e:16x16"),
     ("v5e:3x3", 1, "--topology=v5e:3x3: .*not divisible"),
     ("v5e:2x2", 0, "--slices=0 must be at least 1"),
   ],

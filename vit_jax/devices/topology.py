@@ -129,6 +129,12 @@ def make_topology(name: str, slices: int = 1) -> Topology:
   if slices < 1:
     raise ConfigError(f"--slices={slices} must be at least 1")
   sides = [float(side) for side in found[2].split("x")]
+  dimensions = generation.shape.count("x") + 1
+  if len(sides) != dimensions:  # libtpu would plan for what nobody can have.
+    raise ConfigError(
+      f"--topology={name}: slices of {kind} have {dimensions} dimensions, as "
+      f"{kind}:{generation.shape}"
+    )
   if not 1 <= math.prod(sides) * slices <= MAX_CHIPS:
     raise ConfigError(
       f"--topology={name} with --slices={slices} must have 1 to {MAX_CHIPS:,} "
