@@ -7,7 +7,7 @@ import re
 import types
 
 KEYS = (
-  "what is no argument is a key, as --config.train.batch_size=64; "
+  "what is no argument is a key of the config, as train.batch_size; "
   "docs/config_reference.md has all"
 )
 
@@ -29,8 +29,8 @@ def parse(
     A namespace of all keys.
 
   Raises:
-    ValueError: for an unknown key, with the nearest known one; for no value, or
-      one of another type or outside the choices, with those.
+    ValueError: for an unknown key, with the nearest known one; for a key given
+      twice; for no value, or one of another type or outside the choices.
   """
   values = dict(defaults)
   parts: list[str] = []
@@ -39,6 +39,7 @@ def parse(
       parts[-1] += f",{part}"
     else:
       parts.append(part)
+  keys = [part.partition("=")[0] for part in parts]
   for part in parts:
     key, equals, value = part.partition("=")
     if key not in defaults or not equals:
@@ -48,6 +49,8 @@ def parse(
       raise ValueError(
         f"unknown argument {part!r}; {hint}arguments: {known}; {KEYS}"
       )
+    if keys.count(key) > 1:
+      raise ValueError(f"argument {key} is given more than once")
     if not value:
       raise ValueError(
         f"argument {part!r} has no value: leave it out for "

@@ -197,7 +197,7 @@ def test_classes_are_matched_by_name(photos, tmp_path, capsys):
     *(path, f"--data=folder:{photos}", "--split=train+test"),
     f"--out={tmp_path / 'out'}",
   )
-  assert "1 classes of the weights are not in the data" in shown.out
+  assert "not in the data: 1 class of the weights" in shown.out
   model, preprocess = vit_jax.load(path)
   rows = read(tmp_path / "out/predictions.csv")
   logits = model(preprocess([row["path"] for row in rows]))

@@ -23,6 +23,7 @@ from etils import epath
 
 from vit_jax.config import ConfigError
 from vit_jax.config.command_line import make_parser, reported
+from vit_jax.config.errors import counted
 from vit_jax.config.weight_options import (
   add_data_options,
   add_options,
@@ -276,7 +277,7 @@ def main(argv: list[str] | None = None) -> None:
       count, width = write_features(
         arguments.run, arguments.out, progress=progress, **options
       )
-    print(f"{arguments.out}: {count:,} images, {width:,} numbers each")
+    print(f"{arguments.out}: {counted(count, 'image')}, {width:,} numbers each")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from typing import Any
 
 from vit_jax.config import INTERRUPTED, ConfigError, Count
 from vit_jax.config.command_line import make_parser, positive, reported
+from vit_jax.config.errors import counted
 from vit_jax.config.weight_options import add_options, read_options
 from vit_jax.data.images import decode_batches, find_images, list_images, rank
 from vit_jax.devices.detection import start_backend
@@ -256,7 +257,7 @@ def continue_file(
   known = {x.path for x in done}
   left = [image for image in images if image not in known]
   if done:
-    print(f"{path} has {len(done):,} images already", file=sys.stderr)
+    print(f"{path} has {counted(len(done), 'image')} already", file=sys.stderr)
   # The weights that began it classify one of its images again.
   again = [x for x in done if x.path in images][:1]
   stream = classify([*(x.path for x in again), *left]) if left else iter(())

@@ -91,6 +91,13 @@ SECTIONS: dict[str, Callable[[Mapping], dict[str, inspect.Parameter]]] = {
   "hosts": lambda given: parameters(Timeouts),
 }
 
+# Key -> its full name, where a user may have meant another section.
+FULL_NAMES = {"learning_rate": "optim.lr"} | {
+  key: f"{section}.{key}"
+  for section, get_allowed in SECTIONS.items()
+  for key in get_allowed({"variant": "B/16"})
+}
+
 
 def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
   """Checks every key and type of a config and fills in the defaults.
@@ -187,28 +194,10 @@ def _check_section(
     else:
       current[key] = value
   try:
-    allowed = get_allowed(current)
+    return check(name, current, get_allowed(current), errors, FULL_NAMES)
   except ConfigError as error:
     errors.append(str(error))
-    return {}
-  for key in [k for k in current if k not in allowed]:
-    if homes := _find_homes(key):
-      del current[key]
-      errors.append(
-        f"unknown config key '{name}.{key}'; did you mean "
-        f"{' or '.join(map(repr, homes))}?"
-      )
-  return check(name, current, allowed, errors)
-
-
-def _find_homes(key: str) -> list[str]:
-  """Lists SECTION.KEY of the sections that have a key of exactly this name."""
-  content = {"model": {"variant": "B/16"}}
-  return [
-    f"{name}.{key}"
-    for name, get_allowed in SECTIONS.items()
-    if key in get_allowed(content.get(name, {}))
-  ]
+  return {}
 
 
 def _find_uses_of_labels(resolved: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from vit_jax.config import (
   parameters,
   raise_all,
 )
+from vit_jax.config.errors import counted
 from vit_jax.convert import load
 from vit_jax.convert.classes import match_classes, select_classes
 from vit_jax.convert.manifest import load_json
@@ -47,7 +48,7 @@ from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS
 from vit_jax.objectives.supervised import Supervised
 from vit_jax.sharding import count_data_shards, place, put
-from vit_jax.storage.paths import expand, locate
+from vit_jax.storage.paths import describe_runs, expand, locate
 from vit_jax.train_state import TrainState
 
 BATCH = 64  # Changes no result.
@@ -154,10 +155,8 @@ def open_trained(
   if data is None and "source" not in own:
     if not locate(path).exists():
       raise ConfigError(f"{path} does not exist")
-    if (locate(path) / "study.json").exists():
-      raise ConfigError(
-        f"{path} is of a study: give the directory of one of the runs below it"
-      )
+    if runs := describe_runs(locate(path)):
+      raise ConfigError(f"{path} {runs}")
     raise ConfigError(
       f"{path} is no run, which would name its data: give --data=SOURCE, as "
       f"folder:photos or tfds:digits"
@@ -215,8 +214,9 @@ def open_trained(
     scored = len(made.open(split))
     left = len(made.open_unmapped(split)) - scored
     notes.append(
-      f"labels are those of {mapped.path}; {left:,} images without one are "
-      f"left out; predictions are among {weights.num_classes:,} classes"
+      f"labels are those of {mapped.path}; left out: "
+      f"{counted(left, 'image')} without one; predictions are among "
+      f"{weights.num_classes:,} classes"
     )
     if mapped.total not in (None, scored):
       notes.append(

@@ -171,7 +171,7 @@ def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
     ),
     (
       ["--config=configs/digits.py", "--workdir=x", "--config.train.lr.x=1"],
-      "unknown config key 'train.lr'",
+      "unknown config key 'train.lr'; did you mean 'optim.lr'?",
     ),
     (
       ["--config=configs/digits.py", "--workdir=x", "--config.optim.lr.x=1"],

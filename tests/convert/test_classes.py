@@ -26,7 +26,7 @@ def test_names_decide_and_accents_may_be_written_apart():
   assert found.class_names == ("owl", "e\u0301pe\u0301e", "fox")
   expected = compute_logits(weights)[:, [2, 1, 0]]
   np.testing.assert_array_equal(compute_logits(found), expected)
-  assert "1 classes of the weights are not in the data" in note
+  assert "not in the data: 1 class of the weights" in note
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,6 @@ def test_an_index_can_not_point_elsewhere(tmp_path, name):
   "name, match",
   [
     ("README.md", "directory without weights: what is read"),
-    ("study.json", "of a study: give the directory of one of the runs below"),
     ("weights.npz", "name a file of it: weights.npz"),
     ("pytorch_model.bin", "pytorch_model.bin in it holds a pickle"),
     ("saved_model.pb", "TensorFlow"),

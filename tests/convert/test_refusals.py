@@ -384,7 +384,8 @@ def test_what_is_given_in_place_of_weights(tmp_path):
   save_weights(weights, str(several), "hugging_face", shard_size=100_000)
   shard = several / "model-00001-of-00003.safetensors"
   check_refused(str(shard), "one of 3 files", str(several), "index.json")
-  check_refused(str(runs), "holds 2 runs", "a, b")
+  for above in (runs, tmp_path):
+    check_refused(str(above), "holds 2 runs, and is none", f"as {runs}/a")
   last = runs / "a/checkpoints"
   check_refused(str(last), str(runs / "a"), f"{last}/0")
   programs = tmp_path / "programs"

@@ -143,7 +143,9 @@ def test_directories_that_are_no_runs(run, tmp_path):
   (tmp_path / "empty").mkdir()
   manifest = json.loads((directory / "manifest.json").read_text())
   (tmp_path / "empty" / "manifest.json").write_text(json.dumps(manifest))
-  with pytest.raises(ConfigError, match="there is no checkpoint in"):
+  with pytest.raises(
+    ConfigError, match="there is no checkpoint .*start it again"
+  ):
     load_weights(str(tmp_path / "empty"))
 
 

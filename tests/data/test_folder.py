@@ -73,7 +73,7 @@ def test_class_folders_with_a_tenth_for_testing(photos):
   assert lines[1:] == [
     "  Dog  train 36, test 4",
     "  cat  train 36, test 4",
-    "  left out, 1 files, by suffix: 1 .txt",
+    "  left out, 1 file, by suffix: 1 .txt",
     "  left out, 1 file: empty",
     f"    {photos}/cat/empty.png",
     "  left out, 1 file: not an image",
@@ -132,7 +132,7 @@ def test_some_of_the_classes(tmp_path):
   assert folder.load_folder(source.removeprefix("folder:")).bad == ()
   with pytest.raises(sources.DataError, match="no class 'd'"):
     sources.load_info(f"folder:{tmp_path}#a+d")
-  with pytest.raises(sources.DataError, match="images of 1 classes"):
+  with pytest.raises(sources.DataError, match="images of 1 class,"):
     sources.load_info(f"folder:{tmp_path}#a")
   # A folder whose name has that sign.
   sign = tmp_path / "one#two"
@@ -151,7 +151,7 @@ def test_what_is_no_folder_of_classes_is_explained(tmp_path):
   with pytest.raises(sources.DataError, match="images of 0 classes.*CLASS"):
     load(tmp_path)
   write(tmp_path / "a" / "1.png", 1)
-  with pytest.raises(sources.DataError, match="images of 1 classes"):
+  with pytest.raises(sources.DataError, match="images of 1 class,"):
     load(tmp_path)
   write(tmp_path / "loose.png", 1)
   with pytest.raises(sources.DataError, match="outside of class.*loose.png"):

@@ -88,7 +88,7 @@ def test_images_of_three_splits_and_what_is_beside_them(tmp_path):
   }
   text = found.describe()
   assert "not a split: extra/ (2 images)" in text
-  assert "(1 images)" in text and "train 3, validation 3, test 3" in text
+  assert "(1 image)" in text and "train 3, validation 3, test 3" in text
 
 
 def test_a_test_folder_without_classes_is_left_out(tmp_path):

@@ -89,7 +89,7 @@ def test_a_class_of_several_and_others_left_out(
   bird, dog = first[0::3], first[1::3]
   right = np.isin(bird, (0, 3, 5)).sum() + (dog == 1).sum()
   assert found["correct"] == right and found["total"] == found["images"] == 10
-  assert "5 images without one are left out" in found["notes"][0]
+  assert "left out: 5 images without one;" in found["notes"][0]
   rows = (tmp_path / "out/predictions.csv").read_text().splitlines()
   assert len(rows) == 11 and not any("/other/" in row for row in rows)
 

@@ -213,7 +213,7 @@ def test_objectnet(weights, compute_logits, tmp_path, among):
   ]
   assert found["total"] == len(rows) == 193 and found["images"] == 193
   assert found["correct"] == sum(right) > 0
-  assert "7 images without one are left out" in " ".join(found["notes"])
+  assert "left out: 7 images without one;" in " ".join(found["notes"])
   assert found["label_map"]["among"] == len(kept)
 
 

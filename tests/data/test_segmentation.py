@@ -47,7 +47,7 @@ def test_classes_without_names_are_counted(tmp_path):
   info = sources.load_info(f"segmentation:{tmp_path}")
   assert info.class_names == ("0", "1", "2", "3", "4")
   described = sources.describe_source(f"segmentation:{tmp_path}")
-  assert "left out: 1 masks without an image" in described
+  assert "left out: 1 mask without an image" in described
 
 
 def test_the_nearest_neighbour():
@@ -139,7 +139,7 @@ def empty(root):
     (shrink, r"002\.png is 9x8 px, and its image 40x40: a mask has the size"),
     (repeat, "has 2 images 000: one mask is for one"),
     (damage, r"000\.png is not a readable PNG"),
-    (name_one, "has 1 classes, and 2 to 255 can be told apart: name them in"),
+    (name_one, "has 1 class, and 2 to 255 can be told apart: name them in"),
     (empty, r"no images to train on: arrange them as .*NAME\.jpg"),
   ],
 )

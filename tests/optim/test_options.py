@@ -22,12 +22,16 @@ def test_defaults_are_those_of_the_optimizer(config):
 @pytest.mark.parametrize(
   ("section", "message"),
   [
-    (dict(name="sgd", b2=0.9), "'optim.b2'; did you mean 'optim.b1'"),
-    (dict(momentum=0.9), "'optim.momentum'"),
-    (dict(cooldown_steps=3), "'optim.cooldown_steps'"),
-    (dict(schedule="constant", timescale=3), "'optim.timescale'"),
-    (dict(schedule="constant", shift=3), "'optim.shift'"),
-    (dict(name="adam", clip_update=1.0), "did you mean 'optim.clip_norm'"),
+    (
+      dict(name="sgd", b2=0.9, shift=0),
+      "optim.b2=0.9 has no effect with optim.name='sgd': leave it out, or set "
+      "it to None",
+    ),
+    (dict(momentum=0.9), "optim.momentum=0.9 has no effect"),
+    (dict(cooldown_steps=3), "optim.cooldown_steps=3 has no effect with"),
+    (dict(schedule="constant", timescale=3), "optim.timescale=3 has no"),
+    (dict(schedule="constant", shift=3), "optim.shift=3 has no effect"),
+    (dict(name="adam", clip_update=1.0), "optim.clip_update=1.0 has no effect"),
     (dict(name="adafactor", clip_update=0.0), "optim.clip_update=0.0"),
     (dict(name="adan"), "did you mean 'adam'?"),
     (dict(schedule=3), "optim.schedule=3 (int) must be one of 'cosine'"),

@@ -159,7 +159,7 @@ def test_the_page_is_written_beside_the_run(tmp_path, capsys):
   "arguments, message",
   [
     (["{root}/none"], "holds no run"),
-    (["{root}/study"], "it is of a study: give directories of its runs"),
+    (["{root}/study"], "study holds 1 run, and is none itself: give one, as"),
     (["{root}/broken"], "broken/config.json cannot be read"),
     (["{root}/list"], "is not an object"),
     (["{root}/odd"], "odd/result.json: loss='low' is no number"),
@@ -173,8 +173,7 @@ def test_mistakes_end_in_one_message(tmp_path, capsys, arguments, message):
   for name, text in (("broken", "{"), ("list", "[]")):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text(text)
-  (tmp_path / "study").mkdir()
-  (tmp_path / "study" / "study.json").write_text("{}")
+  (tmp_path / "study" / "lr_1" / "seed_0" / "checkpoints").mkdir(parents=True)
   with pytest.raises(SystemExit) as caught:
     report.main([x.format(root=tmp_path) for x in arguments])
   assert caught.value.code == 2

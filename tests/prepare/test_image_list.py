@@ -163,7 +163,7 @@ def test_what_archives_lack_is_said_before_anything_is_written(tmp_path):
   with pytest.raises(DataError) as caught:
     run(path, tmp_path)
   message = str(caught.value)
-  assert f"2 images are missing, as {tmp_path}/x.tar#1.jpg" in message
+  assert f"missing: 2 images, as {tmp_path}/x.tar#1.jpg" in message
   assert f"{tmp_path}/cut.tar cannot be read" in message
   assert f"{tmp_path}/gone.tar cannot be read" in message
   assert not (tmp_path / "data").exists()

@@ -164,8 +164,8 @@ def test_classes_and_images_are_counted(tmp_path, progress):
     f"train has 7 images, not 12; the fewest, 0, are in "
     f"{tmp_path}/train/{SYNSETS[2]}" in message
   )
-  assert f"validation lacks 1 images: {name}" in message
-  assert "validation has 1 files with names unlike" in message
+  assert f"validation lacks 1 image: {name}" in message
+  assert "validation has 1 file with names unlike" in message
 
 
 def test_an_archive_in_the_archive_that_is_cut_off(tmp_path, progress):

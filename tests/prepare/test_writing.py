@@ -197,7 +197,7 @@ def test_unreadable_images_are_left_out_and_reported(photos, tmp_path):
   text = photos / "val" / "dog" / "1.jpg"
   text.write_text("no image")
   path, said = write(photos, tmp_path / "data", max_unreadable=0.1)
-  assert "2 images cannot be read, and are left out:" in said
+  assert "left out: 2 images that cannot be read" in said
   assert f"  {cut}: not a readable image" in said
   assert f"{text}: not an image" in said
   assert f"list: {path}/unreadable.txt" in said
@@ -221,7 +221,7 @@ def test_too_many_unreadable_images_stop_with_the_list(photos, tmp_path):
   with pytest.raises(DataError) as caught:
     write(photos, tmp_path / "data", max_unreadable=0.1, shard_bytes=10**6)
   message = str(caught.value)
-  assert "8 images cannot be read" in message
+  assert "8 images that cannot be read" in message
   assert message.count(str(photos)) == 5 and "  ..." in message
   assert "of 60 images --max_unreadable=0.1 allows 6: " in message
   directory = tmp_path / "data" / "photos" / "1.0.0.incomplete"

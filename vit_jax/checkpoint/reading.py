@@ -340,7 +340,11 @@ def load_params(
   except OSError as error:
     raise ConfigError(f"{directory} cannot be read: {error}") from error
   if not steps:
-    raise ConfigError(f"there is no checkpoint in {directory}")
+    raise ConfigError(
+      f"there is no checkpoint in {directory}: a run writes one every "
+      f"checkpoint.every steps and at its end; start it again with the same "
+      f"--workdir, or give another run"
+    )
   chosen = steps
   if step is not None:
     if step not in map(str, steps):

@@ -38,6 +38,12 @@ def shorten_words(text: str) -> str:
   return re.sub(r"\S{201,}", lambda found: shorten(found[0]), text)
 
 
+def counted(number: int, noun: str) -> str:
+  """Returns a number and what it counts: "1 image", "1,797 images"."""
+  plural = "es" if noun.endswith("s") else "s"
+  return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
 def quote(value: object) -> str:
   """Returns the repr of what a user gave, for a message."""
   try:

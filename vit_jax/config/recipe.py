@@ -40,7 +40,7 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
     ConfigError: if the file does not exist, fails by itself, or is not a
       recipe.
   """
-  given = f"--config={shorten(argument)}"
+  given = f"recipe {shorten(argument)}"
   if "://" in argument:
     raise ConfigError(
       f"{given}: a recipe is a Python file on a disk: download it first, and "
@@ -63,7 +63,7 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
   elif not exists and path.stem in recipes:
     raise ConfigError(
       f"{given}: {shorten(str(path))} does not exist; the package's recipe "
-      f"is --config={path.stem}"
+      f"is {path.stem}"
     )
   elif not exists:
     raise ConfigError(
@@ -224,7 +224,7 @@ def call_recipe(argument: str) -> dict[str, Any]:
   except (TypeError, ValueError) as error:
     needs = "takes no argument" if text else "needs an argument, RECIPE:TEXT"
     raise ConfigError(
-      f"--config={shorten(argument)}: get_config() {needs} ({error})"
+      f"recipe {shorten(argument)}: get_config() {needs} ({error})"
     ) from error
   try:
     returned = run_recipe(path, module.get_config, *given)
@@ -233,7 +233,7 @@ def call_recipe(argument: str) -> dict[str, Any]:
     if not text or not isinstance(cause, ValueError):
       raise
     # What a recipe says of its arguments is of the argument, not of a line.
-    given_text = f"--config={shorten(argument)}"
+    given_text = f"recipe {shorten(argument)}"
     raise ConfigError(f"{given_text}: {describe_error(cause)}") from cause
   if not isinstance(returned, ConfigDict | Mapping):
     raise ConfigError(

@@ -59,7 +59,12 @@ Share = Annotated[float, Interval("(0, 1]")]
 Part = Annotated[float, Interval("[0, 1]")]
 
 
-def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
+def nearest(
+  name: Any,
+  choices: Iterable[Any],
+  prefix: str = "",
+  elsewhere: Mapping[str, str] = types.MappingProxyType({}),
+) -> str:
   """Returns a clause that names the nearest choice, or all if none is near.
 
   Of very many it names the first ones.
@@ -68,13 +73,16 @@ def nearest(name: Any, choices: Iterable[Any], prefix: str = "") -> str:
     name: what was given.
     choices: what could have been.
     prefix: put before the choices in the clause.
+    elsewhere: lower-case names that may be meant, too -> what the clause calls
+      them.
   """
   choices = sorted(map(str, choices))
-  folded = {choice.lower(): choice for choice in choices}
+  folded = {**elsewhere, **{x.lower(): prefix + x for x in choices}}
   near = quote(name)[:100].strip("'").lower()  # Its time is quadratic.
-  close = difflib.get_close_matches(near, folded, n=1, cutoff=0.5)
+  cutoff = 0.65 if elsewhere else 0.5  # Among many something is always near.
+  close = difflib.get_close_matches(near, folded, n=1, cutoff=cutoff)
   if close:
-    return f"did you mean {prefix + folded[close[0]]!r}?"
+    return f"did you mean {folded[close[0]]!r}?"
   names = ", ".join(prefix + choice for choice in choices[:MAX_CHOICES])
   if more := len(choices[MAX_CHOICES:]):
     names += f" and {more} more"
@@ -230,6 +238,7 @@ def check(
   given: Mapping[str, Any],
   allowed: Mapping[str, inspect.Parameter],
   errors: list[str],
+  elsewhere: Mapping[str, str] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
   """Checks one section and fills in its defaults.
 
@@ -238,13 +247,14 @@ def check(
     given: keys and values from the config.
     allowed: parameters of its constructor, from `parameters`.
     errors: messages are appended here, so that all are reported at once.
+    elsewhere: as of `nearest`, the keys of other sections.
 
   Returns:
     Every allowed key with its value, given or default, as plain Python.
   """
   for key in given:
     if key not in allowed:
-      hint = nearest(key, allowed, f"{section}.")
+      hint = nearest(key, allowed, f"{section}.", elsewhere)
       name = shorten(f"{section}.{key}")
       errors.append(f"unknown config key '{name}'; {hint}")
   resolved = {}

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 from vit_jax.config import ConfigError
+from vit_jax.config.errors import counted
 from vit_jax.convert.weights import Weights
 from vit_jax.data.folder_names import normalize
 from vit_jax.data.info import DatasetInfo
@@ -86,8 +87,8 @@ def match_classes(
   named = dataclasses.replace(weights, class_names=names)
   found = select_classes(named, order)
   more = len(theirs) - len(ours)
-  note = f"{more:,} classes of the weights are not in the data" if more else ""
-  return found, note or None
+  note = f"not in the data: {counted(more, 'class')} of the weights"
+  return found, note if more else None
 
 
 def is_numbered(names: Sequence[str]) -> bool:

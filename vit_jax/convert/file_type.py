@@ -8,6 +8,7 @@ from typing import IO
 from etils import epath
 
 from vit_jax.config import ConfigError
+from vit_jax.storage.paths import describe_runs
 
 MAX_HEADER = 1 << 24  # Bytes of a safetensors header; ViT-G's is 200,000.
 
@@ -91,8 +92,7 @@ def check_alone(path: epath.Path) -> None:
 
 def explain_directory(path: epath.Path) -> str:
   """Why a directory has no weights, and what to give in its place."""
-  children = sorted(path.iterdir())
-  names = [child.name for child in children]
+  names = sorted(child.name for child in path.iterdir())
   steps = sorted(int(name) for name in names if name.isdecimal())
   if path.name == "checkpoints" and steps:
     return (
@@ -102,11 +102,8 @@ def explain_directory(path: epath.Path) -> str:
   for name, what in MEMBERS.items():
     if name in names:
       return f"{name} in it {what}"
-  runs = [x.name for x in children if (x / "checkpoints").is_dir()]
-  if runs:
-    return f"holds {len(runs)} runs, give one of them: {', '.join(runs[:8])}"
-  if "study.json" in names:
-    return "of a study: give the directory of one of the runs below it"
+  if runs := describe_runs(path):
+    return runs
   files = [name for name in names if name.endswith((".npz", ".safetensors"))]
   if files:
     return f"name a file of it: {', '.join(files[:8])}"

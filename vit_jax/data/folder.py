@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vit_jax.config import ConfigError, nearest
+from vit_jax.config.errors import counted
 from vit_jax.data.examples import Examples
 from vit_jax.data.fingerprint import make_digest
 from vit_jax.data.folder_files import (
@@ -123,10 +124,12 @@ class Folder:
     ]
     lines += [f"  {line}" for line in self._describe_classes()]
     for name, count, why in self.layout.left_out:
-      lines.append(f"  left out, {why}: {join([name])} ({count:,} images)")
+      lines.append(
+        f"  left out, {why}: {join([name])} ({counted(count, 'image')})"
+      )
     if self.other:
       lines.append(
-        f"  left out, {sum(self.other.values()):,} files, by suffix: "
+        f"  left out, {counted(sum(self.other.values()), 'file')}, by suffix: "
         f"{describe_other(self.other)}"
       )
     lines += [f"  {line}" for line in describe_bad(self.bad)]
@@ -244,10 +247,10 @@ def _make_few_error(
 ) -> DataError:
   """Makes the error for a folder with images of less than two classes."""
   lines = [
-    f"folder:{name} has images of {len(classes)} classes, and at least two "
-    f"are needed: arrange images as {root / 'CLASS' / 'photo.jpg'}, or as "
-    f"{root / 'train' / 'CLASS' / 'photo.jpg'} with {root / 'test'} beside it"
-    f"{WITHOUT.format(root)}"
+    f"folder:{name} has images of {counted(len(classes), 'class')}, and at "
+    f"least two are needed: arrange images as {root / 'CLASS' / 'photo.jpg'}, "
+    f"or as {root / 'train' / 'CLASS' / 'photo.jpg'} with {root / 'test'} "
+    f"beside it{WITHOUT.format(root)}"
   ]
   inside = {tuple(x.split("/")[:2]) for x in files if x.count("/") > 1}
   if len(classes) == 1 and len(inside) > 1:

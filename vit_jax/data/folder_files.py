@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent import futures
 from typing import NamedTuple
 
+from vit_jax.config.errors import counted
 from vit_jax.data import formats
 from vit_jax.data.folder_names import is_system
 
@@ -122,8 +123,7 @@ def describe_bad(bad: Sequence[Bad], shown: int = 3) -> list[str]:
     by_reason.setdefault(why, []).append(path)
   lines = []
   for why, paths in by_reason.items():
-    count = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
-    lines.append(f"left out, {count}: {why}")
+    lines.append(f"left out, {counted(len(paths), 'file')}: {why}")
     lines += [f"  {path}" for path in paths[:shown]]
     lines += ["  ..."] if len(paths) > shown else []
   return lines

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, NoReturn
 
 from vit_jax.config import nearest
+from vit_jax.config.errors import counted
 from vit_jax.data.folder_names import (
   SPLITS,
   find_split,
@@ -301,7 +302,7 @@ def _refuse_same(root: pathlib.Path, inside: dict[str, set[str]]) -> None:
 def _refuse_loose(root: pathlib.Path, loose: list[str]) -> NoReturn:
   """Refuses images of which no folder says the class."""
   raise DataError(
-    f"{root} has {len(loose):,} images outside of class folders, as "
+    f"{root} has {counted(len(loose), 'image')} outside of class folders, as "
     f"{join(loose[:1])}: move each to a folder with the name of its class"
     f"{WITHOUT.format(root)}"
   )

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import PIL.Image
 
+from vit_jax.config.errors import counted
 from vit_jax.data import formats
 from vit_jax.data.examples import Examples
 from vit_jax.data.fingerprint import make_digest
@@ -95,7 +96,7 @@ class Masked:
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     line = f"{self.info.name}: {len(names)} classes, images: {sizes}\n  {shown}"
     if self.alone:
-      line += f"\n  left out: {self.alone:,} masks without an image"
+      line += f"\n  left out: {counted(self.alone, 'mask')} without an image"
     return line
 
 
@@ -135,8 +136,9 @@ def load_masked(name: str) -> Masked:
     names = [str(i) for i in range(largest + 1)]
   if not 2 <= len(names) <= UNLABELLED:
     raise DataError(
-      f"segmentation:{name} has {len(names)} classes, and 2 to {UNLABELLED} "
-      f"can be told apart: name them in {root / 'classes.txt'}, one a line"
+      f"segmentation:{name} has {counted(len(names), 'class')}, and 2 to "
+      f"{UNLABELLED} can be told apart: name them in {root / 'classes.txt'}, "
+      f"one a line"
     )
   splits = {
     split: Examples([Pair(*pair, len(names)) for pair in found], read_pair)

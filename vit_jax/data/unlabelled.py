@@ -15,6 +15,7 @@ import os
 import pathlib
 from typing import Any
 
+from vit_jax.config.errors import counted
 from vit_jax.data.examples import Examples
 from vit_jax.data.folder import describe_files, hold_out, read_labelled
 from vit_jax.data.folder_files import (
@@ -71,10 +72,10 @@ class Unlabelled:
     how = f", held out: {RULE}" if self.info.held_out else ""
     lines = [f"{self.info.name}: no classes, images: {sizes}{how}"]
     if self.outside:
-      lines.append(f"  left out, in no split: {self.outside:,} images")
+      lines.append(f"  left out, in no split: {counted(self.outside, 'image')}")
     if self.other:
       lines.append(
-        f"  left out, {sum(self.other.values()):,} files, by suffix: "
+        f"  left out, {counted(sum(self.other.values()), 'file')}, by suffix: "
         f"{describe_other(self.other)}"
       )
     return "\n".join(lines + [f"  {line}" for line in describe_bad(self.bad)])

@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float, Int
 
+from vit_jax.config.errors import counted
 from vit_jax.metrics.classification import (
   compute_by_class,
   compute_calibration_error,
@@ -99,7 +100,7 @@ def format_table(found: Mapping[str, Any]) -> str:
   """Formats a result for people."""
   lines = [
     f"{escape(found['weights'])} on {escape(found['data'])}, split "
-    f"{found['split']}: {found['images']:,} images"
+    f"{found['split']}: {counted(found['images'], 'image')}"
   ]
   lines += [f"  {escape(note)}" for note in found["notes"]]
   lines.append("")

@@ -7,6 +7,7 @@ from typing import Any
 
 from etils import epath
 
+from vit_jax.config.errors import counted
 from vit_jax.metrics.classification import compute_wilson
 from vit_jax.metrics.progress import escape
 from vit_jax.storage.files import write_csv
@@ -78,7 +79,7 @@ def format_curves(found: Mapping[str, Any]) -> Iterator[str]:
   several = len({x["model"] for x in found["curves"]}) > 1
   of = found["of"]
   some = "" if found["images"] == of else f" of {of:,}, evenly from all"
-  yield f"robustness           {found['images']:,} images{some}"
+  yield f"robustness           {counted(found['images'], 'image')}{some}"
   if "saliency" in found:
     yield f"  saliency of patches is by the {found['saliency']}"
   groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}

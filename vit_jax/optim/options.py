@@ -16,7 +16,9 @@ from vit_jax.config import (
   Rate,
   Share,
   parameters,
+  raise_all,
 )
+from vit_jax.config.errors import quote
 
 # Keys that only some optimizers and schedules read, with the defaults of each;
 # the values are those of their papers.
@@ -130,12 +132,16 @@ def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   """The keys that an optim section may have, with their defaults.
 
   Keys of other optimizers and schedules are left out: setting one, which would
-  have no effect, is an error.
+  have no effect, is an error. A recipe's can be set back to what it would be if
+  the recipe left it out.
 
   Args:
     given: the section, whose name and schedule decide.
+
+  Raises:
+    ConfigError: for keys of other optimizers and schedules.
   """
-  found = parameters(Optim)
+  found, errors = parameters(Optim), []
   for key, table in (("name", OPTIMIZERS), ("schedule", SCHEDULES)):
     name = given.get(key, found[key].default)
     if not isinstance(name, str) or name not in table:
@@ -143,6 +149,12 @@ def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
     for own in {own for row in table.values() for own in row}:
       if own in table[name]:
         found[own] = found[own].replace(default=table[name][own])
-      else:
+      elif own not in given:
         del found[own]
+      elif given[own] != found[own].default:
+        errors.append(
+          f"optim.{own}={quote(given[own])} has no effect with optim.{key}="
+          f"{name!r}: leave it out, or set it to {found[own].default}"
+        )
+  raise_all(errors)
   return found

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterable
 
+from vit_jax.config.errors import counted
 from vit_jax.devices.specs import GIB
 from vit_jax.plan.estimate import DAY, HOUR, Plan
 
@@ -48,7 +49,8 @@ def format_header(plan: Plan) -> str:
   lines = [
     f"{plan.model}: {plan.parameters:,} parameters, on {slices}"
     f"{plan.topology}, {plan.chips} x {plan.kind} ({axes})",
-    f"{plan.steps:,} steps of {plan.batch_size:,}, {', '.join(pieces)}",
+    f"{counted(plan.steps, 'step')} of {plan.batch_size:,}, "
+    f"{', '.join(pieces)}",
     f"compiled in {plan.compile_seconds:.0f} s",
   ]
   if not plan.fits:

@@ -13,6 +13,7 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from vit_jax.config import ConfigError
+from vit_jax.config.errors import counted
 from vit_jax.metrics.classification import compute_wilson
 from vit_jax.plots import segmentation
 from vit_jax.plots.evaluation import (
@@ -149,9 +150,9 @@ def _show_classes(
   """Figures by class, confusions and calibration."""
   low, high = compute_wilson(found["correct"], found["total"])
   text = (
-    f"{found['images']:,} images of {found['split']} of {found['data']}: "
-    f"accuracy {_percent(found['accuracy'])} (95 % interval {_percent(low)} to "
-    f"{_percent(high)}), calibration error "
+    f"{counted(found['images'], 'image')} of {found['split']} of "
+    f"{found['data']}: accuracy {_percent(found['accuracy'])} (95 % interval "
+    f"{_percent(low)} to {_percent(high)}), calibration error "
     f"{_percent(found['calibration_error'])}. Every prediction stands in "
     f"{FOLDER}/predictions.csv."
   )

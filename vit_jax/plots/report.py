@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import vit_jax
+from vit_jax.config.errors import counted
 from vit_jax.metrics.progress import format_duration
 from vit_jax.plots.curves import draw_curves
 from vit_jax.plots.examined import make_sections
@@ -142,7 +143,7 @@ def _describe(run: RunFiles) -> str:
   steps = run.keys.get("train.steps")
   of = f" of {steps:,}" if isinstance(steps, int) else ""
   if run.result is not None:
-    return f"{run.path}: done after {run.step:,} steps"
+    return f"{run.path}: done after {counted(run.step, 'step')}"
   if not run.rows:
     return f"{run.path}: no step is reported yet"
   return f"{run.path}: step {run.step:,}{of}, without a result yet"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_jax.config.errors import counted
 from vit_jax.metrics.robustness import FOLDER, SHEET
 from vit_jax.plots.style import drawing, get_line, shorten
 
@@ -65,7 +66,7 @@ def draw_robustness(
       draw_panel(axes, curves, names)
     for axes in places[len(panels) :]:
       axes.set_visible(False)
-    count = f"{images:,} images"
+    count = counted(images, "image")
     if len(panels) > 1:
       drawn.figure.suptitle(f"{count}; bands are 95 % intervals", fontsize=10)
     else:

@@ -11,7 +11,7 @@ from typing import Any
 from vit_jax.config import ConfigError
 from vit_jax.metrics.rows import read_rows
 from vit_jax.plots.curves import Curve
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import describe_runs, locate
 from vit_jax.storage.untrusted import load_json
 
 # What config.json records beside the sections of the config.
@@ -109,10 +109,8 @@ def read_run(path: str) -> RunFiles:
   except OSError as error:
     raise ConfigError(f"{path} cannot be read: {error}") from error
   if "config" not in found:
-    hint = "give the --workdir of one"
-    if (workdir / "study.json").exists():
-      hint = "it is of a study: give directories of its runs, below it"
-    raise ConfigError(f"{path} holds no run: it has no config.json; {hint}")
+    why = "holds no run: it has no config.json; give the --workdir of one"
+    raise ConfigError(f"{path} {describe_runs(workdir) or why}")
   for name, content in found.items():
     if not isinstance(content, dict):
       raise ConfigError(f"{path}/{name}.json is not an object of names")

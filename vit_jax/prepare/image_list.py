@@ -26,6 +26,7 @@ from array import array
 
 import numpy as np
 
+from vit_jax.config.errors import counted
 from vit_jax.data.info import DataError
 from vit_jax.data.transforms import MAX_BYTES
 from vit_jax.metrics.progress import Progress
@@ -220,7 +221,9 @@ def find_members(
       missing = rows[~np.isin(wanted, keys)]
       if len(missing):
         first = split.locate(int(missing[0]))
-        errors.append(f"  {len(missing):,} images are missing, as {first}")
+        errors.append(
+          f"  missing: {counted(len(missing), 'image')}, as {first}"
+        )
         continue
       places = np.searchsorted(keys, wanted)
       split.members[rows] = offsets[places]

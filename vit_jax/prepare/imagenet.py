@@ -15,6 +15,7 @@ import tarfile
 import numpy as np
 import scipy.io
 
+from vit_jax.config.errors import counted
 from vit_jax.data.info import DataError
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.archives import iterate
@@ -312,11 +313,11 @@ def _label(
   missing = [name for name in truth if hash_name(name) not in found]
   if missing:
     errors.append(
-      f"validation lacks {len(missing):,} images: {_list_few(missing)}"
+      f"validation lacks {counted(len(missing), 'image')}: {_list_few(missing)}"
     )
   if -1 in labels:
     errors.append(
-      f"validation has {labels.count(-1):,} files with names unlike "
+      f"validation has {counted(labels.count(-1), 'file')} with names unlike "
       f"{VAL_NAME.format(1)}"
     )
   return np.array(labels, np.int32)

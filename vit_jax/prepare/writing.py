@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
+from vit_jax.config.errors import counted
 from vit_jax.data import sources
 from vit_jax.data.fingerprint import PLAN, load_plan
 from vit_jax.data.held_out import write_paths
@@ -261,7 +262,7 @@ def _fill(
   written = sum(x["images"] + len(x["bad"]) for x in done)
   total = sum(map(len, orders.values()))
   if written:
-    progress.say(f"continuing after {written:,} of {total:,} images")
+    progress.say(f"continuing after {written:,} of {counted(total, 'image')}")
   whole = total + len(source.bad)
   _check_share(list(bad), whole, max_unreadable, directory)
   meter = Meter(progress, total, "images", written)
@@ -311,7 +312,7 @@ def _write_unreadable(directory: epath.Path, bad: list[Bad]) -> None:
 
 def _describe(bad: list[Bad], directory: epath.Path) -> str:
   """Describes the first of the images that were left out."""
-  lines = [f"{len(bad):,} images cannot be read, and are left out:"]
+  lines = [f"left out: {counted(len(bad), 'image')} that cannot be read"]
   lines += [f"  {path}: {why}" for path, why in bad[:FIRST]]
   lines += ["  ..."] if len(bad) > FIRST else []
   return "\n".join([*lines, f"  full list: {directory / UNREADABLE}"])

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from vit_jax import models, optim
 from vit_jax.config import ConfigError, check_multiple, raise_all
+from vit_jax.config.errors import counted
 from vit_jax.data import sources
 from vit_jax.data.info import DataError, DatasetInfo
 from vit_jax.devices.detection import start_backend
@@ -193,8 +194,8 @@ def describe(exp: Any, say: Say) -> None:
   examples = exp.info.count(exp.data.train)
   classes = f" of {exp.num_classes:,} classes" if exp.num_classes else ""
   say(
-    f"{exp.data.source}: {examples:,} images{classes} at {pixels} px, "
-    f"{exp.steps:,} steps of {exp.train.batch_size:,}"
+    f"{exp.data.source}: {counted(examples, 'image')}{classes} at {pixels} px, "
+    f"{counted(exp.steps, 'step')} of {exp.train.batch_size:,}"
   )
   if exp.teacher is not None:
     say(f"teacher {exp.teacher.describe()}")
@@ -206,7 +207,8 @@ def describe(exp: Any, say: Say) -> None:
   if exp.optim.warmup_steps >= exp.steps:
     say(
       f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "
-      f"run's {exp.steps:,} steps: the learning rate never reaches optim.lr"
+      f"run's {counted(exp.steps, 'step')}: the learning rate never reaches "
+      f"optim.lr"
     )
   if section.get("adapter") and not exp.config["init"]:
     say(

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from vit_jax.config import ConfigError
-from vit_jax.config.errors import NonFiniteError, Preempted
+from vit_jax.config.errors import NonFiniteError, Preempted, counted
 from vit_jax.data.held_out import write_held_out
 from vit_jax.hosts.watchdog import STARTING
 from vit_jax.metrics.progress import format_duration
@@ -60,8 +60,8 @@ class Run(LoggedSession):
     self._advanced = time.monotonic()
     if start > exp.steps:
       raise ConfigError(
-        f"{workdir} holds a run of {start} steps, more than the {exp.steps} "
-        f"asked for: use another --workdir"
+        f"{workdir} holds a run of {counted(start, 'step')}, more than "
+        f"the {exp.steps} asked for: use another --workdir"
       )
     self.result = load_result(workdir, self._config, start)
     if start == self.steps and self.result is not None:

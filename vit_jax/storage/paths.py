@@ -4,6 +4,7 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import threading
@@ -12,7 +13,7 @@ import fsspec.config
 import fsspec.core
 from etils import epath
 
-from vit_jax.config.errors import ConfigError, quote, shorten
+from vit_jax.config.errors import ConfigError, counted, quote, shorten
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,22 @@ def check_directory(path: epath.Path, given: str) -> None:
       f"{shorten(given)}: nothing can be written to {shorten(there)}: give "
       f"another directory"
     )
+
+
+def describe_runs(directory: epath.Path) -> str | None:
+  """Says which runs are below a directory that is none; None if none are.
+
+  Those of a study are up to three directories deep.
+  """
+  level = [directory] if directory.is_dir() else []
+  for _ in range(3):
+    inside = (x for outer in level for x in outer.iterdir() if x.is_dir())
+    level = sorted(itertools.islice(inside, 1000))
+    runs = [x for x in level if (x / "checkpoints").is_dir()]
+    if runs:
+      count = counted(len(runs), "run")
+      return f"holds {count}, and is none itself: give one, as {runs[0]}"
+  return None
 
 
 def expand(path: os.PathLike | str) -> epath.Path:

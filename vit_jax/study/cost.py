@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vit_jax.config import ConfigError, RunError
+from vit_jax.config.errors import counted
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.data.workers import follow_parent, quiet_tracker
 from vit_jax.metrics.progress import format_duration
@@ -73,8 +74,7 @@ def estimate(
   """
   import jax
 
-  settings = "1 setting" if len(configs) == 1 else f"{len(configs)} settings"
-  text = f"estimating the time of {settings} ..."
+  text = f"estimating the time of {counted(len(configs), 'setting')} ..."
   print(text, file=sys.stderr, flush=True)
   options: Any = jax.config
   if options.jax_platforms == "cpu":
@@ -161,8 +161,8 @@ def confirm(seconds: float, count: int, yes: bool) -> None:
   Raises:
     ConfigError: if it is long and nobody agrees.
   """
-  runs = "1 run" if count == 1 else f"{count} runs"
-  text = f"{runs}, about {format_duration(seconds)} on this machine alone"
+  about = format_duration(seconds)
+  text = f"{counted(count, 'run')}, about {about} on this machine alone"
   print(text, file=sys.stderr, flush=True)
   if seconds <= ASK_FROM or yes:
     return
