@@ -83,7 +83,7 @@ def test_a_study_ends_with_its_table(study, score, tmp_path, data_dir, capfd):
       assert cell in line and cell in page
     if point.paper is not None:
       assert line.endswith(f"{100 * point.paper:.2f}")
-    assert row["fields"]["training FLOPs"] > 0
+    assert row["fields"]["training FLOPs"] > 0 < row["fields"]["images"]
   assert f"The paper ({study.source})" in page and "Best is" in page
   picture = PIL.Image.open(io.BytesIO((workdir / "study.png").read_bytes()))
   assert len(picture.convert("RGB").getcolors(1 << 24)) > 10

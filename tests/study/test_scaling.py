@@ -46,7 +46,9 @@ def write_study(path, seeds, count=6, study="compute"):
       values = {"5-shot": {"by_seed": by_seed}}
       rows.append({"fields": fields, "values": values})
   path.mkdir()
-  found = dict(study=study, scale="digits", metrics={"5-shot": "x"})
+  found = dict(
+    study=study, scale="digits", metrics={"tuned": "y", "5-shot": "x"}
+  )
   (path / "study.json").write_text(json.dumps(found | {"points": rows}))
 
 

@@ -130,16 +130,14 @@ def main(argv: list[str] | None = None) -> None:
     "--config", metavar=command_line.CONFIG, help="recipe to train"
   )
   parser.add_argument("--workdir", metavar="DIR", help="directory of the runs")
-  defaults = "; ".join(
-    f"{name}: {','.join(map(str, study.SEEDS))}"
-    for name, study in STUDIES.items()
-    if study.SEEDS
-  )
-  parser.add_argument(
-    "--seeds", metavar="S,S", help=f"seeds to train with ({defaults})"
-  )
   given = sys.argv[1:] if argv is None else argv
-  study = STUDIES[find_name(given)]
+  study = STUDIES[name := find_name(given)]
+  usual = ",".join(map(str, study.SEEDS)) or "none"
+  parser.add_argument(
+    "--seeds",
+    metavar="S,S",
+    help=f"seeds to train with (default of {name}: {usual})",
+  )
   parser.set_defaults(config=getattr(study, "RECIPE", None))
   if hasattr(study, "add_flags"):
     study.add_flags(parser)

@@ -47,11 +47,13 @@ class Cost:
     flops: of its training steps.
     seconds: on the devices of this machine, as estimated.
     parameters: of what is trained.
+    images: in an epoch.
   """
 
   flops: float
   seconds: float
   parameters: int
+  images: int
 
 
 def estimate(
@@ -122,7 +124,8 @@ def estimate_here(configs: Sequence[FrozenDict], allow_cpu: bool) -> list[Cost]:
     looked = known[key] / 3 * count_evaluated(exp)
     parameters = sum(x.size for x in jax.tree.leaves(exp.abstract_state.params))
     seconds = (flops + looked) / speed + OVERHEAD[kind]
-    found.append(Cost(flops, seconds, parameters))
+    images = exp.info.count(config["data"]["train"])
+    found.append(Cost(flops, seconds, parameters, images))
   return found
 
 

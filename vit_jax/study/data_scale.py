@@ -8,7 +8,7 @@ from typing import Any
 
 from vit_jax.plots.studies import draw_lines
 from vit_jax.study.lines import compare_lines
-from vit_jax.study.paper_study import PaperStudy
+from vit_jax.study.paper_study import IMAGES, PaperStudy
 from vit_jax.study.points import Point
 
 # Percent of the training images, beside those that are fine-tuned on.
@@ -50,7 +50,7 @@ STUDY = PaperStudy(
   found="pre-trained on 9M images of JFT the ResNets are better, on 90M and "
   "more the ViTs: what convolutions assume helps with few images; with many "
   "it is better learned.",
-  columns=("model", "percent of the images"),
+  columns=("model", "percent of the images", IMAGES),
   make_points=make_points,
   draw=draw,
   compare=compare_lines("model", "percent of the images"),

@@ -33,7 +33,7 @@ from vit_jax.study.runs import (
   train_all,
 )
 
-COMPUTE = "training FLOPs"  # The field that is counted.
+COMPUTE, IMAGES = "training FLOPs", "images"  # The fields that are counted.
 SCALES = ("digits", "laptop", "card", "pod")
 
 
@@ -47,7 +47,7 @@ class PaperStudy:
     asks: what is compared, as a title.
     found: what the paper found, in a sentence.
     columns: names of the fields of its points, as the table has them;
-      every point with a row also has COMPUTE.
+      every point with a row also has COMPUTE and IMAGES.
     make_points: scale -> the points.
     draw: (rows, metric) -> the figure as a PNG, with rows as of `summarize`
       that have the metric.
@@ -160,7 +160,11 @@ class PaperStudy:
     points = [
       dataclasses.replace(
         point,
-        fields={**point.fields, COMPUTE: costs[point.name].flops},
+        fields={
+          **point.fields,
+          IMAGES: costs[point.name].images,
+          COMPUTE: costs[point.name].flops,
+        },
       )
       if point.fields is not None
       else point

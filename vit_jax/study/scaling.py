@@ -20,7 +20,7 @@ from vit_jax.plots.studies import draw_laws
 from vit_jax.storage.paths import expand, locate
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study import power_law, runs, table
-from vit_jax.study.paper_study import COMPUTE
+from vit_jax.study.paper_study import COMPUTE, list_measured
 from vit_jax.study.points import find_frontier
 
 SEEDS = ()
@@ -119,7 +119,7 @@ def fit_lines(path: str) -> list[dict[str, Any]]:
   field, axis, front = AXES[study]
   lines: dict[str, list[tuple[float, list[float]]]] = {}
   try:
-    metric = list(found["metrics"])[0]
+    metric = list_measured(found)[0]
     about = dict(study=study, scale=found["scale"], metric=metric, axis=axis)
     for row in found["points"]:
       if by_seed := row["values"].get(metric, {}).get("by_seed"):
