@@ -35,7 +35,7 @@ from vit_jax.metrics.progress import Progress, shown
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import replacing
-from vit_jax.storage.paths import is_local, locate
+from vit_jax.storage.paths import check_directory, is_local, locate
 
 FORMATS = (".npz", ".parquet")
 
@@ -251,6 +251,7 @@ def check_out(location: epath.Path, out: str) -> None:
     )
   if not location.parent.is_dir() and is_local(location):
     raise ConfigError(f"--out={out}: there is no directory {location.parent}")
+  check_directory(location.parent, f"--out={out}")
   if location.suffix == ".parquet":
     import_arrow()
     if not is_local(location):

@@ -37,7 +37,7 @@ from vit_jax.metrics.predictions import Prediction
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
-from vit_jax.storage.paths import is_local, locate
+from vit_jax.storage.paths import check_directory, is_local, locate
 
 # Takes the path of an image, its pixels uint8 [H W 3] and a map [h w].
 Draw = Callable[[str, Any, Any], None]
@@ -230,6 +230,7 @@ def check_out(path: str) -> None:
   folder = os.path.dirname(locate(path)) or "."
   if not os.path.isdir(folder):
     raise ConfigError(f"--out={path}: there is no directory {folder}: make it")
+  check_directory(locate(folder), f"--out={path}")
 
 
 def continue_file(

@@ -242,7 +242,7 @@ def test_how_points_are_trained_is_said(monkeypatch):
       made, "study:scale=digits", epath.Path("x"), [], [0]
     )
     pairs = zip(made, counts, strict=True)
-    costs = {x.name: cost.Cost(1.0, 1.0, n) for x, n in pairs}
+    costs = {x.name: cost.Cost(1.0, 1.0, n, 1) for x, n in pairs}
     configs = [run.load_config() for run in made_runs]
     return paper_study.describe(made, configs, costs, 1)
 
@@ -265,7 +265,7 @@ def test_how_points_are_trained_is_said(monkeypatch):
 def test_what_failed_everywhere_is_not_drawn(tmp_path, capfd):
   """Nothing was fine-tuned; the rest is the page all the same."""
   value = dict(mean=0.5, stdev=None, seeds=1, by_seed={"0": 0.5})
-  fields = {"model": "ViT", "percent of the images": 5}
+  fields = {"model": "ViT", "percent of the images": 5, "images": 9}
   row = dict(name="vit", fields=fields, paper=None, values={"5-shot": value})
   summary = {
     "config": "so",

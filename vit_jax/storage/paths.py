@@ -7,6 +7,7 @@ import functools
 import itertools
 import logging
 import os
+import tempfile
 import threading
 
 import fsspec.config
@@ -118,7 +119,7 @@ def ask(bucket: str) -> None:
 def check_directory(path: epath.Path, given: str) -> None:
   """Checks that a directory is there or can be made, before it is needed.
 
-  Nothing is made, and a store is not asked.
+  What is made is removed again, and a store is not asked.
 
   Args:
     path: from `locate`.
@@ -137,11 +138,13 @@ def check_directory(path: epath.Path, given: str) -> None:
       f"{shorten(given)}: {shorten(there)} is not a directory: give the path "
       f"of one, or of a new one"
     )
-  if not os.access(there, os.W_OK | os.X_OK):
+  try:  # Permissions say less: root has all, in /proc too.
+    os.rmdir(tempfile.mkdtemp(prefix=".vit_jax_", dir=there))
+  except OSError as error:
     raise ConfigError(
-      f"{shorten(given)}: nothing can be written to {shorten(there)}: give "
-      f"another directory"
-    )
+      f"{shorten(given)}: nothing can be written to {shorten(there)} "
+      f"({error.strerror}): give another directory"
+    ) from error
 
 
 def describe_runs(directory: epath.Path) -> str | None:
