@@ -142,7 +142,7 @@ def compilation_cache(tmp_path_factory):
     place = os.environ.get("JAX_COMPILATION_CACHE_DIR", place)
   values = {
     "jax_compilation_cache_dir": place,
-    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_compile_time_secs": 0,
     "jax_persistent_cache_min_entry_size_bytes": 0,
   }
   for name, value in values.items():

@@ -18,7 +18,11 @@ from vit_jax.plan import sweep as sweeping
 
 pytest.importorskip("libtpu")
 
-FLAGS = ["--config=configs/digits.py", "--config.model.variant=mu/4"]
+FLAGS = [
+  "--config=configs/digits.py",
+  "--config.model.variant=mu/4",
+  "--config.model.depth=1",
+]
 
 
 @pytest.fixture(scope="module")

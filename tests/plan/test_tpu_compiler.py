@@ -137,7 +137,7 @@ from vit_jax.runtime.fitting import compile_lowered
 
 config = dict(
   model=dict(variant="B/16", depth=1, unroll=1, remat="full"),
-  data=dict(source="synthetic:1000"),
+  data=dict(source="synthetic:1000", size=64),
   optim=dict(lr=1e-4),
   train=dict(steps=1, batch_size=256, accumulate=1),
   mesh=dict(fsdp=16),
