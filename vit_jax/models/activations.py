@@ -37,6 +37,26 @@ CHEAP = frozenset(
 PRODUCTS = ("conv_general_dilated", "dot_general")
 
 
+# What an example of a model without tokens counts for: it has larger arrays.
+TOKENS = 1024
+
+
+def measure_stream(model: Any, shape: tuple[int, int]) -> tuple[int, int]:
+  """Measures what goes from block to block, of one image.
+
+  Args:
+    model: any; of a ResNet the bytes are 0.
+    shape: (H, W) of the images.
+
+  Returns:
+    The number of tokens, and their bytes.
+  """
+  if not hasattr(model, "make_layout"):
+    return TOKENS, 0
+  tokens = model.make_layout(*shape).tokens
+  return tokens, tokens * model.width * jnp.dtype(model.dtype).itemsize
+
+
 def choose_kept(model: Any, platform: str) -> Kept:
   """Chooses what a training step of a model keeps on a platform."""
   in_loop = getattr(model, "unroll", 1) < getattr(model, "depth", 1)

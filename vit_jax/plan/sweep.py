@@ -21,10 +21,15 @@ import jax
 import jax.numpy as jnp
 
 from vit_jax.config import ConfigError
+from vit_jax.devices.fitting import find_filling
 from vit_jax.devices.specs import GIB
 from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
-from vit_jax.models.activations import choose_kept, count_activation_bytes
+from vit_jax.models.activations import (
+  choose_kept,
+  count_activation_bytes,
+  measure_stream,
+)
 from vit_jax.models.flops import count_flops
 from vit_jax.plan.estimate import check_size
 from vit_jax.sections import resolve
@@ -37,6 +42,9 @@ FEW = 12  # Largest number of candidates that are compiled.
 # Assumed error of the estimated memory: a candidate that is estimated to need
 # more than this times a chip's memory is not compiled.
 MARGIN = 1.25
+# Of the time of matrix products, where a micro-batch is not of the size that a
+# run takes itself (`devices.fitting`): that of its measurement.
+BADLY_SPLIT = 1.57 / 1.21
 
 
 class Candidate(NamedTuple):
@@ -241,7 +249,7 @@ def is_worthwhile(
 
   The candidates compiled under the same remat policy show the arithmetic's
   error of memory. Splitting a batch that fits into more micro-batches gains
-  nothing.
+  nothing but by their size, which the estimate of the time counts.
   """
   wrong = []
   for result in tried:
@@ -250,7 +258,8 @@ def is_worthwhile(
       continue
     same_batch = other.batch_size == candidate.batch_size
     fewer = other.accumulate < candidate.accumulate
-    if same_batch and fewer and result["outcome"] == FITS:
+    slower = guesses[candidate].seconds >= guesses[other].seconds
+    if same_batch and fewer and slower and result["outcome"] == FITS:
       return False
     total = result["plan"]["memory"]["total"]
     if total is not None:
@@ -328,7 +337,8 @@ def guess(
 ) -> Guess:
   """Estimates the memory and the time of a candidate.
 
-  The time is that of the matrix products at the chip's peak, plus that of the
+  The time is that of the matrix products at the chip's peak (BADLY_SPLIT times
+  it, where micro-batches are not as a run chooses them), plus that of the
   optimizer's pass over the state, plus that of communication: FSDP gathers
   bfloat16 weights for both passes of every micro-batch and scatters float32
   gradients, replicas sum gradients, and tensor parallelism sums activations
@@ -351,15 +361,19 @@ def guess(
   gathered = 2 * 2 * accumulate + 4
   links = gathered * params / tensor * (fsdp - 1) / fsdp
   added = 2 * 4 * params / parts * (replica - 1) / replica
+  tokens, stream = measure_stream(exp.model, exp.data.shape)
   if tensor > 1:
-    tokens = exp.model.make_layout(*exp.data.shape).tokens
-    stream = images * accumulate * exp.model.width * tokens * 2
     ring = 2 * (tensor - 1) / tensor
-    links += 4 * exp.model.depth * stream * ring
+    links += 4 * exp.model.depth * images * accumulate * stream * ring
   # Between slices only sums of gradients travel.
   network = added if topology.slices > 1 else 0
   links += added if topology.slices == 1 else 0
   flops = image.flops * candidate.batch_size / chips
+  examples = candidate.batch_size // (replica * fsdp)
+  splits = [n for n in ACCUMULATE if examples % n == 0]
+  filling = find_filling(splits, "tpu", examples * tokens, examples * stream)
+  if accumulate not in filling:
+    flops *= BADLY_SPLIT
   return Guess(
     memory,
     flops / topology.peak_flops

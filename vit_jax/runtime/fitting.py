@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from vit_jax import optim, sharding
 from vit_jax.devices.fitting import Fit, Fitting, get_memory
 from vit_jax.devices.host_memory import return_memory
-from vit_jax.models.activations import choose_kept, count_activation_bytes
+from vit_jax.models.activations import (
+  choose_kept,
+  count_activation_bytes,
+  measure_stream,
+)
 from vit_jax.runtime.out_of_memory import count_needed, is_out_of_memory
 
 # Options of XLA by platform. The TPU's compiler would cut products with sharded
@@ -28,9 +31,6 @@ COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {
 ONCE_OPTIONS: dict[str, dict[str, str | bool | int]] = {
   "cpu": {"xla_backend_optimization_level": 1}
 }
-
-# What an example of a model without tokens counts for: it has larger arrays.
-TOKENS = 1024
 
 
 def make_fitting(exp: Any) -> Fitting:
@@ -66,10 +66,7 @@ def make_fitting(exp: Any) -> Fitting:
   def estimate(fit: Fit) -> int | float:
     return held + count(fit.remat) * examples / fit.accumulate
 
-  tokens, between = TOKENS, 0
-  if hasattr(model, "make_layout"):
-    tokens = model.make_layout(*exp.data.shape).tokens
-    between = tokens * model.width * jnp.dtype(model.dtype).itemsize
+  tokens, between = measure_stream(model, exp.data.shape)
   return Fitting(
     getattr(model, "remat", None),
     exp.train.accumulate if exp.objective.splits else 1,
