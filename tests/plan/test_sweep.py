@@ -12,7 +12,9 @@ import pytest
 from tests.support import ROOT, build
 from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
+from vit_jax.devices import fitting
 from vit_jax.devices.topology import make_topology
+from vit_jax.models.activations import measure_stream
 from vit_jax.plan import __main__ as command
 from vit_jax.plan import sweep as sweeping
 
@@ -98,6 +100,22 @@ def test_more_chips_of_a_state_need_less_of_each(exp, topology):
   assert whole.memory > parted.memory > split.memory
   # Weights are gathered for every micro-batch.
   assert split.seconds > parted.seconds
+
+
+def test_micro_batches_that_fast_memory_holds_are_faster(
+  exp, topology, monkeypatch
+):
+  image = sweeping.measure_image(exp, "none")
+  one = sweeping.Candidate(128, 1, 4, 1, 1, "none")
+  two = one._replace(accumulate=2)
+  tokens, stream = measure_stream(exp.model, exp.data.shape)
+  monkeypatch.setitem(fitting.MIN_TOKENS, "tpu", 16 * tokens)
+  monkeypatch.setitem(fitting.MOST_BYTES, "tpu", 16 * stream)
+  guesses = {x: sweeping.guess(exp, topology, x, image) for x in (one, two)}
+  assert guesses[two].seconds < guesses[one].seconds
+  plan = {"memory": {"total": guesses[one].memory}}
+  fits = {"candidate": one._asdict(), "outcome": "fits", "plan": plan}
+  assert sweeping.is_worthwhile(two, guesses, [fits], topology)
 
 
 def test_the_best_mesh_of_every_policy_comes_first(exp, topology):

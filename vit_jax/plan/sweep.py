@@ -25,11 +25,7 @@ from vit_jax.devices.fitting import find_filling
 from vit_jax.devices.specs import GIB
 from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
-from vit_jax.models.activations import (
-  choose_kept,
-  count_activation_bytes,
-  measure_stream,
-)
+from vit_jax.models import activations
 from vit_jax.models.flops import count_flops
 from vit_jax.plan.estimate import check_size
 from vit_jax.sections import resolve
@@ -42,8 +38,7 @@ FEW = 12  # Largest number of candidates that are compiled.
 # Assumed error of the estimated memory: a candidate that is estimated to need
 # more than this times a chip's memory is not compiled.
 MARGIN = 1.25
-# Of the time of matrix products, where a micro-batch is not of the size that a
-# run takes itself (`devices.fitting`): that of its measurement.
+# Of products in micro-batches that no run chooses: of those of `MOST_BYTES`.
 BADLY_SPLIT = 1.57 / 1.21
 
 
@@ -248,8 +243,7 @@ def is_worthwhile(
   """Returns whether a candidate may fit, and be faster than those that do.
 
   The candidates compiled under the same remat policy show the arithmetic's
-  error of memory. Splitting a batch that fits into more micro-batches gains
-  nothing but by their size, which the estimate of the time counts.
+  error of memory. More micro-batches of a batch that fits gain only by size.
   """
   wrong = []
   for result in tried:
@@ -310,7 +304,6 @@ def measure_image(exp: Experiment, remat: str | None) -> Image:
   plain = objective
   if hasattr(exp.model, "attention"):  # Kernels hide their products.
     plain = objective.clone(attention="xla")
-  state = exp.abstract_state
 
   def forward(own, params, image):
     return own.forward(params, image, jax.random.key(0))
@@ -320,13 +313,14 @@ def measure_image(exp: Experiment, remat: str | None) -> Image:
     plain.observe(aux, image, *frozen)
     return back(jax.tree.map(jnp.ones_like, found))
 
+  state = exp.abstract_state
   image = jax.ShapeDtypeStruct((1, *exp.image_shape), jnp.float32)
   return Image(
-    count_activation_bytes(
+    activations.count_activation_bytes(
       functools.partial(forward, objective),
       state.params,
       exp.image_shape,
-      choose_kept(exp.model, "tpu"),
+      activations.choose_kept(exp.model, "tpu"),
     ),
     count_flops(train, state.params, state.aux, image, *exp.abstract_frozen),
   )
@@ -337,12 +331,11 @@ def guess(
 ) -> Guess:
   """Estimates the memory and the time of a candidate.
 
-  The time is that of the matrix products at the chip's peak (BADLY_SPLIT times
-  it, where micro-batches are not as a run chooses them), plus that of the
-  optimizer's pass over the state, plus that of communication: FSDP gathers
-  bfloat16 weights for both passes of every micro-batch and scatters float32
-  gradients, replicas sum gradients, and tensor parallelism sums activations
-  twice per block and pass.
+  The time is that of the matrix products at the chip's peak, by the size of
+  micro-batches (`devices.fitting`), of the optimizer's pass over the state, and
+  of communication: FSDP gathers bfloat16 weights for both passes of every
+  micro-batch and scatters float32 gradients, replicas sum gradients, and tensor
+  parallelism sums activations twice per block and pass.
   """
   _, accumulate, replica, fsdp, tensor, _ = candidate
   generation, chips = topology.generation, len(topology.devices)
@@ -350,7 +343,8 @@ def guess(
   sizes = [x.size * x.dtype.itemsize for x in state]
   params = sum(x.size for x in jax.tree.leaves(exp.abstract_state.params))
   parts = fsdp * tensor
-  images = candidate.batch_size / (replica * fsdp) / accumulate
+  own = candidate.batch_size // (replica * fsdp)
+  images = own / accumulate
   # The residual stream is whole on every chip, the rest of a block is split.
   memory = (
     sum(sizes) / parts
@@ -361,18 +355,16 @@ def guess(
   gathered = 2 * 2 * accumulate + 4
   links = gathered * params / tensor * (fsdp - 1) / fsdp
   added = 2 * 4 * params / parts * (replica - 1) / replica
-  tokens, stream = measure_stream(exp.model, exp.data.shape)
+  tokens, stream = activations.measure_stream(exp.model, exp.data.shape)
   if tensor > 1:
     ring = 2 * (tensor - 1) / tensor
     links += 4 * exp.model.depth * images * accumulate * stream * ring
   # Between slices only sums of gradients travel.
-  network = added if topology.slices > 1 else 0
-  links += added if topology.slices == 1 else 0
+  network, added = (added, 0) if topology.slices > 1 else (0, added)
+  links += added
   flops = image.flops * candidate.batch_size / chips
-  examples = candidate.batch_size // (replica * fsdp)
-  splits = [n for n in ACCUMULATE if examples % n == 0]
-  filling = find_filling(splits, "tpu", examples * tokens, examples * stream)
-  if accumulate not in filling:
+  splits = [n for n in ACCUMULATE if own % n == 0]
+  if accumulate not in find_filling(splits, "tpu", own * tokens, own * stream):
     flops *= BADLY_SPLIT
   return Guess(
     memory,
