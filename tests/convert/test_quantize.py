@@ -107,3 +107,12 @@ def test_weights_are_loaded_in_int8(tmp_path):
   assert 0 < difference < 0.05 * np.abs(exact(images)).max()
   with pytest.raises(ConfigError, match="weights='int9'.*'int8'"):
     vit_jax.load(tmp_path / "a.npz", weights="int9")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_damaged_kernels_stay_so(bad):
+  """In int8 a NaN would be zero, and predictions of it no worse to see."""
+  kernel = np.array([[1.0, bad, 0.0], [2.0, 3.0, 0.0]], np.float32)
+  found = quantize({"head/kernel": kernel})
+  product = found["head/kernel"] * found["head/" + SCALE]
+  np.testing.assert_array_equal(np.isfinite(product), [[True, False, True]] * 2)

@@ -47,8 +47,10 @@ def _quantize_kernel(
   outputs = 2 if path.endswith(TO_HEADS) else 1
   axes = tuple(range(int(is_stacked(path)), array.ndim - outputs))
   largest = np.abs(array).max(axis=axes, keepdims=True)
-  scale = np.where(largest > 0, largest, LARGEST) / np.float32(LARGEST)
-  values = np.rint(array / scale).astype(np.int8)
+  scale = np.where(largest == 0, LARGEST, largest) / np.float32(LARGEST)
+  # A value that is not finite makes the scale so too, and thereby all outputs.
+  with np.errstate(invalid="ignore"):
+    values = np.rint(array / scale).astype(np.int8)
   return values, scale.astype(np.float32)
 
 
