@@ -261,13 +261,14 @@ def _check_body(weights: Weights, model: nn.Module) -> None:
   )
   if same:
     return
-  row = models.get_row(weights.variant)[1]
-  if any(value != getattr(theirs, name) for name, value in row.items()):
-    return  # It has no name of its own; all differences are listed.
+  named, has = models.get_row(weights.variant)[1], vars(theirs)
+  own = [f"{key}={has[key]}" for key in named if has[key] != named[key]]
   raise CheckpointError(
-    f"{weights.source} holds a {weights.variant}, and the model of this config "
-    f"is another: use model={weights.variant} "
+    f"{weights.source} holds a "
+    f"{' with '.join(filter(None, (weights.variant, ', '.join(own))))}, and "
+    f"the model of this config is another: use model={weights.variant} "
     f"(--config.model.variant={weights.variant})"
+    + "".join(f" --config.model.{text}" for text in own)
   )
 
 
