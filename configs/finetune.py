@@ -47,13 +47,14 @@ Ours, measured: nothing yet.
 Arguments:
   model     any of `python -m vit_jax.models`
   dataset   imagenet cifar10 cifar100 pets flowers, resisc45 with
-            protocol=augreg, or folder:PATH
+            protocol=augreg; your own: folder:PATH, or tfds:NAME with splits
+            train and test, as prepare writes it
   res       px, less what a patch does not divide (14 px: 378 of 384)
-  lr        the peak learning rate; 0 is 0.01, of a folder's smaller batches
-            less
+  lr        the peak learning rate; 0 is 0.01, of your own set's smaller
+            batches less
   steps     any number, 0 is the row's; more than one in AugReg's, where the
             longest is the default
-  batch     the batch size; 0 is 512, or what a folder's images ask for
+  batch     the batch size; 0 is 512, or what your own images ask for
   freeze    backbone trains the head alone, on features that do not change
   balance   1 weighs classes in the loss, so that rare ones count as much
   stop      N ends the run after N evaluations, of ten, without a lower loss,
@@ -77,12 +78,12 @@ authors' released code, as are TensorFlow's random boxes (distorted_box),
 resized bilinearly, and flips. Warm-ups of other steps than the table's are
 interpolated.
 
-Of a folder, batch and steps follow the number of images. Steps are BiT's, 500
-up to 20,000 images, 10,000 up to half a million, then 20,000, and at most 50
-epochs; below 5,120 images batches are smaller than 512, so that an epoch has
-ten or more, and the learning rate follows the square root of the batch. These
-limits are ours, and not measured yet. A folder may be trained on without an
-accelerator.
+Of your own set batch and steps follow the number of images; of tfds:NAME that
+in ~/tensorflow_datasets or $TFDS_DATA_DIR. Steps are BiT's, 500 up to 20,000
+images, 10,000 up to half a million, then 20,000, and at most 50 epochs; below
+5,120 images batches are smaller than 512, so that an epoch has ten or more, and
+the learning rate follows the square root of the batch. These limits are ours,
+and not measured yet. It may be trained on without an accelerator.
 """
 
 from typing import NamedTuple
@@ -148,7 +149,12 @@ AUGREG = {
   "cifar100": ((2_500, 10_000), FEW),
   "resisc45": ((2_500, 10_000), FEW),
 }
-PROTOCOLS = {"vit": TABLE_4 | {"folder": ((500,), MANY)}, "augreg": AUGREG}
+# A set of one's own, and what follows its kind.
+OWN = {"folder": "PATH", "tfds": "NAME"}
+PROTOCOLS = {
+  "vit": TABLE_4 | dict.fromkeys(OWN, ((500,), MANY)),
+  "augreg": AUGREG,
+}
 
 # The models that the authors' released code fine-tunes with a dropout of 0.1.
 WITH_DROPOUT = ("L/16", "H/14", "R50+B/16", "R50+L/32")
@@ -196,13 +202,13 @@ def parse(text):
       raise ValueError(f"argument {key} must not be negative")
   name, _, path = args.dataset.partition(":")
   rows = PROTOCOLS[args.protocol]
-  if name not in rows or (name == "folder") != bool(path):
-    known = ["folder:PATH" if row == "folder" else row for row in rows]
+  if name not in rows or (name in OWN) != bool(path):
+    known = [f"{row}:{OWN[row]}" if row in OWN else row for row in rows]
     raise ValueError(
       f"dataset={args.dataset} is not in protocol={args.protocol}; set one of "
       f"{', '.join(known)}"
     )
-  if args.balance and not path:
+  if args.balance and name != "folder":
     raise ValueError("balance=1 counts the images of dataset=folder:PATH")
   if path:
     return args, hold_out(args.dataset, 10, "test"), rows[name]
@@ -228,12 +234,12 @@ def make_model(name, protocol="vit", freeze="none"):
 def get_config(text=""):
   """Arguments: those that this file's first lines list."""
   args, dataset, (choices, _) = parse(text)
-  folder = dataset.source.startswith("folder:")
+  own = args.dataset == dataset.source
   length = photographs.Length(512, choices[-1])
-  if folder and (images := photographs.count_images(dataset.source)):
+  if own and (images := photographs.count_images(dataset.source)):
     length = photographs.choose_length(images)
   steps, batch = args.steps or length.steps, args.batch or length.batch
-  lr = 0.01 * min(1.0, batch / 512) ** 0.5 if folder else 0.01
+  lr = 0.01 * min(1.0, batch / 512) ** 0.5 if own else 0.01
   tenth = max(1, steps // 10)
   train, test = dataset.train, dataset.test
   if args.dev:
@@ -265,11 +271,11 @@ def get_config(text=""):
     ),
     checkpoint=dict(every=500, keep=2),
   )
-  if folder:
+  if own:
     config["train"] |= dict(log_every=min(50, tenth), allow_cpu=True)
     config["evals"]["test"]["batch_size"] = photographs.choose_eval_batch(batch)
     config["checkpoint"]["every"] = min(500, 2 * tenth)
-  if folder or args.stop:
+  if own or args.stop:
     config["evals"]["test"]["every"] = tenth
   if args.freeze == "backbone":
     config["optim"]["multipliers"] = FROZEN

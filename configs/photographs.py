@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long, and in what batches, a folder of photographs is trained on.
+"""How long, and in what batches, photographs of one's own are trained on.
 
 Both follow the number of its images. The steps are at most BiT's (Kolesnikov et
 al., 2020, section 3.3); the smaller batches, and the limit of 50 epochs, are
@@ -39,9 +39,21 @@ class Length(NamedTuple):
   steps: int
 
 
+def count_prepared(source: str) -> int | None:
+  """Counts the images of train of tfds:NAME; None if it is not prepared."""
+  from vit_jax.data import sources  # Other recipes look into no data.
+
+  if sources.find_directory(sources.find_dataset(source), None) is None:
+    return None
+  splits = sources.load_info(source).splits
+  return splits["train"].num_examples if "train" in splits else None
+
+
 def count_images(source: str) -> int | None:
   """Counts the images of KIND:PATH, roughly; None if there is no folder."""
-  name = source.partition(":")[2]
+  kind, _, name = source.partition(":")
+  if kind == "tfds":
+    return count_prepared(source)
   path, wanted = pathlib.Path(name).expanduser(), set()
   if not path.is_dir():
     name, _, classes = name.rpartition("#")

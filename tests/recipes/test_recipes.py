@@ -277,6 +277,22 @@ def test_fine_tuning_on_a_folder_starts_from_a_file(photos):
   assert exp.config["evals"]["test"]["split"] == "test"
 
 
+def test_fine_tuning_on_a_prepared_set_follows_its_number_of_images(
+  data_dir, monkeypatch
+):
+  monkeypatch.setattr("vit_jax.data.sources.DATA_DIR", data_dir)
+  argument = (
+    f"{ROOT}/configs/finetune.py:model=Ti/16,dataset=tfds:digits,res=32"
+  )
+  exp = build(load_config(argument, []))
+  assert (exp.train.batch_size, exp.steps) == (128, 500)  # Of 1,437 images.
+  assert exp.train.allow_cpu and exp.config["data"]["train"] == "train"
+  assert exp.config["evals"]["test"]["split"] == "test"
+  # One that is not there yet is no error of the recipe.
+  config = load_config(argument.replace("digits", "nothing"), [])
+  assert (config["train"]["batch_size"], config["train"]["steps"]) == (512, 500)
+
+
 def test_what_photographs_are_fine_tuned_with(photos):
   """Every option is an argument, and the suffixes are those that are read."""
   assert photographs.SUFFIXES == frozenset(formats.SUFFIXES)
@@ -342,7 +358,7 @@ def test_a_path_may_have_commas(tmp_path):
       "finetune.py:protocol=augreg,dataset=flowers",
       "protocol=augreg; set one of imagenet, pets, cifar100, resisc45",
     ),
-    ("finetune.py:dataset=folder", "cifar10, pets, flowers, folder:PATH"),
+    ("finetune.py:dataset=folder", "pets, flowers, folder:PATH, tfds:NAME"),
     ("finetune.py:dataset=pets:x", "dataset=pets:x is not in protocol=vit"),
     ("finetune.py:protocol=bit", "must be one of vit, augreg"),
     ("finetune.py:epochs=3", "a key of the config, as train.batch_size"),
