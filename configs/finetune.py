@@ -234,7 +234,7 @@ def make_model(name, protocol="vit", freeze="none"):
 def get_config(text=""):
   """Arguments: those that this file's first lines list."""
   args, dataset, (choices, _) = parse(text)
-  own = args.dataset == dataset.source
+  own = ":" in args.dataset
   length = photographs.Length(512, choices[-1])
   if own and (images := photographs.count_images(dataset.source)):
     length = photographs.choose_length(images)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long, and in what batches, photographs of one's own are trained on.
 
-Both follow the number of its images. The steps are at most BiT's (Kolesnikov et
+Both follow their number. The steps are at most BiT's (Kolesnikov et
 al., 2020, section 3.3); the smaller batches, and the limit of 50 epochs, are
 ours.
 """
@@ -50,7 +50,8 @@ def count_prepared(source: str) -> int | None:
 
 
 def count_images(source: str) -> int | None:
-  """Counts the images of KIND:PATH, roughly; None if there is no folder."""
+  """Counts the images of KIND:PATH, roughly, or of tfds:NAME; None if there are
+  none."""
   kind, _, name = source.partition(":")
   if kind == "tfds":
     return count_prepared(source)

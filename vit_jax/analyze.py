@@ -72,7 +72,8 @@ def analyze(
     images: paths of images; or one path, a folder is searched for images. Of
       more than `limit` that many are taken, evenly.
     limit: number of images at most.
-    pictures: number of images, the first, whose maps are kept.
+    pictures: number of images, evenly from those, whose maps are kept; `files`
+      of the result begins with them.
     progress: called with the number of images that were just done.
     **arguments: see `vit_jax.load`.
 
@@ -87,7 +88,7 @@ def analyze(
   if not images:
     raise ConfigError("images is an empty list: give at least one path")
   model, preprocess = vit_jax.load(path, **arguments)
-  images = pick(images, limit)
+  images = spread(pick(images, limit), pictures)
   size = min(choose_batch_size(model.module, preprocess.size), len(images))
   files: list[str] = []
   bad: list[tuple[str, str]] = []
@@ -287,7 +288,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
       found = analyze(
         arguments.run,
-        spread(pick(images, arguments.limit), arguments.pictures),
+        images,
         limit=arguments.limit,
         pictures=arguments.pictures,
         progress=Meter(progress, taken, "images").add,

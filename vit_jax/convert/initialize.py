@@ -263,10 +263,10 @@ def _check_body(weights: Weights, model: nn.Module) -> None:
     return
   named, has = models.get_row(weights.variant)[1], vars(theirs)
   own = [f"{key}={has[key]}" for key in named if has[key] != named[key]]
+  size = f" with {', '.join(own)}" if own else ""
   raise CheckpointError(
-    f"{weights.source} holds a "
-    f"{' with '.join(filter(None, (weights.variant, ', '.join(own))))}, and "
-    f"the model of this config is another: use model={weights.variant} "
+    f"{weights.source} holds a {weights.variant}{size}, and the model of this "
+    f"config is another: use model={weights.variant} "
     f"(--config.model.variant={weights.variant})"
     + "".join(f" --config.model.{text}" for text in own)
   )

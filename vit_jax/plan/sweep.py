@@ -38,8 +38,8 @@ FEW = 12  # Largest number of candidates that are compiled.
 # Assumed error of the estimated memory: a candidate that is estimated to need
 # more than this times a chip's memory is not compiled.
 MARGIN = 1.25
-# Of products in micro-batches that no run chooses: of those of `MOST_BYTES`.
-BADLY_SPLIT = 1.57 / 1.21
+# Loss of a split that no run chooses: B/16 whole and halved (docs/performance).
+BADLY_SPLIT = 414 / 322
 
 
 class Candidate(NamedTuple):
