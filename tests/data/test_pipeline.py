@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vit_jax import sharding
-from vit_jax.data import pipeline, sources, transforms
+from vit_jax.data import pipeline, placing, sources, transforms
 from vit_jax.data.examples import thin
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.resize import Resize, resize
@@ -230,6 +230,14 @@ def test_batches_lie_where_the_mesh_wants_them(data):
     (4, 8, 8, 1)
   }
   assert isinstance(batch["label"], jax.Array)
+
+
+def test_a_cpu_computes_from_the_memory_that_rows_are_written_to(data, source):
+  mesh = make_mesh(devices=jax.devices()[:1])
+  local = make(data, source)[0]
+  batch = placing.place(local, mesh, len(local["image"]))
+  (shard,) = batch["image"].addressable_shards
+  assert shard.data.unsafe_buffer_pointer() == local["image"].ctypes.data
 
 
 def test_to_device_keeps_order_and_ends(data):

@@ -241,10 +241,7 @@ def measure_stages(
     lambda number: decoded.write(number, batch, number), numbers, cpu
   )
   local = placing.find_rows(mesh, batch_size)
-  made = {
-    name: np.ones((len(local), *shape), np.uint8)
-    for name, shape in data.views.get_shapes(data.shape, channels).items()
-  }
+  made = rows.make_batch(len(local))
   seconds, _ = time_each(
     lambda x: jax.block_until_ready(placing.place(x, mesh, batch_size)),
     [made] * ROUNDS,
@@ -290,10 +287,11 @@ def measure_whole(
     data, mesh, channels, batch_size=batch_size, seed=0, start_step=0
   )
   speeds: dict[str, list[float]] = {"input": []}
+  # Batches that are begun before they are asked for.
+  ahead = 2 * placing.AHEAD + 2 * data.count_workers()
   with contextlib.closing(batches):
     for _ in range(ROUNDS):
-      # Those that were begun ahead, and that wait.
-      for _ in range(2 * placing.AHEAD + 2 * data.count_workers()):
+      for _ in range(ahead):
         jax.block_until_ready(next(batches))
       began, count = time.perf_counter(), 0
       while (
@@ -304,6 +302,8 @@ def measure_whole(
       speeds["input"].append(count * batch_size / passed)
       if rival is None:
         continue
+      # They are made now, not in the turn of the other.
+      time.sleep(ahead * batch_size / speeds["input"][-1])
       for method in rival.methods:
         speed = rival.measure(method, seconds / ROUNDS)
         speeds.setdefault(f"tf.data, {method}", []).append(speed)

@@ -135,6 +135,19 @@ class Checkpointer:
       self._held = None
     log.warning("the checkpoint of step %d is damaged: %s", step, reason)
 
+  def inspect(self, accept: Callable[[Mapping[str, Any]], None]) -> None:
+    """Calls `accept` with the newest metadata, as `restore` will, and sooner.
+
+    What cannot be read is left to `restore`, which has older ones.
+    """
+    if (step := self.find_latest_step()) is None:
+      return
+    metadata = None
+    with self._agreeing() as problems:
+      metadata = load_required_metadata(self._make_path(step))
+    if not problems:
+      accept(metadata)
+
   def restore(
     self,
     abstract_state: TrainState,

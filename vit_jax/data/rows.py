@@ -16,6 +16,7 @@ import abc
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Any
@@ -39,7 +40,17 @@ VIEWS = ("views", "local")
 # Images that a thread takes at a time, at most.
 CHUNK = 8
 
+ALIGNMENT = 64  # Bytes, of memory that XLA computes from on a CPU.
+
 TRIES = 1000  # Unreadable images in a row; more point to another fault.
+
+
+def make_aligned(shape: tuple[int, ...]) -> np.ndarray:
+  """Makes an uint8 array that a CPU takes for its own, without a copy."""
+  size = math.prod(shape)
+  memory = np.empty(size + ALIGNMENT, np.uint8)
+  start = -memory.ctypes.data % ALIGNMENT
+  return memory[start : start + size].reshape(shape)
 
 
 class Pictures:
@@ -126,7 +137,7 @@ class Rows(abc.ABC):
     """Makes a batch whose rows are to be written."""
     labels = (count,) if self.slots is None else (count, self.slots)
     batch: dict[str, np.ndarray] = dict(
-      image=np.empty((count, *self.size, self.channels), np.uint8),
+      image=make_aligned((count, *self.size, self.channels)),
       label=np.empty(labels, np.int32),
       mask=np.ones(count, np.bool_),
       unreadable=np.full(count, -1, np.int64),
@@ -187,8 +198,7 @@ class TrainRows(Rows):
     shapes = self.views.get_shapes(self.size, self.channels)
     del shapes["image"]  # It is there.
     return super().make_batch(count) | {
-      name: np.empty((count, *shape), np.uint8)
-      for name, shape in shapes.items()
+      name: make_aligned((count, *shape)) for name, shape in shapes.items()
     }
 
   def _find_rows(

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
+from vit_jax.config.errors import counted
+
 # What a terminal acts on, or shows as another line or in another order.
 CONTROLS = re.compile(
   "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
@@ -49,7 +51,10 @@ def describe_values(name: str, values: Mapping[str, float]) -> str:
       f"{name} accuracy {values['accuracy']:.2%} ({values['correct']:,}/"
       f"{values['total']:,}), loss {values['loss']:.4f}"
     )
-  return f"{name} " + ", ".join(f"{key} {x:.4g}" for key, x in values.items())
+  parts = [f"{k} {x:.4g}" for k, x in values.items() if k != "total"]
+  if "total" in values:
+    parts.append(counted(int(values["total"]), "image"))
+  return f"{name} " + ", ".join(parts)
 
 
 class Progress:

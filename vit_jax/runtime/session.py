@@ -107,8 +107,9 @@ class Session:
       exp: an `Experiment`.
 
     Raises:
-      ConfigError: if the workdir cannot be used, another run holds it, or the
-        objective's teacher does not exist.
+      ConfigError: if the workdir cannot be used, another process holds it, its
+        checkpoint is of another config or other data, or the objective's
+        teacher does not exist.
     """
     self.exp, enter = exp, self._stack.enter_context
     enter(explained(exp))
@@ -153,6 +154,7 @@ class Session:
     )
     self._stack.push(self._watchdog.fail)  # Before anything is closed.
     self._record = Record({})
+    self._checkpointer.inspect(self._accept)  # Before anything is compiled.
 
   def _read_scores(self, name: str | None) -> dict[int, float]:
     """Reads step -> value of a metric on host 0, for all hosts."""
@@ -175,16 +177,16 @@ class Session:
     Raises:
       ConfigError: if it is of another config or other data, or all are damaged.
     """
-
-    def accept(metadata: Mapping[str, Any]) -> None:
-      check_metadata(metadata, now=self._metadata, extend=self._extend)
-      self._record = Record(metadata)
-
-    state = self._checkpointer.restore(self.exp.abstract_state, accept)
+    state = self._checkpointer.restore(self.exp.abstract_state, self._accept)
     for name, scores in self._list_watched():
       for step, value in self._record.scores.get(name, {}).items():
         scores.setdefault(step, value)
     return state
+
+  def _accept(self, metadata: Mapping[str, Any]) -> None:
+    """Takes the metadata of a checkpoint; refuses those of another run."""
+    check_metadata(metadata, now=self._metadata, extend=self._extend)
+    self._record = Record(metadata)
 
   def make_mark(self, doing: str) -> Callable[[], None]:
     """Makes what an evaluation calls after each batch, to show its progress.
