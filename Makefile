@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 # The versions that are installed: `make LOCK= ...` takes the newest.
 LOCK ?= -c requirements.lock
 
-.PHONY: train seeds test quick chaos judges fuzz lint types docs lowest install lock
+.PHONY: train seeds test runs quick chaos judges fuzz lint types docs lowest install lock
 
 install: $(INSTALLED)
 
@@ -25,9 +25,13 @@ seeds: $(INSTALLED)
 PYTEST := -m pytest -n 2 --dist=worksteal --durations=20
 
 test: $(INSTALLED)
-	$(RUN) $(PYTEST)
+	$(RUN) $(PYTEST) -m 'not judges and not runs'
 
-# The same without what is slow, for every change: tests/conftest.py says what.
+# The other tests: whole runs that are killed and go on, studies and notebooks.
+runs: $(INSTALLED)
+	$(RUN) $(PYTEST) -m 'not judges and runs'
+
+# `make test` without what is slow, for every change: tests/conftest.py says what.
 quick: $(INSTALLED)
 	$(RUN) $(PYTEST) -m 'not judges and not slow'
 

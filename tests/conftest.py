@@ -25,11 +25,19 @@ from tests.support import ROOT  # noqa: E402
 from tests.support.runs import make_config, reuse_experiment  # noqa: E402
 from tests.support.shared import get_shared_root, make_once  # noqa: E402
 
-# Files and tests that start processes, compile for TPUs or train for more than
-# seconds; `make quick` runs the others.
-SLOW = (
+# Whole runs, alone and on several hosts, which are killed and go on; studies,
+# which are many of them, and notebooks. `make runs` runs these.
+RUNS = (
+  "launch/test_local.py",
+  "notebooks/test_notebooks.py::test_a_",
+  "notebooks/test_notebooks.py::test_transfer",
   "runs/",
   "study/",
+)
+
+# What else starts processes, compiles for TPUs or trains for more than seconds;
+# `make test` runs these too, `make quick` neither.
+SLOW = (
   "plan/",
   "benchmark/",
   "checkpoint/test_chaos.py",
@@ -52,12 +60,9 @@ SLOW = (
   "fuzz/",
   "hosts/test_coordination.py",
   "hosts/test_preemption_notice.py",
-  "launch/test_local.py",
   "models/test_attention_kernels.py",
   "models/test_regularisation.py::test_remat",
   "models/test_vit.py::test_unrolling_and_remat",
-  "notebooks/test_notebooks.py::test_a_",
-  "notebooks/test_notebooks.py::test_transfer",
   "optim/test_nonfinite.py",
   "perturbations/test_corruptions.py",
   "prepare/test_command.py",
@@ -102,7 +107,10 @@ install_import_hook("vit_jax", "beartype.beartype")
 def pytest_collection_modifyitems(items):
   """Marks what is slow, and runs it first, so that workers end together."""
   for item in items:
-    if item.nodeid.removeprefix("tests/").startswith(SLOW):
+    name = item.nodeid.removeprefix("tests/")
+    if name.startswith(RUNS):
+      item.add_marker("runs")
+    if name.startswith(RUNS + SLOW):
       item.add_marker("slow")
   items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
