@@ -49,6 +49,7 @@ Arguments:
   dataset   imagenet cifar10 cifar100 pets flowers, resisc45 with
             protocol=augreg; your own: folder:PATH, or tfds:NAME with splits
             train and test, as prepare writes it
+  data_dir  where tfds:NAME is, if prepare was given a --data_dir
   res       px, less what a patch does not divide (14 px: 378 of 384)
   lr        the peak learning rate; 0 is 0.01, of your own set's smaller
             batches less
@@ -78,12 +79,12 @@ authors' released code, as are TensorFlow's random boxes (distorted_box),
 resized bilinearly, and flips. Warm-ups of other steps than the table's are
 interpolated.
 
-Of your own set batch and steps follow the number of images; of tfds:NAME that
-in ~/tensorflow_datasets or $TFDS_DATA_DIR. Steps are BiT's, 500 up to 20,000
-images, 10,000 up to half a million, then 20,000, and at most 50 epochs; below
-5,120 images batches are smaller than 512, so that an epoch has ten or more, and
-the learning rate follows the square root of the batch. These limits are ours,
-and not measured yet. It may be trained on without an accelerator.
+Of your own set batch and steps follow the number of images. Steps are BiT's,
+500 up to 20,000 images, 10,000 up to half a million, then 20,000, and at most
+50 epochs; below 5,120 images batches are smaller than 512, so that an epoch has
+ten or more, and the learning rate follows the square root of the batch. These
+limits are ours, and not measured yet. It may be trained on without an
+accelerator.
 """
 
 from typing import NamedTuple
@@ -195,7 +196,7 @@ def parse(text):
     {key: CHOICES[key] for key in fixed} | {"balance": (0, 1)},
     **dict(model="B/16", dataset="cifar100", res=384, lr=0.0, steps=0),
     **dict(dev=0, polyak=0, protocol="vit"),
-    **dict(batch=0, freeze="none", balance=0, stop=0),
+    **dict(batch=0, freeze="none", balance=0, stop=0, data_dir=""),
   )
   for key in ("steps", "batch", "stop"):
     if getattr(args, key) < 0:
@@ -234,9 +235,9 @@ def make_model(name, protocol="vit", freeze="none"):
 def get_config(text=""):
   """Arguments: those that this file's first lines list."""
   args, dataset, (choices, _) = parse(text)
-  own = ":" in args.dataset
+  own, data_dir = ":" in args.dataset, args.data_dir or None
   length = photographs.Length(512, choices[-1])
-  if own and (images := photographs.count_images(dataset.source)):
+  if own and (images := photographs.count_images(dataset.source, data_dir)):
     length = photographs.choose_length(images)
   steps, batch = args.steps or length.steps, args.batch or length.batch
   lr = 0.01 * min(1.0, batch / 512) ** 0.5 if own else 0.01
@@ -249,6 +250,7 @@ def get_config(text=""):
     model=make_model(args.model, args.protocol, args.freeze),
     data=dict(
       source=dataset.source,
+      dir=data_dir,
       train=train,
       size=args.res - args.res % patch,
       crop="distorted_box",

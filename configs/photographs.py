@@ -7,7 +7,6 @@ al., 2020, section 3.3); the smaller batches, and the limit of 50 epochs, are
 ours.
 """
 
-import math
 import os
 import pathlib
 from typing import NamedTuple
@@ -39,22 +38,18 @@ class Length(NamedTuple):
   steps: int
 
 
-def count_prepared(source: str) -> int | None:
-  """Counts the images of train of tfds:NAME; None if it is not prepared."""
-  from vit_jax.data import sources  # Other recipes look into no data.
+def count_images(source: str, data_dir: str | None = None) -> int | None:
+  """Counts images to train on, roughly; None if there are none.
 
-  if sources.find_directory(sources.find_dataset(source), None) is None:
-    return None
-  splits = sources.load_info(source).splits
-  return splits["train"].num_examples if "train" in splits else None
-
-
-def count_images(source: str) -> int | None:
-  """Counts the images of KIND:PATH, roughly, or of tfds:NAME; None if there are
-  none."""
+  Args:
+    source: KIND:PATH, or tfds:NAME.
+    data_dir: where prepared sets are stored; None is TFDS's directory.
+  """
   kind, _, name = source.partition(":")
   if kind == "tfds":
-    return count_prepared(source)
+    from vit_jax.data import sources  # Other recipes look into no data.
+
+    return sources.count_training_images(source, data_dir)
   path, wanted = pathlib.Path(name).expanduser(), set()
   if not path.is_dir():
     name, _, classes = name.rpartition("#")
@@ -79,7 +74,8 @@ def choose_length(images: int) -> Length:
   while batch > LEAST and batch * 10 > images:
     batch //= 2
   steps = 500 if images < 20_000 else 10_000 if images < 500_000 else 20_000
-  return Length(batch, max(1, min(steps, math.ceil(50 * images / batch))))
+  # In tens, as there are ten evaluations.
+  return Length(batch, max(10, min(steps, 5 * images // batch * 10)))
 
 
 def choose_eval_batch(batch: int) -> int:

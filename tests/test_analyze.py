@@ -131,6 +131,10 @@ def test_it_is_called_from_python(root):
   assert found.files == [files[0], files[1], files[3]]
   assert found.arrays["rollout"].shape == (3, 6, 4)
   assert found.inputs.shape == (1, 12, 8, 3)
+  # A list has its order; of a folder those that are shown are first.
+  for images, order in ((files, range(5)), (root / "photos", (0, 2, 1, 3, 4))):
+    found = vit_jax.analyze.analyze(root / "weights", images, pictures=2)
+    assert found.files == [files[i] for i in order]
 
 
 def test_a_resnet_shows_what_it_has_and_names_the_rest(root, capsys, tmp_path):

@@ -69,11 +69,11 @@ def analyze(
 
   Args:
     path: the run or weights, see `vit_jax.load`.
-    images: paths of images; or one path, a folder is searched for images. Of
-      more than `limit` that many are taken, evenly.
+    images: paths of images, in whose order the result is; or one path, a folder
+      is searched for images. Of more than `limit` that many are taken, evenly.
     limit: number of images at most.
-    pictures: number of images, evenly from those, whose maps are kept; `files`
-      of the result begins with them.
+    pictures: number of images whose maps are kept: the first of the result. Of
+      a folder they are taken evenly, and `files` begins with them.
     progress: called with the number of images that were just done.
     **arguments: see `vit_jax.load`.
 
@@ -84,19 +84,20 @@ def analyze(
   import vit_jax
   from vit_jax.analysis.explain import choose_batch_size, explain
 
-  images = list_images(images)
-  if not images:
+  found = pick(list_images(images), limit)
+  if not found:
     raise ConfigError("images is an empty list: give at least one path")
+  if isinstance(images, str | os.PathLike):
+    found = spread(found, pictures)
   model, preprocess = vit_jax.load(path, **arguments)
-  images = spread(pick(images, limit), pictures)
-  size = min(choose_batch_size(model.module, preprocess.size), len(images))
+  size = min(choose_batch_size(model.module, preprocess.size), len(found))
   files: list[str] = []
   bad: list[tuple[str, str]] = []
   inputs: list[np.ndarray] = []
 
   def read() -> Iterator[tuple[np.ndarray, int]]:
     """Yields the images that can be read, and how many a batch has."""
-    for names, errors, batch in decode_batches(images, size, preprocess):
+    for names, errors, batch in decode_batches(found, size, preprocess):
       good = [i for i, error in enumerate(errors) if error is None]
       files.extend(names[i] for i in good)
       bad.extend((names[i], x) for i, x in enumerate(errors) if x is not None)
@@ -107,7 +108,7 @@ def analyze(
       progress(len(names))
 
   try:
-    arrays = explain(model, read(), len(images), pictures)
+    arrays = explain(model, read(), len(found), pictures)
   except FloatingPointError as error:
     raise RunError(
       f"{path}: {error}: the weights may hold NaN, or be damaged"
@@ -288,7 +289,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
       found = analyze(
         arguments.run,
-        images,
+        spread(pick(images, arguments.limit), arguments.pictures),
         limit=arguments.limit,
         pictures=arguments.pictures,
         progress=Meter(progress, taken, "images").add,

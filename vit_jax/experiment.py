@@ -20,7 +20,6 @@ from vit_jax.config import Choice, ConfigError, parameters, raise_all
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.training import Train
 from vit_jax.convert.initialize import Report, Transfer, initialize, load_source
-from vit_jax.convert.published import describe_download
 from vit_jax.convert.teacher import (
   check_digest,
   check_teacher,
@@ -266,8 +265,7 @@ class Experiment:
     try:
       source = load_source(self.config["init"], self.transfer)
     except ConfigError as error:
-      hint = describe_download(self.config["init"])
-      raise ConfigError(f"--config.init: {error}{hint}") from error
+      raise ConfigError(f"--config.init: {error}") from error
     return initialize(
       source,
       self.model,

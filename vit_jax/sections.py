@@ -30,6 +30,7 @@ from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.recipe import list_missing, to_plain
 from vit_jax.config.training import Train
 from vit_jax.convert.initialize import Transfer
+from vit_jax.data.augment import Augment
 from vit_jax.data.pipeline import Data
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS, Evaluation
@@ -91,12 +92,45 @@ SECTIONS: dict[str, Callable[[Mapping], dict[str, inspect.Parameter]]] = {
   "hosts": lambda given: parameters(Timeouts),
 }
 
-# Key -> its full name, where a user may have meant another section.
-FULL_NAMES = {"learning_rate": "optim.lr"} | {
-  key: f"{section}.{key}"
-  for section, get_allowed in SECTIONS.items()
-  for key in get_allowed({"variant": "B/16"})
+# Words of other libraries -> the keys that they mean.
+WORDS = {
+  "betas": "optim.b1",
+  "ema_decay": "optim.ema",
+  "beta1": "optim.b1",
+  "beta2": "optim.b2",
+  "clip_grad": "optim.clip_norm",
+  "grad_clip": "optim.clip_norm",
+  "learning_rate": "optim.lr",
+  "wd": "optim.weight_decay",
+  "drop_path": "model.stochastic_depth",
+  "droppath": "model.stochastic_depth",
+  "heads": "model.num_heads",
+  "layers": "model.depth",
+  "mixed_precision": "model.dtype",
+  "precision": "model.dtype",
+  "image_size": "data.size",
+  "img_size": "data.size",
+  "res": "data.size",
+  "resolution": "data.size",
+  "num_workers": "data.workers",
+  "save_every": "checkpoint.every",
 }
+
+# Key -> its full name, where a user may have meant another section.
+FULL_NAMES = (
+  {
+    key: f"objective.{key}"
+    for x in OBJECTIVES.values()
+    for key in parameters(x)
+  }
+  | {key: f"data.augment.{key}" for key in parameters(Augment)}
+  | {
+    key: f"{section}.{key}"
+    for section, get_allowed in SECTIONS.items()
+    for key in get_allowed({"variant": "B/16"})
+  }
+  | WORDS
+)
 
 
 def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
@@ -167,6 +201,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
     )
   errors += find_name_errors(resolved["train"].get("loggers"))
   raise_all(errors)
+  resolved["optim"] = optim.drop_unused(resolved["optim"])
   raise_all(_find_uses_of_labels(resolved))
   raise_all(_find_uses_of_masks(resolved))
   raise_all(_find_uses_of_classes(resolved))

@@ -24,7 +24,7 @@ from vit_jax.runtime.result import Result
 from vit_jax.runtime.run import Run
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import expand, locate
-from vit_jax.train_state import TrainState, compute_digest
+from vit_jax.train_state import compute_digest
 from vit_jax.train_step import trace
 
 log = logging.getLogger(__name__)
@@ -82,9 +82,10 @@ def train(
     check_platform(allow_cpu or config["train"]["allow_cpu"])
     exp = Experiment(config)
     run.open(exp)
+    given = None if run.resumes else load_init(exp, run)
     run.start_compiling(trace(exp.train_step, exp.mesh, *exp.abstract_inputs))
     state = run.restore()
-    if not run.begin(init_state(exp, run) if state is None else state):
+    if not run.begin(exp.make_state(given) if state is None else state):
       return Result(run.result, workdir)
     # Here, and not above: the step is being compiled.
     from vit_jax.examination import TrainingImages
@@ -108,6 +109,8 @@ def train(
         run.evaluate_due()
       values = run.evaluate(exp.evaluators)
     result = run.finish(values)
+    if config["train"]["report"]:
+      run.say("examining what the run has learned, and drawing report.html")
     if config["train"]["report"] and show(run, exp, workdir):
       images.finish()
       write_report(run, workdir)
@@ -162,11 +165,11 @@ def write_report(run: Run, workdir: str) -> None:
     )
 
 
-def init_state(exp: Experiment, run: Run) -> TrainState:
-  """Initialises the state, from the weights of `config.init` where given."""
+def load_init(exp: Experiment, run: Run) -> Any:
+  """Loads the weights of `config.init`, if it has any, for `make_state`."""
   given, report = exp.load_init()
   if report is not None:
     run.say(str(report))
     if jax.process_count() > 1:  # One path may be another file on each host.
       run.compare({"digest of the initial weights": compute_digest(given)})
-  return exp.make_state(given)
+  return given

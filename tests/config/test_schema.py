@@ -222,6 +222,41 @@ def test_a_missing_variant_is_named():
     resolve(GOOD | {"model": {}})
 
 
+@pytest.mark.parametrize(
+  ("key", "meant"),
+  [
+    ("optim.beta1", "optim.b1"),
+    ("optim.wd", "optim.weight_decay"),
+    ("optim.decay", "optim.layer_decay"),
+    ("data.mixup", "data.augment.mixup"),
+    ("data.epochs", "train.epochs"),
+    ("model.heads", "model.num_heads"),
+    ("model.drop_path", "model.stochastic_depth"),
+    ("train.image_size", "data.size"),
+    ("train.teacher", "objective.teacher"),
+    ("train.batchsize", "train.batch_size"),
+    ("train.label_smothing", "objective.label_smoothing"),
+  ],
+)
+def test_a_key_that_is_meant_is_named(key, meant):
+  section, name = key.split(".")
+  with pytest.raises(config.ConfigError) as caught:
+    resolve(GOOD | {section: GOOD.get(section, {}) | {name: 1}})
+  assert f"'{key}'; did you mean '{meant}'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("key", "variant"),
+  [("optim.typo", "mu/4"), ("model.depth", "R50x1"), ("mesh.x", "mu/4")],
+)
+def test_where_no_key_is_near_all_are_named(key, variant):
+  section, name = key.split(".")
+  given = GOOD | {"model": dict(variant=variant)}
+  with pytest.raises(config.ConfigError) as caught:
+    resolve(given | {section: given.get(section, {}) | {name: 1}})
+  assert f"'{key}'; choose from: {section}." in str(caught.value)
+
+
 def test_an_old_value_names_what_to_set():
   """Not the nearest: what was the only crop is one of two."""
   with pytest.raises(config.ConfigError) as caught:

@@ -14,6 +14,7 @@ import urllib.request
 
 import pytest
 
+import vit_jax
 from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.convert import published
@@ -388,3 +389,13 @@ def test_ctrl_c_ends_the_command(server, tmp_path, capsys, monkeypatch):
     command.main(["--download=whole", f"--to={tmp_path}"])
   assert caught.value.code == 130
   assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_published_file_that_is_not_there_names_its_download(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  for name, told in (("vit-b16-i21k.npz", True), ("mine.npz", False)):
+    with pytest.raises(ConfigError, match="give the path of a run") as caught:
+      vit_jax.load(name)
+    assert ("--download=vit-b16-i21k --to=." in str(caught.value)) == told

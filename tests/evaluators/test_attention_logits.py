@@ -143,7 +143,7 @@ def test_values_are_described():
   expected = "logits encoderblock_0 1.235, encoderblock_1 1.235e+05"
   assert describe_values("logits", values) == expected
   expected = "test loss 0.6931, 12 images"
-  assert describe_values("test", dict(loss=0.69315, total=12)) == expected
+  assert describe_values("test", dict(loss=0.69314, total=12)) == expected
 
 
 def test_nobody_pays_who_does_not_ask():

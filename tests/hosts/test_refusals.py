@@ -14,7 +14,7 @@ from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
 from vit_jax.runtime.run import Run
 from vit_jax.runtime.workdir import open_workdir
-from vit_jax.train import init_state
+from vit_jax.train import load_init
 
 NAME = socket.gethostname()
 
@@ -69,7 +69,7 @@ def test_hosts_of_other_weights_refuse_to_run(tmp_path, config, monkeypatch):
   def initialise(hosts):
     run = object.__new__(Run)  # What it does before is not of interest here.
     run._hosts, run.say = hosts, lambda _: None
-    init_state(exps[hosts.index], run)
+    load_init(exps[hosts.index], run)
 
   monkeypatch.setattr("jax.process_count", lambda: 2)
   for error in run_together(2, initialise):

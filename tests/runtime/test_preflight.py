@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said of a run before it begins."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from tests.support import build
 from vit_jax.config import ConfigError
-from vit_jax.runtime.preflight import describe
+from vit_jax.runtime.preflight import check_apart, describe
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,47 @@ def test_the_key_of_a_split_that_is_not_there_is_named(config):
   config["evals"]["few"] = dict(kind="knn", split="valid")
   with pytest.raises(ConfigError, match="evals.few.split: .* 'valid'"):
     build(config)
+
+
+@pytest.mark.parametrize(
+  ("source", "workdir", "refused"),
+  [
+    ("folder:{}/flat", "{}/flat", True),
+    ("folder:{}/flat", "{}/flat/a/../run", True),
+    ("folder:{}/flat#a+b", "{}/flat/run", True),
+    ("images:{}/flat", "{}/flat/run", True),
+    ("mix:1*tfds:digits,2*folder:{}/flat", "{}/flat/run", True),
+    ("folder:{}/flat", "{}/flat-run", False),
+    ("folder:{}/flat", "gs://bucket/flat/run", False),
+    # Beside train/ and test/ nothing is looked for.
+    ("folder:{}/split", "{}/split/run", False),
+    ("folder:{}/split", "{}/split/Test/run", True),
+    ("folder:{}/split", "{}/split", True),
+    ("tfds:digits", "{}/flat", False),
+  ],
+)
+def test_a_run_does_not_become_its_data(source, workdir, refused, tmp_path):
+  for folder in ("flat/a", "flat/b", "split/train/a", "split/test/a"):
+    (tmp_path / folder).mkdir(parents=True)
+  config = {"data": {"source": source.format(tmp_path)}}
+  found = nullcontext()
+  if refused:
+    found = pytest.raises(ConfigError, match="--workdir=.* choose another")
+  with found:
+    check_apart(config, workdir.format(tmp_path))
+
+
+@pytest.mark.parametrize(
+  ("variant", "init", "warned"),
+  [("Ti/16", None, True), ("Ti/16", "x.npz", False), ("mu/4", None, False)],
+)
+def test_many_random_parameters_and_few_images_are_warned_of(
+  config, variant, init, warned
+):
+  config["model"]["variant"] = variant
+  config["data"]["size"] = 16
+  lines = []
+  describe(build(config | {"init": init}), lines.append)
+  found = [x for x in lines if "the parameters are random" in x]
+  assert len(found) == warned
+  assert all("1,437 images are few" in x for x in found)

@@ -74,15 +74,15 @@ def nearest(
     choices: what could have been.
     prefix: put before the choices in the clause.
     elsewhere: lower-case names that may be meant, too -> what the clause calls
-      them.
+      them. One that is the very name goes first, others last.
   """
   choices = sorted(map(str, choices))
-  folded = {**elsewhere, **{x.lower(): prefix + x for x in choices}}
+  own = {x.lower(): prefix + x for x in choices}
   near = quote(name)[:100].strip("'").lower()  # Its time is quadratic.
-  cutoff = 0.65 if elsewhere else 0.5  # Among many something is always near.
-  close = difflib.get_close_matches(near, folded, n=1, cutoff=cutoff)
-  if close:
-    return f"did you mean {folded[close[0]]!r}?"
+  # Among many something is always near.
+  for names, cutoff in ((elsewhere, 1.0), (own, 0.5), (elsewhere, 0.8)):
+    if close := difflib.get_close_matches(near, names, n=1, cutoff=cutoff):
+      return f"did you mean {names[close[0]]!r}?"
   names = ", ".join(prefix + choice for choice in choices[:MAX_CHOICES])
   if more := len(choices[MAX_CHOICES:]):
     names += f" and {more} more"
@@ -252,9 +252,15 @@ def check(
   Returns:
     Every allowed key with its value, given or default, as plain Python.
   """
+  # Not those that this section could have with other values.
+  others = {
+    name: full
+    for name, full in elsewhere.items()
+    if not full.startswith(f"{section}.") or full.split(".")[1] in allowed
+  }
   for key in given:
     if key not in allowed:
-      hint = nearest(key, allowed, f"{section}.", elsewhere)
+      hint = nearest(key, allowed, f"{section}.", others)
       name = shorten(f"{section}.{key}")
       errors.append(f"unknown config key '{name}'; {hint}")
   resolved = {}

@@ -35,6 +35,7 @@ from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.formats import FORMATS
 from vit_jax.convert.infer import ASSUMED
 from vit_jax.convert.npz import PREFIXES
+from vit_jax.convert.published import describe_download
 from vit_jax.convert.storing import SHARDS
 from vit_jax.convert.timm import STEM
 from vit_jax.convert.weights import OURS, Weights, is_run, load_weights
@@ -184,6 +185,7 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
   if not source.exists():
     raise CheckpointError(
       f"{source} does not exist: give the path of a run, or of weights"
+      f"{describe_download(arguments.src)}"
     )
   check_apart(arguments.src, check_target(arguments.dst, form, **how))
   overrides = {

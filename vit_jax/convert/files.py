@@ -35,6 +35,7 @@ from vit_jax.convert.file_type import (
   explain_directory,
 )
 from vit_jax.convert.lazy import Lazy
+from vit_jax.convert.published import describe_download
 from vit_jax.storage.paths import is_local, locate
 from vit_jax.storage.untrusted import (
   MAX_TEXT,
@@ -81,7 +82,8 @@ def _explained(what: epath.Path | str) -> Iterator[None]:
     raise
   except FileNotFoundError as error:  # Object stores raise it without a text.
     text = "No such file or directory: give the path of a run, or of weights"
-    raise CheckpointError(f"{what}: {text}") from error
+    hint = describe_download(str(what))
+    raise CheckpointError(f"{what}: {text}{hint}") from error
   except OSError as error:
     raise CheckpointError(f"{what}: {error.strerror or error}") from error
   except ImportError as error:

@@ -16,7 +16,7 @@ from vit_jax.convert.files import resolve
 from vit_jax.convert.initialize import SILENT
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.manifest_checks import load_run_manifest
-from vit_jax.convert.published import describe_download, parse_name
+from vit_jax.convert.published import parse_name
 from vit_jax.convert.weights import is_run
 from vit_jax.storage.paths import locate
 
@@ -95,5 +95,4 @@ def check_source(config: Mapping[str, Any], workdir: str) -> None:
   try:
     resolve(init)
   except ConfigError as error:
-    hint = describe_download(init)
-    raise ConfigError(f"--config.init: {error}{hint}") from error
+    raise ConfigError(f"--config.init: {error}") from error

@@ -256,13 +256,14 @@ def _check_body(weights: Weights, model: nn.Module) -> None:
   theirs = weights.model
   names = ("stem", "width", "depth", "mlp_dim", "num_heads", "token_mlp_dim")
   names += ("stages", "width_factor")
-  same = type(theirs) is type(model) and all(
+  if type(theirs) is type(model) and all(
     getattr(theirs, name, None) == getattr(model, name, None) for name in names
-  )
-  if same:
+  ):
     return
   named, has = models.get_row(weights.variant)[1], vars(theirs)
-  own = [f"{key}={has[key]}" for key in named if has[key] != named[key]]
+  given = vars(model) if type(theirs) is type(model) else named
+  differ = [key for key in named if not named[key] == given[key] == has[key]]
+  own = [f"{key}={has[key]}" for key in differ]
   size = f" with {', '.join(own)}" if own else ""
   raise CheckpointError(
     f"{weights.source} holds a {weights.variant}{size}, and the model of this "
@@ -279,9 +280,8 @@ def _compare(weights: Weights, model: nn.Module) -> list[str]:
     ours, other = getattr(model, name, None), getattr(theirs, name, None)
     if ours == other:
       continue
-    default = weights.get_default(name)
     has = f"the source has {other!r}"
-    if default is not None:
+    if (default := weights.get_default(name)) is not None:
       has = f"{other!r} is {default}, and the source does not say"
     warnings.append(
       f"model.{name}={ours!r}, but {has}; set --config.model.{name}={other} "

@@ -54,8 +54,8 @@ KINDS = ("tfds", *FOLDERS, "synthetic", "vtab", "mix")
 
 DIGEST = re.compile("[0-9a-f]{16}")  # Digests of `make_digest`.
 
-# Sets that need no download.
-EMBEDDED = ("digits",)
+# Sets that need no download -> number of their images to train on.
+EMBEDDED = {"digits": 1_437}
 
 
 def parse_source(source: str) -> tuple[str, str]:
@@ -296,6 +296,15 @@ def list_embedded(source: str) -> list[str]:
     parts = map(list_embedded, mixture.parse_mixture(name))
     return list(itertools.chain.from_iterable(parts))
   return [name] if kind == "tfds" and name in EMBEDDED else []
+
+
+def count_training_images(source: str, data_dir: str | None) -> int | None:
+  """Counts the images of train of a set of TFDS; None if it is not prepared."""
+  name = find_dataset(source)
+  if find_directory(name, data_dir) is None:
+    return EMBEDDED.get(name)  # A run will write it.
+  splits = load_info(source, data_dir).splits
+  return splits["train"].num_examples if "train" in splits else None
 
 
 def write_embedded(

@@ -65,8 +65,9 @@ class Unreadable:
           f"{name} is unreadable: {reason}\n"
           f"  {len(self.found):,} of {len(self._source):,} images are "
           f"unreadable since this process started, and data.max_unreadable "
-          f"allows {self._allowed:,}: repair or remove them, or set "
-          f"--config.data.max_unreadable={self._suggest():g}"
+          f"allows {self._allowed:,}: set "
+          f"--config.data.max_unreadable={self._suggest():g} to go on without "
+          f"them, or repair or remove them and begin in another --workdir"
         )
       log.warning(
         "unreadable image %s of %s allowed, %s: %s: %s",
@@ -78,8 +79,12 @@ class Unreadable:
       )
 
   def _suggest(self) -> float:
-    """A share that allows ten times as many, of two digits."""
-    share = 10 * len(self.found) / max(1, len(self._source))
+    """A share of two digits that allows ten times as many, or a tenth of all.
+
+    Twice as many where they are more than that.
+    """
+    share = len(self.found) / max(1, len(self._source))
+    share = min(10 * share, max(0.1, 2 * share))
     return min(1.0, float(f"{share:.1e}"))
 
   def watch(

@@ -156,7 +156,7 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
       record |= function.describe()
       if form != "onnx":
         record["platforms"] = platforms
-      tell("written", f"in {time.monotonic() - clock:.1f} s; comparing")
+      tell("exported", f"in {time.monotonic() - clock:.1f} s; comparing")
       found: Any = formats.compare_program(
         function, form, directory, pixels, wanted, which
       )

@@ -128,6 +128,21 @@ class Optim:
         object.__setattr__(self, key, value)
 
 
+def drop_unused(optim: Mapping[str, Any]) -> dict[str, Any]:
+  """Leaves out the keys of other optimizers and schedules.
+
+  Args:
+    optim: a section that was checked; such keys have no value of their own.
+  """
+  unused = {
+    key
+    for choice, table in (("name", OPTIMIZERS), ("schedule", SCHEDULES))
+    for key in {key for row in table.values() for key in row}
+    if key not in table[optim[choice]]
+  }
+  return {key: value for key, value in optim.items() if key not in unused}
+
+
 def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   """The keys that an optim section may have, with their defaults.
 

@@ -181,7 +181,8 @@ def _show_images(
     text += (
       ", and attention rollout over it: how much of each patch reaches what "
       "the head reads, after all layers; violet is the smallest share of the "
-      "image, yellow the largest. Below it the likeliest classes"
+      "image, yellow the largest. Under each are its file and its "
+      "likeliest classes"
     )
   return Section(
     title="Images",

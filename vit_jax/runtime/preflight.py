@@ -3,6 +3,7 @@
 """Checks before a run, and the report on its model, data, mesh and memory."""
 
 import collections
+import itertools
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -15,7 +16,10 @@ from vit_jax import models, optim
 from vit_jax.config import ConfigError, check_multiple, raise_all
 from vit_jax.config.errors import counted
 from vit_jax.data import sources
+from vit_jax.data.folder import parse_name
+from vit_jax.data.folder_names import SPLITS
 from vit_jax.data.info import DataError, DatasetInfo
+from vit_jax.data.mixture import parse_mixture
 from vit_jax.devices.detection import start_backend
 from vit_jax.devices.fitting import format_bytes, get_memory
 from vit_jax.devices.machine import find_memory_limit
@@ -24,6 +28,10 @@ from vit_jax.hosts.coordination import Hosts
 from vit_jax.runtime.resume import LOCAL, flatten
 from vit_jax.runtime.workdir import collect_versions
 from vit_jax.sharding import count_data_shards, count_state_bytes
+from vit_jax.storage.paths import is_local, locate
+
+# Few images to train so many random parameters with.
+FEW_IMAGES, MANY_PARAMETERS = 10_000, 1_000_000
 
 MAX_EXAMPLES = 1 << 20  # Of a batch, on a device: beyond any memory.
 
@@ -63,6 +71,40 @@ def check_hosts(
   start_backend(keep=True)
   kinds = collections.Counter(x.device_kind for x in jax.local_devices())
   hosts.compare({"devices of a host": dict(kinds)})
+
+
+def list_folders(source: str) -> list[pathlib.Path]:
+  """Lists the folders whose images a source reads."""
+  kind, name = sources.parse_source(source)
+  if kind == "mix":
+    parts = map(list_folders, parse_mixture(name))
+    return list(itertools.chain.from_iterable(parts))
+  if kind == "folder":
+    return [parse_name(name)[0]]
+  return [pathlib.Path(locate(name))] if kind in sources.FOLDERS else []
+
+
+def check_apart(config: Mapping[str, Any], workdir: str) -> None:
+  """Checks that what a run writes does not become its data.
+
+  Raises:
+    ConfigError: if the workdir is where images are looked for.
+  """
+  if not is_local(workdir):
+    return
+  place = pathlib.Path(locate(workdir)).resolve()
+  for root in list_folders(config["data"]["source"]):
+    root = root.resolve()
+    if place != root and root not in place.parents:
+      continue
+    inside = place.relative_to(root).parts
+    # Beside folders of splits nothing is looked for.
+    if inside and (root / "train").is_dir() and inside[0].lower() not in SPLITS:
+      continue
+    raise ConfigError(
+      f"--workdir={workdir} is in {root}, where images are looked for: the "
+      f"run's pictures would become data; choose another --workdir"
+    )
 
 
 def prepare_data(
@@ -209,6 +251,12 @@ def describe(exp: Any, say: Say) -> None:
       f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "
       f"run's {counted(exp.steps, 'step')}: the learning rate never reaches "
       f"optim.lr"
+    )
+  few = exp.info.num_classes and examples < FEW_IMAGES
+  if few and parameters > MANY_PARAMETERS and not exp.config["init"]:
+    say(
+      f"warning: the parameters are random, and {counted(examples, 'image')} "
+      f"are few to train them: --config.init=PATH begins with trained weights"
     )
   if section.get("adapter") and not exp.config["init"]:
     say(

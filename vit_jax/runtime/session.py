@@ -93,6 +93,7 @@ class Session:
       named = config["train"]["loggers"] if self._first else None
       raise_all(self._hosts.gather(find_logger_errors(named))[0])
       self._watchdog.mark("reading the data set", STARTING)
+      preflight.check_apart(config, self._name)
       self._data = preflight.prepare_data(config, self._hosts, self.say)
       self._stack = stack.pop_all()
     return self
@@ -170,6 +171,11 @@ class Session:
     scores = {at: float(x) for at, x in found if at <= step}
     ended = find_end(scores, train.stop_by, train.patience) is not None
     return step if ended else self.exp.steps
+
+  @property
+  def resumes(self) -> bool:
+    """Whether the workdir holds a checkpoint of this run."""
+    return self._checkpointer.find_latest_step() is not None
 
   def restore(self) -> TrainState | None:
     """Restores the newest sound checkpoint; None if there is none.
