@@ -201,15 +201,16 @@ def test_synthetic_images_are_functions_of_their_index():
     sources.load_info("synthetic:many")
 
 
-def test_a_run_on_a_folder(config, photos, tmp_path, capsys):
+def test_a_run_on_a_folder(config, photos, tmp_path_factory, capsys):
   config["data"] |= dict(source=f"folder:{photos}", size=8)
   config["train"] |= dict(steps=2)
   config["evals"] = {"test": dict(split="test")}
-  result = train(config, str(tmp_path / "run"))
+  workdir = tmp_path_factory.mktemp("run")
+  result = train(config, str(workdir))
   assert result["total"] == build(config).info.count("test")
   shown = capsys.readouterr().err
   assert "2 classes, images: train " in shown and "text.jpg" in shown
-  lines = (tmp_path / "run" / "held_out.txt").read_text().splitlines()
+  lines = (workdir / "held_out.txt").read_text().splitlines()
   assert lines == list(folder.load_folder(str(photos)).info.held_out)
   assert len(lines) == 8 and all((photos / line).exists() for line in lines)
 

@@ -103,7 +103,8 @@ def test_recipes_take_them(recipe, photos):
   assert kinds == ({"loss"} if recipe in ("mae", "masked_patch") else set())
 
 
-def test_a_run_learns_from_them_and_from_mixtures(photos, tmp_path):
+def test_a_run_learns_from_them_and_from_mixtures(photos, tmp_path_factory):
+  tmp_path = tmp_path_factory.mktemp("runs")
   evals = dict(test=dict(kind="loss", split="test"))
   source = f"images:{photos}"
   data = SMALL["data"] | dict(source=source, train="train")

