@@ -109,8 +109,6 @@ def train(
         run.evaluate_due()
       values = run.evaluate(exp.evaluators)
     result = run.finish(values)
-    if config["train"]["report"]:
-      run.say("examining what the run has learned, and drawing report.html")
     if config["train"]["report"] and show(run, exp, workdir):
       images.finish()
       write_report(run, workdir)
@@ -127,6 +125,7 @@ def show(run: Run, exp: Experiment, workdir: str) -> bool:
   """
   from vit_jax.examination import draw, examine
 
+  run.say("examining what the run has learned, and drawing report.html")
   examined = False
   try:
     mark = run.make_mark("examining what the run has learned")

@@ -58,13 +58,16 @@ def test_the_key_of_a_split_that_is_not_there_is_named(config):
     ("folder:{}/flat", "gs://bucket/flat/run", False),
     # Beside train/ and test/ nothing is looked for.
     ("folder:{}/split", "{}/split/run", False),
+    ("folder:{}/other", "{}/other/run", False),
+    ("folder:{}/other", "{}/other/training/run", True),
     ("folder:{}/split", "{}/split/Test/run", True),
     ("folder:{}/split", "{}/split", True),
     ("tfds:digits", "{}/flat", False),
   ],
 )
 def test_a_run_does_not_become_its_data(source, workdir, refused, tmp_path):
-  for folder in ("flat/a", "flat/b", "split/train/a", "split/test/a"):
+  folders = ("flat/a", "flat/b", "split/train/a", "split/test/a")
+  for folder in (*folders, "other/Training/a", "other/Val/a"):
     (tmp_path / folder).mkdir(parents=True)
   config = {"data": {"source": source.format(tmp_path)}}
   found = nullcontext()

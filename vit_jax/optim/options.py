@@ -38,6 +38,11 @@ SCHEDULES = {
   "constant": COOLDOWN,
   "rsqrt": COOLDOWN | dict(timescale=10_000, shift=0),
 }
+# By the key that decides.
+TABLES: dict[str, Mapping[str, Mapping[str, Any]]] = {
+  "name": OPTIMIZERS,
+  "schedule": SCHEDULES,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,11 +141,15 @@ def drop_unused(optim: Mapping[str, Any]) -> dict[str, Any]:
   """
   unused = {
     key
-    for choice, table in (("name", OPTIMIZERS), ("schedule", SCHEDULES))
-    for key in {key for row in table.values() for key in row}
-    if key not in table[optim[choice]]
+    for choice, table in TABLES.items()
+    for key in _list_own(table) - table[optim[choice]].keys()
   }
   return {key: value for key, value in optim.items() if key not in unused}
+
+
+def _list_own(table: Mapping[str, Mapping[str, Any]]) -> set[str]:
+  """Lists the keys that only some rows of a table have."""
+  return {key for row in table.values() for key in row}
 
 
 def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
@@ -157,11 +166,11 @@ def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
     ConfigError: for keys of other optimizers and schedules.
   """
   found, errors = parameters(Optim), []
-  for key, table in (("name", OPTIMIZERS), ("schedule", SCHEDULES)):
+  for key, table in TABLES.items():
     name = given.get(key, found[key].default)
     if not isinstance(name, str) or name not in table:
       continue  # The check of the key's type reports it.
-    for own in {own for row in table.values() for own in row}:
+    for own in _list_own(table):
       if own in table[name]:
         found[own] = found[own].replace(default=table[name][own])
       elif own not in given:

@@ -98,8 +98,10 @@ def check_apart(config: Mapping[str, Any], workdir: str) -> None:
     if place != root and root not in place.parents:
       continue
     inside = place.relative_to(root).parts
+    names = {x.name.lower() for x in root.iterdir() if x.is_dir()}
+    splits = {SPLITS.get(name) for name in names}
     # Beside folders of splits nothing is looked for.
-    if inside and (root / "train").is_dir() and inside[0].lower() not in SPLITS:
+    if inside and "train" in splits and inside[0].lower() not in SPLITS:
       continue
     raise ConfigError(
       f"--workdir={workdir} is in {root}, where images are looked for: the "
@@ -252,7 +254,7 @@ def describe(exp: Any, say: Say) -> None:
       f"run's {counted(exp.steps, 'step')}: the learning rate never reaches "
       f"optim.lr"
     )
-  few = exp.info.num_classes and examples < FEW_IMAGES
+  few = exp.num_classes and examples < FEW_IMAGES
   if few and parameters > MANY_PARAMETERS and not exp.config["init"]:
     say(
       f"warning: the parameters are random, and {counted(examples, 'image')} "
