@@ -215,12 +215,14 @@ def test_a_stopped_command_goes_on_where_it_was(digits, capsys, tmp_path):
   for suffix in ("csv", "jsonl"):
     out = tmp_path / f"out.{suffix}"
     arguments = (root / "run", root / "photos", f"--out={out}", "--batch=2")
-    assert run(capsys, *arguments, "--top=3").out == ""
+    shown = run(capsys, *arguments, "--top=3")
+    assert shown.out == "" and f"images written to {out}" in shown.err
     whole = out.read_bytes()
     # As a kill leaves it, in the middle of the fifth image.
     out.write_bytes(whole[: int(0.55 * len(whole))])
     shown = run(capsys, *arguments, "--top=3")
     assert "images already" in shown.err
+    assert f"written to {out}" in shown.err
     # In other batches numbers may differ in their last digits.
     before, after = (
       predict.predictions.read_back(str(path), suffix)[0]

@@ -332,6 +332,7 @@ def main(argv: list[str] | None = None) -> None:
   add_options(parser)
   arguments = parser.parse_args(argv)
   bad: list[Prediction] = []
+  done = 0
   with reported():
     form = arguments.format or "table"
     if arguments.out:
@@ -373,7 +374,9 @@ def main(argv: list[str] | None = None) -> None:
         found = continue_file(arguments.out, form, images, classify)
       else:
         found = predictions.write(classify(images), form, sys.stdout)
-      bad = [x for x in found if x.error]
+      for one in found:
+        done += 1
+        bad += [one] if one.error else []
     except KeyboardInterrupt:
       progress.end()
       more = ": the same command goes on" if arguments.out else ""
@@ -381,6 +384,9 @@ def main(argv: list[str] | None = None) -> None:
       sys.exit(INTERRUPTED)
     finally:
       progress.end()
+    if arguments.out and done:
+      written = f"{counted(done, 'image')} written to {arguments.out}"
+      print(written, file=sys.stderr)
   for x in bad if form != "table" else ():
     print(f"{x.path}: {x.error}", file=sys.stderr)
   if bad:

@@ -7,6 +7,7 @@ constructor that SECTIONS names for its section.
 """
 
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from vit_jax import models, optim
 from vit_jax.checkpoint import CheckpointOptions
 from vit_jax.config import (
   ConfigError,
+  allow_unset,
   check,
   fits,
   get,
@@ -29,6 +31,7 @@ from vit_jax.config.errors import quote, shorten
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.recipe import list_missing, to_plain
 from vit_jax.config.training import Train
+from vit_jax.convert.fields import EXAMPLES
 from vit_jax.convert.initialize import Transfer
 from vit_jax.data.augment import Augment
 from vit_jax.data.pipeline import Data
@@ -53,13 +56,11 @@ REPLACED = {
 def _model(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   """Keys of the model section, which its variant decides."""
   variant = given.get("variant")
-  allowed = models.parameters(variant)
-  if "adapter" in given and "adapter" not in allowed:
-    raise ConfigError(
-      f"model.adapter is for ViTs and hybrids, and {variant} is neither: leave "
-      f"it out"
-    )
-  return allowed
+  return allow_unset(
+    *(given, models.parameters(variant)),
+    (models.parameters(example) for example in EXAMPLES.values()),
+    f"model.variant={variant!r}",
+  )
 
 
 def _objective(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
@@ -69,14 +70,24 @@ def _objective(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   keyword = inspect.Parameter.KEYWORD_ONLY
   key = inspect.Parameter("name", keyword, default=default, annotation=str)
   objective = get(OBJECTIVES, name, "objective.name")
-  return {"name": key} | parameters(objective)
+  return allow_unset(
+    *(given, {"name": key} | parameters(objective)),
+    (parameters(x) for x in OBJECTIVES.values()),
+    f"objective.name={name!r}",
+  )
 
 
-def _evaluation(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+def _evaluation(
+  name: str, given: Mapping[str, Any]
+) -> dict[str, inspect.Parameter]:
   """Keys of a section under evals: common ones, and those of its kind."""
   kind = given.get("kind", "classification")
   evaluator = get(EVALUATORS, kind, "evals kind")
-  return parameters(Evaluation) | parameters(evaluator)
+  return allow_unset(
+    *(given, parameters(Evaluation) | parameters(evaluator)),
+    (parameters(x) for x in EVALUATORS.values()),
+    f"{name}.kind={kind!r}",
+  )
 
 
 # Section -> its content -> the keys that it may have.
@@ -185,7 +196,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
     name: _check_section(
       f"evals.{name}",
       usual | {**given} if isinstance(given, Mapping) else given,
-      _evaluation,
+      functools.partial(_evaluation, f"evals.{name}"),
       errors,
     )
     for name, given in evals.items()
@@ -201,7 +212,6 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
     )
   errors += find_name_errors(resolved["train"].get("loggers"))
   raise_all(errors)
-  resolved["optim"] = optim.drop_unused(resolved["optim"])
   raise_all(_find_uses_of_labels(resolved))
   raise_all(_find_uses_of_masks(resolved))
   raise_all(_find_uses_of_classes(resolved))

@@ -247,7 +247,7 @@ def test_a_key_that_is_meant_is_named(key, meant):
 
 @pytest.mark.parametrize(
   ("key", "variant"),
-  [("optim.typo", "mu/4"), ("model.depth", "R50x1"), ("mesh.x", "mu/4")],
+  [("optim.typo", "mu/4"), ("model.zzz", "R50x1"), ("mesh.x", "mu/4")],
 )
 def test_where_no_key_is_near_all_are_named(key, variant):
   section, name = key.split(".")
@@ -255,6 +255,34 @@ def test_where_no_key_is_near_all_are_named(key, variant):
   with pytest.raises(config.ConfigError) as caught:
     resolve(given | {section: given.get(section, {}) | {name: 1}})
   assert f"'{key}'; choose from: {section}." in str(caught.value)
+
+
+def test_keys_of_another_choice_are_left_out_where_they_are_none():
+  """A command line changes a recipe's keys, and cannot remove them."""
+  good = GOOD | {
+    "model": dict(variant="R50x1"),
+    "objective": dict(name="mae"),
+    "evals": {"test": dict(kind="loss", split="test")},
+  }
+  more = {
+    "model": good["model"] | dict(dropout=None, adapter=None),
+    "objective": good["objective"] | dict(label_smoothing=None, teacher=None),
+    "evals": {"test": good["evals"]["test"] | dict(shots=None)},
+  }
+  assert resolve(good | more) == resolve(good)
+  more["model"]["depth"] = 3
+  more["objective"]["teacher"] = "runs/b16"
+  more["evals"]["test"]["shots"] = (5,)
+  with pytest.raises(config.ConfigError) as caught:
+    resolve(good | more)
+  assert str(caught.value).splitlines() == [
+    f"{key} has no effect with {choice}: leave it out, or set it to None"
+    for key, choice in (
+      ("model.depth=3", "model.variant='R50x1'"),
+      ("objective.teacher='runs/b16'", "objective.name='mae'"),
+      ("evals.test.shots=(5,)", "evals.test.kind='loss'"),
+    )
+  ]
 
 
 def test_an_old_value_names_what_to_set():

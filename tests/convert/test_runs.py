@@ -21,6 +21,7 @@ from tests.support.weights import (
 )
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
+from vit_jax.convert.manifest_checks import describe_unfinished
 from vit_jax.convert.weights import flatten, load_weights
 from vit_jax.convert.writing import save_weights
 from vit_jax.train import train
@@ -179,3 +180,15 @@ def test_a_run_that_was_trained_gives_what_it_evaluates(config, tmp_path):
   again = load_weights(str(tmp_path / "x.npz"))
   check_same(again, found)
   np.testing.assert_array_equal(compute_logits(again), compute_logits(found))
+
+
+def test_a_run_that_has_not_ended_says_so(tmp_path):
+  run = epath.Path(tmp_path / "run")
+  assert describe_unfinished(run) is None
+  for step in ("90", "100", "tmp"):
+    (run / "checkpoints" / step).mkdir(parents=True)
+  assert describe_unfinished(run) is None  # Converted weights.
+  (run / "config.json").touch()
+  assert describe_unfinished(run).endswith("its weights are those of step 100")
+  (run / "result.json").touch()
+  assert describe_unfinished(run) is None

@@ -253,7 +253,7 @@ def test_folders_that_link_to_one_another_are_no_endless_folders(tmp_path):
   (tmp_path / "set" / "c").symlink_to(tmp_path / "outside" / "a")
   (tmp_path / "outside" / "a" / "z").symlink_to(tmp_path / "outside" / "b")
   (tmp_path / "outside" / "b" / "z").symlink_to(tmp_path / "outside" / "a")
-  files, other, bad = find_files(tmp_path / "set")
+  files, other, bad, _ = find_files(tmp_path / "set")
   assert (
     not other
     and not bad

@@ -256,8 +256,12 @@ def test_classes_that_lack_images_are_named(tmp_path):
   make(tmp_path, "train/a", "train/b", "train/c", "test/a", "test/b")
   (tmp_path / "train" / "d").mkdir()
   (tmp_path / "train" / "d" / "broken.jpg").write_bytes(b"")
+  for name in ("train/e", "test/b/docs", "more/of/it"):
+    (tmp_path / name).mkdir(parents=True)
+  (tmp_path / "train" / "e" / "why.txt").touch()
   text = load(tmp_path).describe()
   assert "no image in test: c" in text
+  assert "left out, without images: more/of/it/, test/b/docs/, train/e/" in text
   assert "no readable image of: d" in text
   make(tmp_path, "test/Aa")
   with pytest.raises(DataError, match="'Aa'; did you mean 'a'"):

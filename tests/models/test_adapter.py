@@ -210,5 +210,6 @@ def test_models_without_attention_have_none(variant, config):
   config["model"] = dict(variant=variant, adapter="lora:8")
   with pytest.raises(ConfigError) as caught:
     resolve(config)
-  assert str(caught.value).startswith("model.adapter is for ViTs")
+  expected = "model.adapter='lora:8' has no effect with model.variant="
+  assert str(caught.value).startswith(expected)
   assert variant in str(caught.value)

@@ -61,9 +61,10 @@ def test_a_run_is_read_as_it_is(tmp_path):
 
 def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
   result = {"accuracy": 0.7, "correct": 7, "total": 10, "loss": 0.5}
-  result |= {"steps": 40, "seconds": 125.0}
-  run = read_run(write_run(tmp_path / "a", rows=ROWS, result=result))
-  page = make_report([run])
+  result |= {"steps": 40, "seconds": 125.0, "train_images": 1437}
+  keys = {"batch_size": 128}
+  path = write_run(tmp_path / "a", rows=ROWS, result=result, **keys)
+  page = make_report([read_run(path)])
   (axes,) = drawn()  # The last curve, in percent.
   assert axes.get_ylabel() == "test/accuracy (%)"
   assert axes.lines[0].get_xydata().tolist() == [[20, 50], [40, 70]]
@@ -71,7 +72,9 @@ def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
     "accuracy": "70.00 %",
     "correct": "7 / 10",
     "loss": "0.5000 nats",
+    "training images": "1,437",
     "steps": "40",
+    "batch": "128",
     "time": "2m05s",
     "model": "mu/4",
   }
@@ -162,6 +165,7 @@ def test_the_page_is_written_beside_the_run(tmp_path, capsys):
     (["{root}/study"], "study holds 1 run, and is none itself: give one, as"),
     (["{root}/broken"], "broken/config.json cannot be read"),
     (["{root}/list"], "is not an object"),
+    (["{root}/foreign"], "is not that of a run: it has no train section"),
     (["{root}/odd"], "odd/result.json: loss='low' is no number"),
     (["{root}/a", "--out={root}/a.txt"], "must end in .html"),
     (["{root}/a", "--out={root}/none/a.html"], "cannot be written"),
@@ -170,7 +174,10 @@ def test_the_page_is_written_beside_the_run(tmp_path, capsys):
 def test_mistakes_end_in_one_message(tmp_path, capsys, arguments, message):
   write_run(tmp_path / "a")
   write_run(tmp_path / "odd", result={"loss": "low"})
-  for name, text in (("broken", "{"), ("list", "[]")):
+  for name, text in (
+    *(("broken", "{"), ("list", "[]")),
+    ("foreign", '{"model_type": "vit"}'),
+  ):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text(text)
   (tmp_path / "study" / "lr_1" / "seed_0" / "checkpoints").mkdir(parents=True)

@@ -77,6 +77,17 @@ def test_a_run_does_not_become_its_data(source, workdir, refused, tmp_path):
     check_apart(config, workdir.format(tmp_path))
 
 
+def test_a_run_is_not_among_the_checkpoints_of_another(tmp_path):
+  config = {"data": {"source": "tfds:digits"}}
+  (tmp_path / "run/checkpoints").mkdir(parents=True)
+  check_apart(config, f"{tmp_path}/run/checkpoints/new")  # Of no run.
+  (tmp_path / "run/config.json").touch()
+  check_apart(config, f"{tmp_path}/run")
+  for name in ("run/checkpoints", "run/checkpoints/100", "run/checkpoints/a/b"):
+    with pytest.raises(ConfigError, match=rf"--workdir={tmp_path}/run to cont"):
+      check_apart(config, f"{tmp_path}/{name}")
+
+
 @pytest.mark.parametrize(
   ("variant", "init", "warned"),
   [("Ti/16", None, True), ("Ti/16", "x.npz", False), ("mu/4", None, False)],

@@ -149,6 +149,41 @@ def parameters(constructor: Callable) -> dict[str, inspect.Parameter]:
   }
 
 
+class Unused:
+  """Type of a key that has no effect with another's value, and may be off.
+
+  A command line can change a recipe's key, and not remove it: None does that.
+  """
+
+  def __init__(self, choice: str, off: Any = None):
+    """Takes the other key with its value, and what is as good as None."""
+    self.choice, self.off = choice, off
+
+
+def allow_unset(
+  given: Mapping[str, Any],
+  allowed: Mapping[str, inspect.Parameter],
+  others: Iterable[Mapping[str, inspect.Parameter]],
+  choice: str,
+) -> dict[str, inspect.Parameter]:
+  """Adds the keys that are given and that only other choices have: `Unused`.
+
+  Args:
+    given: keys and values of a section.
+    allowed: the keys that its choice has.
+    others: those of every choice; taken only where a key needs them.
+    choice: the key that decides, with its value.
+  """
+  unknown = [key for key in given if key not in allowed]
+  known = {key for keys in others for key in keys} if unknown else set()
+  keyword = inspect.Parameter.KEYWORD_ONLY
+  return {**allowed} | {
+    key: inspect.Parameter(key, keyword, annotation=Unused(choice))
+    for key in unknown
+    if key in known
+  }
+
+
 def fits(value: Any, annotation: Any) -> bool:
   """Returns whether a plain config value has an annotated type.
 
@@ -250,7 +285,8 @@ def check(
     elsewhere: as of `nearest`, the keys of other sections.
 
   Returns:
-    Every allowed key with its value, given or default, as plain Python.
+    Every allowed key with its value, given or default, as plain Python, but
+    those that are `Unused`.
   """
   # Not those that this section could have with other values.
   others = {
@@ -266,6 +302,13 @@ def check(
   resolved = {}
   for key, parameter in allowed.items():
     name, annotation = f"{section}.{key}", parameter.annotation
+    if isinstance(annotation, Unused):
+      if given[key] not in (None, annotation.off):
+        errors.append(
+          f"{name}={quote(given[key])} has no effect with {annotation.choice}: "
+          f"leave it out, or set it to {annotation.off}"
+        )
+      continue
     if key in given:
       value = given[key]
     elif parameter.default is not inspect.Parameter.empty:

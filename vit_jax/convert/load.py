@@ -31,6 +31,7 @@ from vit_jax.convert import dense
 from vit_jax.convert.classes import read_classes
 from vit_jax.convert.fields import EXAMPLES
 from vit_jax.convert.initialize import Transfer, find_source, initialize
+from vit_jax.convert.manifest_checks import describe_unfinished
 from vit_jax.convert.published import parse_name
 from vit_jax.convert.quantize import apply as apply_quantized
 from vit_jax.convert.quantize import quantize
@@ -39,6 +40,7 @@ from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.devices.auto import choose_attention, find_device_errors
 from vit_jax.devices.detection import start_backend
+from vit_jax.storage.paths import locate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -263,11 +265,10 @@ def load_as(
   if isinstance(classes, str | os.PathLike):
     named, classes = f"classes={os.fspath(classes)}", read_classes(classes)
   start_backend()  # Reading may use jax, which alone has libtpu log errors.
-  loaded = load_weights(
-    find_source(os.fspath(path), directory),
-    source_size=source_size,
-    **overrides,
-  )
+  place = find_source(os.fspath(path), directory)
+  loaded = load_weights(place, source_size=source_size, **overrides)
+  if (unfinished := describe_unfinished(locate(place))) is not None:
+    warnings.warn(unfinished, stacklevel=4)
   if loaded.is_size_guessed:
     warnings.warn(loaded.describe_size(), stacklevel=4)
   if loaded.prefix and loaded.form in ("hugging_face", "timm"):

@@ -144,6 +144,19 @@ def load_run_manifest(
   return run, step, check_manifest(load_json(path) | {"source": str(path)})
 
 
+def describe_unfinished(location: epath.Path) -> str | None:
+  """Says how far a run is that has not ended; None of anything else."""
+  steps = location / "checkpoints"
+  if (location / "result.json").exists() or not steps.is_dir():
+    return None
+  if not (location / "config.json").exists():  # A soup, or converted weights.
+    return None
+  saved = [int(x.name) for x in steps.iterdir() if x.name.isdecimal()]
+  if not saved:
+    return None
+  return f"{location} has not ended: its weights are those of step {max(saved)}"
+
+
 def check_agreement(
   manifest: Manifest, determined: Fields, num_classes: int, channels: int
 ) -> None:

@@ -83,6 +83,7 @@ class Folder:
     other: suffix -> number of files with other suffixes.
     layout: how the folder is arranged.
     empty: classes of which no image can be read.
+    hollow: folders without images.
     facts: split name -> its part of the fingerprint.
   """
 
@@ -92,6 +93,7 @@ class Folder:
   other: collections.Counter[str]
   layout: Layout
   empty: tuple[str, ...]
+  hollow: tuple[str, ...]
   facts: dict[str, dict[str, Any]]
 
   def open(self, split: str) -> Examples:
@@ -135,6 +137,8 @@ class Folder:
     lines += [f"  {line}" for line in describe_bad(self.bad)]
     if self.empty:
       lines.append(f"  no readable image of: {join(self.empty)}: left out")
+    if self.hollow:
+      lines.append(f"  left out, without images: {join(self.hollow)}")
     lines += [f"  {note}" for note in self.layout.notes]
     return "\n".join(lines)
 
@@ -234,6 +238,7 @@ def load_folder(name: str) -> Folder:
     listing.other,
     layout,
     tuple(sorted(before - after)),
+    tuple(listing.empty),
     facts,
   )
 

@@ -23,16 +23,18 @@ class Listing(NamedTuple):
     files: paths of images below the folder, sorted.
     other: suffix -> number of other files.
     bad: (path, reason) of folders that cannot be read.
+    empty: folders that hold neither images nor folders.
   """
 
   files: list[str]
   other: collections.Counter[str]
   bad: list[Bad]
+  empty: list[str]
 
 
 def find_files(root: pathlib.Path) -> Listing:
   """Finds the images below a folder by their suffixes; follows links."""
-  found = Listing([], collections.Counter(), [])
+  found = Listing([], collections.Counter(), [], [])
 
   def report(error: OSError) -> None:
     found.bad.append((str(error.filename), error.strerror or str(error)))
@@ -46,6 +48,7 @@ def find_files(root: pathlib.Path) -> Listing:
     ]
     below = os.path.relpath(parent, root)
     prefix = "" if below == "." else pathlib.Path(below).as_posix() + "/"
+    before = len(found.files)
     for name in names:
       if is_system(name):
         continue
@@ -54,7 +57,10 @@ def find_files(root: pathlib.Path) -> Listing:
         found.files.append(prefix + name)
       else:
         found.other[suffix or "none"] += 1
+    if prefix and not folders and len(found.files) == before:
+      found.empty.append(prefix)
   found.files.sort()
+  found.empty.sort()
   return found
 
 

@@ -41,7 +41,7 @@ def find_images(names: Sequence[str]) -> tuple[list[str], list[str]]:
       continue
     path = pathlib.Path(locate(name))
     if path.is_dir():
-      files, other, bad = find_files(path)
+      files, other, bad, _ = find_files(path)
       rest = describe_other(other)
       if not files:
         errors.append(f"{name} contains no images{rest and f', but {rest}'}")

@@ -14,7 +14,7 @@ from vit_jax.optim.multipliers import (
   stop_frozen,
 )
 from vit_jax.optim.optimizer import make_decay_mask, make_optimizer, update_ema
-from vit_jax.optim.options import Optim, drop_unused, list_parameters
+from vit_jax.optim.options import Optim, list_parameters
 from vit_jax.optim.schedules import (
   LENGTHS,
   Schedule,
@@ -30,7 +30,6 @@ __all__ = [
   "check_multipliers",
   "count_steps",
   "describe_frozen",
-  "drop_unused",
   "freeze_base",
   "is_plain",
   "make_decay_mask",

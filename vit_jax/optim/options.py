@@ -15,10 +15,9 @@ from vit_jax.config import (
   Positive,
   Rate,
   Share,
+  Unused,
   parameters,
-  raise_all,
 )
-from vit_jax.config.errors import quote
 
 # Keys that only some optimizers and schedules read, with the defaults of each;
 # the values are those of their papers.
@@ -133,20 +132,6 @@ class Optim:
         object.__setattr__(self, key, value)
 
 
-def drop_unused(optim: Mapping[str, Any]) -> dict[str, Any]:
-  """Leaves out the keys of other optimizers and schedules.
-
-  Args:
-    optim: a section that was checked; such keys have no value of their own.
-  """
-  unused = {
-    key
-    for choice, table in TABLES.items()
-    for key in _list_own(table) - table[optim[choice]].keys()
-  }
-  return {key: value for key, value in optim.items() if key not in unused}
-
-
 def _list_own(table: Mapping[str, Mapping[str, Any]]) -> set[str]:
   """Lists the keys that only some rows of a table have."""
   return {key for row in table.values() for key in row}
@@ -155,17 +140,13 @@ def _list_own(table: Mapping[str, Mapping[str, Any]]) -> set[str]:
 def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
   """The keys that an optim section may have, with their defaults.
 
-  Keys of other optimizers and schedules are left out: setting one, which would
-  have no effect, is an error. A recipe's can be set back to what it would be if
-  the recipe left it out.
+  Keys of other optimizers and schedules have no effect, and are errors unless
+  they are None or what they would be if they were left out.
 
   Args:
     given: the section, whose name and schedule decide.
-
-  Raises:
-    ConfigError: for keys of other optimizers and schedules.
   """
-  found, errors = parameters(Optim), []
+  found = parameters(Optim)
   for key, table in TABLES.items():
     name = given.get(key, found[key].default)
     if not isinstance(name, str) or name not in table:
@@ -175,10 +156,7 @@ def list_parameters(given: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
         found[own] = found[own].replace(default=table[name][own])
       elif own not in given:
         del found[own]
-      elif given[own] != found[own].default:
-        errors.append(
-          f"optim.{own}={quote(given[own])} has no effect with optim.{key}="
-          f"{name!r}: leave it out, or set it to {found[own].default}"
-        )
-  raise_all(errors)
+      else:
+        unused = Unused(f"optim.{key}={name!r}", found[own].default)
+        found[own] = found[own].replace(annotation=unused)
   return found

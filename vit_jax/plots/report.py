@@ -159,7 +159,12 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
       facts.append(("correct", counted))
   if "loss" in result:
     facts.append(("loss", f"{result['loss']:.4f} {_get_unit(run)}".strip()))
+  if "train_images" in result:
+    facts.append(("training images", f"{result['train_images']:,}"))
   facts.append(("steps", f"{run.step:,}"))
+  batch = run.keys.get("train.batch_size")
+  if isinstance(batch, int):
+    facts.append(("batch", f"{batch:,}"))
   if "seconds" in result:
     facts.append(("time", format_duration(result["seconds"])))
   model = run.config.get("model")

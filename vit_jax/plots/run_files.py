@@ -17,7 +17,10 @@ from vit_jax.storage.untrusted import load_json
 # What config.json records beside the sections of the config.
 RECORDED = ("versions", "hardware", "sha256")
 # Of result.json.
-NUMBERS = ("accuracy", "correct", "total", "loss", "steps", "seconds")
+NUMBERS = (
+  *("accuracy", "correct", "total", "loss"),
+  *("steps", "train_images", "seconds"),
+)
 EXAMPLES = "examples.png"  # Written by a run at its end.
 
 
@@ -119,6 +122,11 @@ def read_run(path: str) -> RunFiles:
     if type(value) not in (int, float):
       raise ConfigError(f"{path}/result.json: {name}={value!r} is no number")
   config = found["config"]
+  if not isinstance(config.get("train"), dict):
+    raise ConfigError(
+      f"{path}/config.json is not that of a run: it has no train section; give "
+      f"the --workdir of one"
+    )
   versions, hardware = (
     x if isinstance(x := config.get(name), dict) else {}
     for name in ("versions", "hardware")

@@ -85,14 +85,21 @@ def list_folders(source: str) -> list[pathlib.Path]:
 
 
 def check_apart(config: Mapping[str, Any], workdir: str) -> None:
-  """Checks that what a run writes does not become its data.
+  """Checks that what a run writes is neither its data nor in another run.
 
   Raises:
-    ConfigError: if the workdir is where images are looked for.
+    ConfigError: if the workdir is where images are looked for, or among the
+      checkpoints of a run.
   """
   if not is_local(workdir):
     return
   place = pathlib.Path(locate(workdir)).resolve()
+  for inner in (place, *place.parents):
+    if inner.name == "checkpoints" and (inner.parent / "config.json").exists():
+      raise ConfigError(
+        f"--workdir={workdir} is among the checkpoints of a run: give "
+        f"--workdir={inner.parent} to continue it, or another directory"
+      )
   for root in list_folders(config["data"]["source"]):
     root = root.resolve()
     if place != root and root not in place.parents:

@@ -246,6 +246,7 @@ class Run(LoggedSession):
     self.result = dict(values[self._find_main()]) if values else {}
     self.result |= {
       "steps": self.step,
+      "train_images": self.exp.info.count(self.exp.data.train),
       "seconds": round(time.monotonic() - self._began, 1),
       "compile_seconds": round(self._compile_seconds, 1),
       "params_sha256": compute_digest(self.state.params),
