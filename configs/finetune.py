@@ -211,6 +211,11 @@ def parse(text):
     )
   if args.balance and name != "folder":
     raise ValueError("balance=1 counts the images of dataset=folder:PATH")
+  if args.data_dir and path and name != "tfds":
+    raise ValueError(
+      f"data_dir={args.data_dir} is where prepared sets are, and "
+      f"dataset={args.dataset} is none: leave it out"
+    )
   if path:
     return args, hold_out(args.dataset, 10, "test"), rows[name]
   return args, DATASETS[name], rows[name]

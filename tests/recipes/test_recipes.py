@@ -366,6 +366,7 @@ def test_a_path_may_have_commas(tmp_path):
     ),
     ("finetune.py:dataset=folder", "pets, flowers, folder:PATH, tfds:NAME"),
     ("finetune.py:dataset=pets:x", "dataset=pets:x is not in protocol=vit"),
+    ("finetune.py:dataset=folder:x,data_dir=y", "dataset=folder:x is none"),
     ("finetune.py:protocol=bit", "must be one of vit, augreg"),
     ("finetune.py:epochs=3", "a key of the config, as train.batch_size"),
     ("finetune.py:res=384,res=224", "argument res is given more than once"),

@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said of a run before it begins."""
 
-from contextlib import nullcontext
-
 import pytest
 
 from tests.support import build
 from vit_jax.config import ConfigError
-from vit_jax.runtime.preflight import check_apart, describe
+from vit_jax.runtime.preflight import describe
 
 
 @pytest.mark.parametrize(
@@ -44,48 +42,6 @@ def test_the_key_of_a_split_that_is_not_there_is_named(config):
   config["evals"]["few"] = dict(kind="knn", split="valid")
   with pytest.raises(ConfigError, match="evals.few.split: .* 'valid'"):
     build(config)
-
-
-@pytest.mark.parametrize(
-  ("source", "workdir", "refused"),
-  [
-    ("folder:{}/flat", "{}/flat", True),
-    ("folder:{}/flat", "{}/flat/a/../run", True),
-    ("folder:{}/flat#a+b", "{}/flat/run", True),
-    ("images:{}/flat", "{}/flat/run", True),
-    ("mix:1*tfds:digits,2*folder:{}/flat", "{}/flat/run", True),
-    ("folder:{}/flat", "{}/flat-run", False),
-    ("folder:{}/flat", "gs://bucket/flat/run", False),
-    # Beside train/ and test/ nothing is looked for.
-    ("folder:{}/split", "{}/split/run", False),
-    ("folder:{}/other", "{}/other/run", False),
-    ("folder:{}/other", "{}/other/training/run", True),
-    ("folder:{}/split", "{}/split/Test/run", True),
-    ("folder:{}/split", "{}/split", True),
-    ("tfds:digits", "{}/flat", False),
-  ],
-)
-def test_a_run_does_not_become_its_data(source, workdir, refused, tmp_path):
-  folders = ("flat/a", "flat/b", "split/train/a", "split/test/a")
-  for folder in (*folders, "other/Training/a", "other/Val/a"):
-    (tmp_path / folder).mkdir(parents=True)
-  config = {"data": {"source": source.format(tmp_path)}}
-  found = nullcontext()
-  if refused:
-    found = pytest.raises(ConfigError, match="--workdir=.* choose another")
-  with found:
-    check_apart(config, workdir.format(tmp_path))
-
-
-def test_a_run_is_not_among_the_checkpoints_of_another(tmp_path):
-  config = {"data": {"source": "tfds:digits"}}
-  (tmp_path / "run/checkpoints").mkdir(parents=True)
-  check_apart(config, f"{tmp_path}/run/checkpoints/new")  # Of no run.
-  (tmp_path / "run/config.json").touch()
-  check_apart(config, f"{tmp_path}/run")
-  for name in ("run/checkpoints", "run/checkpoints/100", "run/checkpoints/a/b"):
-    with pytest.raises(ConfigError, match=rf"--workdir={tmp_path}/run to cont"):
-      check_apart(config, f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 """Checks before a run, and the report on its model, data, mesh and memory."""
 
 import collections
-import itertools
 import math
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,10 +14,7 @@ from vit_jax import models, optim
 from vit_jax.config import ConfigError, check_multiple, raise_all
 from vit_jax.config.errors import counted
 from vit_jax.data import sources
-from vit_jax.data.folder import parse_name
-from vit_jax.data.folder_names import SPLITS
 from vit_jax.data.info import DataError, DatasetInfo
-from vit_jax.data.mixture import parse_mixture
 from vit_jax.devices.detection import start_backend
 from vit_jax.devices.fitting import format_bytes, get_memory
 from vit_jax.devices.machine import find_memory_limit
@@ -28,7 +23,6 @@ from vit_jax.hosts.coordination import Hosts
 from vit_jax.runtime.resume import LOCAL, flatten
 from vit_jax.runtime.workdir import collect_versions
 from vit_jax.sharding import count_data_shards, count_state_bytes
-from vit_jax.storage.paths import is_local, locate
 
 # Few images to train so many random parameters with.
 FEW_IMAGES, MANY_PARAMETERS = 10_000, 1_000_000
@@ -71,49 +65,6 @@ def check_hosts(
   start_backend(keep=True)
   kinds = collections.Counter(x.device_kind for x in jax.local_devices())
   hosts.compare({"devices of a host": dict(kinds)})
-
-
-def list_folders(source: str) -> list[pathlib.Path]:
-  """Lists the folders whose images a source reads."""
-  kind, name = sources.parse_source(source)
-  if kind == "mix":
-    parts = map(list_folders, parse_mixture(name))
-    return list(itertools.chain.from_iterable(parts))
-  if kind == "folder":
-    return [parse_name(name)[0]]
-  return [pathlib.Path(locate(name))] if kind in sources.FOLDERS else []
-
-
-def check_apart(config: Mapping[str, Any], workdir: str) -> None:
-  """Checks that what a run writes is neither its data nor in another run.
-
-  Raises:
-    ConfigError: if the workdir is where images are looked for, or among the
-      checkpoints of a run.
-  """
-  if not is_local(workdir):
-    return
-  place = pathlib.Path(locate(workdir)).resolve()
-  for inner in (place, *place.parents):
-    if inner.name == "checkpoints" and (inner.parent / "config.json").exists():
-      raise ConfigError(
-        f"--workdir={workdir} is among the checkpoints of a run: give "
-        f"--workdir={inner.parent} to continue it, or another directory"
-      )
-  for root in list_folders(config["data"]["source"]):
-    root = root.resolve()
-    if place != root and root not in place.parents:
-      continue
-    inside = place.relative_to(root).parts
-    names = {x.name.lower() for x in root.iterdir() if x.is_dir()}
-    splits = {SPLITS.get(name) for name in names}
-    # Beside folders of splits nothing is looked for.
-    if inside and "train" in splits and inside[0].lower() not in SPLITS:
-      continue
-    raise ConfigError(
-      f"--workdir={workdir} is in {root}, where images are looked for: the "
-      f"run's pictures would become data; choose another --workdir"
-    )
 
 
 def prepare_data(

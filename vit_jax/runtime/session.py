@@ -22,6 +22,7 @@ from vit_jax.metrics.loggers import find_errors as find_logger_errors
 from vit_jax.metrics.notebook import make_progress
 from vit_jax.metrics.rows import read_scores
 from vit_jax.runtime import preflight
+from vit_jax.runtime.apart import check_apart
 from vit_jax.runtime.callbacks import Callback, Callbacks
 from vit_jax.runtime.compilation_cache import (
   Compilation,
@@ -93,7 +94,7 @@ class Session:
       named = config["train"]["loggers"] if self._first else None
       raise_all(self._hosts.gather(find_logger_errors(named))[0])
       self._watchdog.mark("reading the data set", STARTING)
-      preflight.check_apart(config, self._name)
+      check_apart(config, self._name)
       self._data = preflight.prepare_data(config, self._hosts, self.say)
       self._stack = stack.pop_all()
     return self

@@ -136,7 +136,8 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--seeds",
     metavar="S,S",
-    help=f"seeds to train with (default of {name}: {usual})",
+    help=f"seeds to train with: 0,1 is two runs, 2 is one, of seed 2 (default "
+    f"of {name}: {usual})",
   )
   parser.set_defaults(config=getattr(study, "RECIPE", None))
   if hasattr(study, "add_flags"):
