@@ -15,8 +15,9 @@ from vit_jax.data.folder_layout import find_layout
 from vit_jax.data.info import DataError
 from vit_jax.data.mixture import parse_mixture
 from vit_jax.data.unlabelled import divide
-from vit_jax.plots.run_files import EXAMPLES
 from vit_jax.storage.paths import is_local, locate
+
+PICTURE = "picture.png"  # As a run writes in its workdir, whatever its name.
 
 
 def check_apart(config: Mapping[str, Any], workdir: str) -> None:
@@ -39,7 +40,7 @@ def check_apart(config: Mapping[str, Any], workdir: str) -> None:
     root = root.resolve()
     if place != root and root not in place.parents:
       continue
-    picture = (place / EXAMPLES).relative_to(root).as_posix()
+    picture = (place / PICTURE).relative_to(root).as_posix()
     if place == root or would_read(kind, root, classes, picture):
       raise ConfigError(
         f"--workdir={workdir} is in {root}, where images are looked for: the "

@@ -4,6 +4,7 @@
 
 import collections
 import math
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
