@@ -109,6 +109,7 @@ def test_the_page_holds_what_the_arrays_say(root, capsys, tmp_path):
   assert arrays["maps"].shape == (2, 2, 2, 4, 4)
   page = check_page(out / "analysis.html")
   assert "mu/2" in page.text and "8 × 8 px" in page.text
+  assert "2 of 5 images." in page.text
   assert page.text.count("<b>") == 2 * 3  # As text, three classes an image.
   assert "1&.png" not in page.text and "2&.png" in page.text
   names = {x.stem for x in out.glob("*.png")}
@@ -165,7 +166,8 @@ def test_what_cannot_be_read_is_named(root, capsys, tmp_path):
   shown = run(capsys, root, *arguments, status=1)
   assert f"{bad}: cannot be read" in shown.err
   assert len(np.load(out / "arrays.npz")["files"]) == 5
-  assert str(bad) in check_page(out / "analysis.html").text
+  text = check_page(out / "analysis.html").text
+  assert str(bad) in text and "of 5 images." not in text  # It shows all.
   images = f"--images={bad}"
   other = f"--out={tmp_path}/none"
   shown = run(capsys, root, "{root}/weights", images, other, status=2)

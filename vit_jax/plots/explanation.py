@@ -176,7 +176,9 @@ def _show_images(
       text = f"a map for each head and layer of {name}"
       png = figures[f"heads_{number}"]
       heads.append(Figure([(png, text)], name, kind="map"))
-  text = "The image as the model saw it"
+  text, number = "The image as the model saw it", len(about.shown)
+  if number < about.count:
+    text = f"{number:,} of {about.count:,} images. {text}"
   if "rollout" in arrays:
     text += (
       ", and attention rollout over it: how much of each patch reaches what "
