@@ -39,6 +39,10 @@ from vit_jax.runtime.apart import check_apart
     ("segmentation:{}/masked", "{}/masked/train/images/run", True),
     ("folder:{}/split", "{}/split/Test/run", True),
     ("folder:{}/split", "{}/split", True),
+    ("folder:{}/split", "{}/split/train", True),
+    ("folder:{}/split", "{}/split/train/a", True),
+    ("folder:{}/flat", "{}/flat/a", True),
+    ("images:{}/split", "{}/split/train", True),
     ("tfds:digits", "{}/flat", False),
   ],
 )

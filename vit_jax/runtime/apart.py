@@ -76,9 +76,7 @@ def would_read(
   """
   if kind == "segmentation":
     return file.split("/")[1:2] in (["images"], ["masks"])
-  # As if it were the only one of its directory: others may be an earlier run's.
-  inside = f"{file.rpartition('/')[0]}/"
-  files = [x for x in find_files(root).files if not x.startswith(inside)]
+  files = find_files(root).files
   if kind == "images":
     splits = divide([*files, file])
     return all(file != entry.file for entry in splits.get("", []))
