@@ -4,14 +4,14 @@ r"""BiT's own pre-training with SGD (Kolesnikov et al., 2020, arXiv 1912.11370).
 
   python -m vit_jax.main --config=configs/bit_sgd.py --workdir=DIR
   python -m vit_jax.main --workdir=DIR \
-      --config=configs/bit_sgd.py:model=R152x2,data=imagenet2012
+      --config=configs/bit_sgd.py:model=R152x2,dataset=imagenet
 
 The paper's: not recorded here.
 The paper's cost: not known; the code names 32 minutes on a TPUv3-128 for R50x1
   on ImageNet.
 Ours, measured: nothing yet.
 
-Arguments: model; data, imagenet21k or imagenet2012. `bit.py` trains the same
+Arguments: model; dataset, imagenet21k or imagenet. `bit.py` trains the same
 models with Adam, as the ViT paper does.
 
 All is that of the authors' released code (big_vision, bit_i21k.py and
@@ -37,21 +37,21 @@ from configs import arguments, pretraining
 # warm-up.
 ROWS = {
   "imagenet21k": (0.48, 4.8e-4, 5_000),
-  "imagenet2012": (1.6, 1.6e-3, 1_000),
+  "imagenet": (1.6, 1.6e-3, 1_000),
 }
 CHOICES = {
   "model": ("R50x1", "R101x1", "R152x2", "R152x4"),  # Of the public files.
-  "data": tuple(ROWS),
+  "dataset": tuple(ROWS),
 }
 
 
 def get_config(text=""):
-  """Arguments: model, data."""
-  args = arguments.parse(text, CHOICES, model="R50x1", data="imagenet21k")
-  lr, decay, warmup = ROWS[args.data]
-  sigmoid = args.data == "imagenet21k"
+  """Arguments: model, dataset."""
+  args = arguments.parse(text, CHOICES, model="R50x1", dataset="imagenet21k")
+  lr, decay, warmup = ROWS[args.dataset]
+  sigmoid = args.dataset == "imagenet21k"
   return pretraining.make_config(
-    args.data,
+    args.dataset,
     model=dict(variant=args.model, head_bias=-10.0 if sigmoid else 0.0),
     sigmoid=sigmoid,
     optim=dict(

@@ -26,5 +26,5 @@ CHOICES = pretraining.make_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):
-  """Arguments: model; data, jft300m alone; epochs."""
+  """Arguments: model; dataset, jft300m alone; epochs."""
   return pretraining.parse_config(text, MODELS, "jft300m")

@@ -40,11 +40,8 @@ from ml_collections import ConfigDict
 from configs import arguments, photographs, pretraining
 
 TARGETS = ("mean_colour", "downsized", "pixels")
-SETS = {"jft300m": "jft300m", "imagenet21k": "imagenet21k"} | {
-  "imagenet": "imagenet2012"
-}
 CHOICES = {
-  "dataset": (*SETS, "digits"),
+  "dataset": (*pretraining.DATASETS, "digits"),
   "model": ("B/16", "B/32", "L/16"),
   "rate": (0.5, 0.15),
   "target": TARGETS,
@@ -76,11 +73,11 @@ def make_config(dataset, model, steps):
   data = dict(
     size=224, crop="distorted_box", resize="bilinear", augment=dict(flip=True)
   )
-  if name in SETS:
-    splits = pretraining.DATA[SETS[name]]
+  if dataset in pretraining.DATASETS:
+    splits = pretraining.DATASETS[dataset]
     return dict(
       model=dict(variant=model),
-      data=data | dict(source=f"tfds:{SETS[name]}", train=splits["train"]),
+      data=data | dict(source=splits["source"], train=splits["train"]),
       optim=optim,
       train=dict(batch_size=4096, steps=steps or 1_000_000, log_every=50),
       evals={

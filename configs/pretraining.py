@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
   Attributes:
     models: names of the models.
-    data: a key of DATA.
+    dataset: a key of DATASETS.
     epochs: lengths of the runs.
     lr: peak learning rate.
     schedule: "linear" or "cosine" decay.
@@ -36,7 +36,7 @@ class Row(NamedTuple):
   """
 
   models: tuple[str, ...]
-  data: str
+  dataset: str
   epochs: tuple[int, ...]
   lr: float
   schedule: str
@@ -63,7 +63,7 @@ TABLE_3 = (
   Row(("R50+L/16",), "jft300m", (7, 14), 4e-4, "linear", 0.1, 0.0),
   Row(("B/16", "B/32"), "imagenet21k", (90,), 1e-3, "linear", 0.03, 0.1),
   Row(("L/16", "L/32"), "imagenet21k", (30, 90), 1e-3, "linear", 0.03, 0.1),
-  Row(VITS, "imagenet2012", (300,), 3e-3, "cosine", 0.3, 0.1, clip_norm=1.0),
+  Row(VITS, "imagenet", (300,), 3e-3, "cosine", 0.3, 0.1, clip_norm=1.0),
 )
 
 # Not in the paper's table: B for as many epochs as its L; H/14, for which the
@@ -81,10 +81,11 @@ WIDTHS = {"S": 384, "B": 768, "L": 1024, "H": 1280}
 HELD_OUT = dict(
   train="train[51200:]", evals=dict(held_out=dict(split="train[:51200]"))
 )
-DATA = {
-  "jft300m": HELD_OUT,
-  "imagenet21k": HELD_OUT,
-  "imagenet2012": dict(
+DATASETS = {
+  "jft300m": dict(source="tfds:jft300m", **HELD_OUT),
+  "imagenet21k": dict(source="tfds:imagenet21k", **HELD_OUT),
+  "imagenet": dict(
+    source="tfds:imagenet2012",
     train="train[:99%]",
     evals=dict(
       imagenet=dict(split="validation"), minival=dict(split="train[99%:]")
@@ -99,7 +100,7 @@ def get_representation_size(model: str) -> int:
 
 
 def make_config(
-  data: str,
+  dataset: str,
   *,
   model: dict[str, Any],
   sigmoid: bool = False,
@@ -112,7 +113,7 @@ def make_config(
   """Makes a config of pre-training at 224 px.
 
   Args:
-    data: a key of DATA.
+    dataset: a key of DATASETS.
     model: keys of the model section.
     sigmoid: uses the sigmoid loss instead of softmax.
     optim: the optim section.
@@ -121,13 +122,13 @@ def make_config(
     augment: the section data.augment.
     eval_crop: share of the smaller side that evaluation crops, or None.
   """
-  splits = DATA[data]
+  splits = DATASETS[dataset]
   objective = dict(cross_entropy="sigmoid") if sigmoid else {}
   return ConfigDict(
     dict(
       model=model,
       data=dict(
-        source=f"tfds:{data}",
+        source=splits["source"],
         train=splits["train"],
         size=224,
         crop="distorted_box",
@@ -148,81 +149,83 @@ def make_config(
   )
 
 
-def get_rows(model: str, data: str) -> list[Row]:
+def get_rows(model: str, dataset: str) -> list[Row]:
   """The rows for a model on a data set, the paper's before ours."""
   rows = (*TABLE_3, *OURS)
-  return [row for row in rows if model in row.models and row.data == data]
+  return [row for row in rows if model in row.models and row.dataset == dataset]
 
 
-def get_epochs(model: str, data: str) -> tuple[int, ...]:
+def get_epochs(model: str, dataset: str) -> tuple[int, ...]:
   """The numbers of epochs that a model is trained for on a data set."""
-  return tuple(n for row in get_rows(model, data) for n in row.epochs)
+  return tuple(n for row in get_rows(model, dataset) for n in row.epochs)
 
 
-def make_choices(models: tuple[str, ...], data: str) -> dict[str, tuple]:
-  """The allowed values of a recipe's arguments, for its default model and data.
+def make_choices(models: tuple[str, ...], dataset: str) -> dict[str, tuple]:
+  """The allowed values of a recipe's arguments, for its defaults.
 
   Args:
     models: models of the recipe, the default first; with one model there is no
       argument `model`.
-    data: default data set.
+    dataset: default data set.
   """
-  sets = tuple(name for name in DATA if get_rows(models[0], name))
-  choices = {"data": sets, "epochs": get_epochs(models[0], data)}
+  sets = tuple(name for name in DATASETS if get_rows(models[0], name))
+  choices = {"dataset": sets, "epochs": get_epochs(models[0], dataset)}
   return choices | ({"model": models} if len(models) > 1 else {})
 
 
-def parse_config(text: str, models: tuple[str, ...], data: str) -> ConfigDict:
+def parse_config(
+  text: str, models: tuple[str, ...], dataset: str
+) -> ConfigDict:
   """Makes the config of a recipe of table 3 from its arguments.
 
   Args:
-    text: data=NAME, epochs=N and, in recipes of several models, model=NAME.
+    text: dataset=NAME, epochs=N and, in recipes of several models, model=NAME.
     models: models of the recipe, the default first.
-    data: default data set.
+    dataset: default data set.
 
   Raises:
     ValueError: for a combination that is in no row, with those that are.
   """
-  choices = {"data": tuple(DATA)}
-  defaults = dict(data=data, epochs=0)
+  choices = {"dataset": tuple(DATASETS)}
+  defaults = dict(dataset=dataset, epochs=0)
   if len(models) > 1:
     choices["model"] = models
     defaults["model"] = models[0]
   args = arguments.parse(text, choices, **defaults)
-  return pretrain(getattr(args, "model", models[0]), args.data, args.epochs)
+  return pretrain(getattr(args, "model", models[0]), args.dataset, args.epochs)
 
 
-def pretrain(model: str, data: str, epochs: int) -> ConfigDict:
+def pretrain(model: str, dataset: str, epochs: int) -> ConfigDict:
   """Makes the config of a row of table 3.
 
   Args:
     model: name, as "B/16".
-    data: a key of DATA.
+    dataset: a key of DATASETS.
     epochs: number of epochs of the row; 0 is the paper's longest.
 
   Raises:
     ValueError: as `get_config`.
   """
-  rows = get_rows(model, data)
+  rows = get_rows(model, dataset)
   if rows and not epochs:
     epochs = rows[0].epochs[-1]
   row = next((row for row in rows if epochs in row.epochs), None)
   if row is None:
     known = "; ".join(
-      f"data={name},epochs={' or '.join(map(str, get_epochs(model, name)))}"
-      for name in DATA
+      f"dataset={name},epochs={' or '.join(map(str, get_epochs(model, name)))}"
+      for name in DATASETS
       if get_rows(model, name)
     )
-    given = f"data={data}" + (f",epochs={epochs}" if epochs else "")
+    given = f"dataset={dataset}" + (f",epochs={epochs}" if epochs else "")
     raise ValueError(f"{model} has no row for {given}; set {known}")
-  softmax = data == "imagenet2012"  # The others' images may have more labels.
+  softmax = dataset == "imagenet"  # The others' images may have more labels.
   fields = dict(head_bias=0.0 if softmax else -10.0)
   if "/" in model:  # A ResNet's name has no patch size.
     fields |= dict(
       representation_size=get_representation_size(model), dropout=row.dropout
     )
   return make_config(
-    data,
+    dataset,
     model=dict(variant=model) | fields,
     sigmoid=not softmax,
     optim=ADAM

@@ -31,10 +31,10 @@ def make_run(dataset, *, epochs, batch_size):
   train = dict(log_every=50)
   kind, _, path = dataset.partition(":")
   if dataset == "imagenet":
-    splits = pretraining.DATA["imagenet2012"]
+    splits = pretraining.DATASETS["imagenet"]
     probe = dict(kind="fewshot", split="validation", shots=(10,))
     return dict(
-      data=data | dict(source="tfds:imagenet2012", train=splits["train"]),
+      data=data | dict(source=splits["source"], train=splits["train"]),
       train=train | dict(batch_size=batch_size, epochs=epochs),
       evals=dict(
         fewshot=probe | dict(every=10_000),

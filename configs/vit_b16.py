@@ -3,9 +3,9 @@
 r"""ViT-B/16, pre-trained (ViT paper, table 3).
 
   python -m vit_jax.main --config=configs/vit_b16.py --workdir=DIR
-  python -m vit_jax.main --config=configs/vit_b16.py:data=jft300m --workdir=DIR
+  python -m vit_jax.main --config=configs/vit_b16.py:dataset=jft300m --workdir=DIR
   python -m vit_jax.main --workdir=DIR \
-      --config=configs/vit_b16.py:data=imagenet2012
+      --config=configs/vit_b16.py:dataset=imagenet
 
 The paper's, on ImageNet after fine-tuning at 384 px (table 5): 83.97 % from
 ImageNet-21k in 90 epochs, the default; 84.15 % from JFT-300M in 7; 77.91 % from
@@ -13,7 +13,7 @@ ImageNet in 300.
 The paper's cost: core-days not known; 224 exaFLOPs on JFT (table 6).
 Ours, measured: nothing yet.
 
-Arguments: data, epochs. epochs=30 on ImageNet-21k is ours: the paper has that
+Arguments: dataset, epochs. epochs=30 on ImageNet-21k is ours: the paper has that
 for L only. A run on ImageNet holds out 1 % of train as minival; its result is
 that of the validation split. JFT-300M is not public.
 """
@@ -25,5 +25,5 @@ CHOICES = pretraining.make_choices(MODELS, "imagenet21k")
 
 
 def get_config(text=""):
-  """Arguments: data, epochs."""
+  """Arguments: dataset, epochs."""
   return pretraining.parse_config(text, MODELS, "imagenet21k")

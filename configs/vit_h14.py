@@ -4,9 +4,9 @@ r"""ViT-H/14, pre-trained (ViT paper, table 3).
 
   python -m vit_jax.main --config=configs/vit_h14.py --workdir=DIR
   python -m vit_jax.main --workdir=DIR \
-      --config=configs/vit_h14.py:data=imagenet21k
+      --config=configs/vit_h14.py:dataset=imagenet21k
   python -m vit_jax.main --workdir=DIR \
-      --config=configs/vit_h14.py:data=imagenet2012
+      --config=configs/vit_h14.py:dataset=imagenet
 
 The paper's, on ImageNet after fine-tuning: from JFT-300M in 14 epochs, the
 default, 88.55 % at 518 px with Polyak averaging (table 2), 88.04 % at 384 px
@@ -15,7 +15,7 @@ The paper's cost: 2.5k TPUv3-core-days on JFT (table 2), 4262 exaFLOPs (table
   6).
 Ours, measured: nothing yet.
 
-Arguments: data, epochs. The hyper-parameters on ImageNet-21k are ours, those of
+Arguments: dataset, epochs. The hyper-parameters on ImageNet-21k are ours, those of
 L: the paper gives only a result. A run on ImageNet holds out 1 % of train as
 minival; its result is that of the validation split. JFT-300M is not public.
 """
@@ -27,5 +27,5 @@ CHOICES = pretraining.make_choices(MODELS, "jft300m")
 
 
 def get_config(text=""):
-  """Arguments: data, epochs."""
+  """Arguments: dataset, epochs."""
   return pretraining.parse_config(text, MODELS, "jft300m")

@@ -4,9 +4,9 @@ r"""ViT-L/32, pre-trained (ViT paper, table 3).
 
   python -m vit_jax.main --config=configs/vit_l32.py --workdir=DIR
   python -m vit_jax.main --config=configs/vit_l32.py:epochs=30 --workdir=DIR
-  python -m vit_jax.main --config=configs/vit_l32.py:data=jft300m --workdir=DIR
+  python -m vit_jax.main --config=configs/vit_l32.py:dataset=jft300m --workdir=DIR
   python -m vit_jax.main --workdir=DIR \
-      --config=configs/vit_l32.py:data=imagenet2012
+      --config=configs/vit_l32.py:dataset=imagenet
 
 The paper's, on ImageNet after fine-tuning at 384 px (table 5): 80.99 % from
 ImageNet-21k.
@@ -14,7 +14,7 @@ The paper's cost: core-days not known; 196 exaFLOPs on JFT-300M in 7 epochs
   (table 6).
 Ours, measured: nothing yet.
 
-Arguments: data, epochs. A run on ImageNet holds out 1 % of train as minival;
+Arguments: dataset, epochs. A run on ImageNet holds out 1 % of train as minival;
 its result is that of the validation split. JFT-300M is not public.
 """
 
@@ -25,5 +25,5 @@ CHOICES = pretraining.make_choices(MODELS, "imagenet21k")
 
 
 def get_config(text=""):
-  """Arguments: data, epochs."""
+  """Arguments: dataset, epochs."""
   return pretraining.parse_config(text, MODELS, "imagenet21k")

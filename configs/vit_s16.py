@@ -30,7 +30,7 @@ def get_config(text=""):
   """Arguments: epochs."""
   args = arguments.parse(text, CHOICES, epochs=90)
   return pretraining.make_config(
-    "imagenet2012",
+    "imagenet",
     model=dict(
       variant="S/16",
       pool="gap",

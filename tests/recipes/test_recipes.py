@@ -347,18 +347,18 @@ def test_a_path_may_have_commas(tmp_path):
   [
     (
       "vit_b16.py:epochs=14",
-      "B/16 has no row for data=imagenet21k,epochs=14; set "
-      "data=jft300m,epochs=7; data=imagenet21k,epochs=90 or 30; "
-      "data=imagenet2012,epochs=300",
+      "B/16 has no row for dataset=imagenet21k,epochs=14; set "
+      "dataset=jft300m,epochs=7; dataset=imagenet21k,epochs=90 or 30; "
+      "dataset=imagenet,epochs=300",
     ),
-    ("vit_l16.py:data=jft", "must be one of jft300m, imagenet21k, "),
+    ("vit_l16.py:dataset=jft", "must be one of jft300m, imagenet21k, "),
     ("vit_l16.py:model=B/16", "unknown argument 'model=B/16'"),
     (
-      "hybrid.py:data=imagenet21k",
-      "R50+B/16 has no row for data=imagenet21k; set data=jft300m,epochs=7",
+      "hybrid.py:dataset=imagenet21k",
+      "R50+B/16 has no row for dataset=imagenet21k; set dataset=jft300m,epochs=7",
     ),
     ("bit.py:model=R50x3", "must be one of R50x1, R50x2, R101x1, "),
-    ("augreg.py:data=imagenet2012,epochs=30", "is trained for 300 epochs"),
+    ("augreg.py:dataset=imagenet,epochs=30", "is trained for 300 epochs"),
     ("augreg.py:aug=strong3", "must be one of none, light1, "),
     (
       "finetune.py:protocol=augreg,dataset=flowers",

@@ -45,7 +45,7 @@ TABLE_3 = [
   ("vit_*", "imagenet21k", "L/16 L/32", 30, 1e-3, "linear", 0.03, 0.1, None),
   ("vit_*", "imagenet21k", "L/16 L/32", 90, 1e-3, "linear", 0.03, 0.1, None),
   (
-    *("vit_*", "imagenet2012", "B/16 B/32 L/16 L/32 H/14"),
+    *("vit_*", "imagenet", "B/16 B/32 L/16 L/32 H/14"),
     *(300, 3e-3, "cosine", 0.3, 0.1, 1.0),
   ),
 ]
@@ -58,10 +58,11 @@ ROWS = [
   for card, data, models, *numbers in [*TABLE_3, *OURS]
   for model in models.split()
 ]
+TFDS = {"imagenet": "imagenet2012"}  # Where its name is another.
 IMAGES = {
   "jft300m": 303_000_000 - 51_200,
   "imagenet21k": 14_197_122 - 51_200,
-  "imagenet2012": 1_268_355,  # 99 % of 1,281,167.
+  "imagenet": 1_268_355,  # 99 % of 1,281,167.
 }
 
 
@@ -74,7 +75,7 @@ def test_table_3(
 ):
   name = card.replace("*", model.replace("/", "").lower())
   which = "" if "*" in card else f"model={model},"
-  exp = build(f"{name}.py:{which}data={data},epochs={epochs}", tmp_path)
+  exp = build(f"{name}.py:{which}dataset={data},epochs={epochs}", tmp_path)
   config, section = exp.config, exp.config["model"]
   assert section["variant"] == model
   if card == "bit":
@@ -82,9 +83,9 @@ def test_table_3(
   else:
     assert section["dropout"] == dropout
     assert section["representation_size"] == section["width"]
-  assert config["data"]["source"] == f"tfds:{data}"
+  assert config["data"]["source"] == f"tfds:{TFDS.get(data, data)}"
   assert exp.data.shape == (224, 224)
-  softmax = data == "imagenet2012"
+  softmax = data == "imagenet"
   assert section["head_bias"] == (0 if softmax else -10)
   loss = config["objective"]["cross_entropy"]
   assert loss == ("softmax" if softmax else "sigmoid")
@@ -109,7 +110,7 @@ def test_table_3(
 def test_table_3_has_every_row_of_ours_and_no_other():
   table = [*pretraining.TABLE_3, *pretraining.OURS]
   found = [
-    (model, row.data, epochs)
+    (model, row.dataset, epochs)
     for row in table
     for model in row.models
     for epochs in row.epochs
@@ -288,11 +289,11 @@ def test_augreg():
     assert found == (layers, magnitude)
 
 
-@pytest.mark.parametrize("data", ["imagenet21k", "imagenet2012"])
+@pytest.mark.parametrize("data", ["imagenet21k", "imagenet"])
 @pytest.mark.parametrize("model", BY_MODEL)
 def test_augreg_pre_training(model, data, tmp_path):
-  level = BY_MODEL[model][data == "imagenet2012"]
-  exp = build(f"augreg.py:model={model},data={data}", tmp_path)
+  level = BY_MODEL[model][data == "imagenet"]
+  exp = build(f"augreg.py:model={model},dataset={data}", tmp_path)
   section, optim, augment = exp.config["model"], exp.optim, exp.data.augment
   assert section["representation_size"] is None and section["pool"] == "token"
   assert section["dropout"] == section["stochastic_depth"] == 0
@@ -307,7 +308,7 @@ def test_augreg_pre_training(model, data, tmp_path):
   assert optim.lr * optim.weight_decay == pytest.approx(1e-4)
   assert exp.train.batch_size == 4096 and exp.data.shape == (224, 224)
   assert exp.steps == round(300 * IMAGES[data] / 4096)
-  other = f"augreg.py:model={model},data={data},wd=0.03,reg=0.1,aug=strong2"
+  other = f"augreg.py:model={model},dataset={data},wd=0.03,reg=0.1,aug=strong2"
   exp = build(other, tmp_path)
   section, augment = exp.config["model"], exp.data.augment
   assert section["dropout"] == section["stochastic_depth"] == 0.1
@@ -339,14 +340,14 @@ def test_the_better_plain_vit(epochs, tmp_path):
 # bit_i1k.py): learning rate and weight decay of 256 images, times 4096 / 256.
 BIT_SGD = {
   "imagenet21k": (0.03 * 16, 3e-5 * 16, 5000, "sigmoid", -10.0),
-  "imagenet2012": (0.1 * 16, 1e-4 * 16, 1000, "softmax", 0.0),
+  "imagenet": (0.1 * 16, 1e-4 * 16, 1000, "softmax", 0.0),
 }
 
 
 @pytest.mark.parametrize("data", BIT_SGD)
 def test_bit_with_sgd(data, tmp_path):
   lr, decay, warmup, loss, bias = BIT_SGD[data]
-  exp = build(f"bit_sgd.py:data={data}", tmp_path)
+  exp = build(f"bit_sgd.py:dataset={data}", tmp_path)
   optim, section = exp.optim, exp.config["model"]
   assert (section["variant"], section["head_bias"]) == ("R50x1", bias)
   assert exp.config["objective"]["cross_entropy"] == loss

@@ -136,7 +136,7 @@ CATALOGUE = {
       "JFT-300M is not public: prepare your own set of that kind with: "
       + _prepare("manifest:FILE", "--name=jft300m")
       + ", or train on ImageNet-21k with: "
-      "--config=configs/vit_h14.py:data=imagenet21k"
+      "--config=configs/vit_h14.py:dataset=imagenet21k"
     ),
   ),
 }
