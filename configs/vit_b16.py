@@ -3,7 +3,8 @@
 r"""ViT-B/16, pre-trained (ViT paper, table 3).
 
   python -m vit_jax.main --config=configs/vit_b16.py --workdir=DIR
-  python -m vit_jax.main --config=configs/vit_b16.py:dataset=jft300m --workdir=DIR
+  python -m vit_jax.main --workdir=DIR \
+      --config=configs/vit_b16.py:dataset=jft300m
   python -m vit_jax.main --workdir=DIR \
       --config=configs/vit_b16.py:dataset=imagenet
 
@@ -13,9 +14,9 @@ ImageNet in 300.
 The paper's cost: core-days not known; 224 exaFLOPs on JFT (table 6).
 Ours, measured: nothing yet.
 
-Arguments: dataset, epochs. epochs=30 on ImageNet-21k is ours: the paper has that
-for L only. A run on ImageNet holds out 1 % of train as minival; its result is
-that of the validation split. JFT-300M is not public.
+Arguments: dataset, epochs. epochs=30 on ImageNet-21k is ours: the paper has
+that for L only. A run on ImageNet holds out 1 % of train as minival; its result
+is that of the validation split. JFT-300M is not public.
 """
 
 from configs import pretraining

@@ -15,8 +15,8 @@ The paper's cost: 2.5k TPUv3-core-days on JFT (table 2), 4262 exaFLOPs (table
   6).
 Ours, measured: nothing yet.
 
-Arguments: dataset, epochs. The hyper-parameters on ImageNet-21k are ours, those of
-L: the paper gives only a result. A run on ImageNet holds out 1 % of train as
+Arguments: dataset, epochs. The hyper-parameters on ImageNet-21k are ours, those
+of L: the paper gives only a result. A run on ImageNet holds out 1 % of train as
 minival; its result is that of the validation split. JFT-300M is not public.
 """
 

@@ -4,7 +4,8 @@ r"""ViT-L/32, pre-trained (ViT paper, table 3).
 
   python -m vit_jax.main --config=configs/vit_l32.py --workdir=DIR
   python -m vit_jax.main --config=configs/vit_l32.py:epochs=30 --workdir=DIR
-  python -m vit_jax.main --config=configs/vit_l32.py:dataset=jft300m --workdir=DIR
+  python -m vit_jax.main --workdir=DIR \
+      --config=configs/vit_l32.py:dataset=jft300m
   python -m vit_jax.main --workdir=DIR \
       --config=configs/vit_l32.py:dataset=imagenet
 

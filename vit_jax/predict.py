@@ -385,7 +385,8 @@ def main(argv: list[str] | None = None) -> None:
     finally:
       progress.end()
     if arguments.out and done:
-      written = f"{counted(done, 'image')} written to {arguments.out}"
+      kept = done - len(bad) if form == "csv" else done
+      written = f"{counted(kept, 'image')} written to {arguments.out}"
       print(written, file=sys.stderr)
   for x in bad if form != "table" else ():
     print(f"{x.path}: {x.error}", file=sys.stderr)

@@ -56,9 +56,9 @@ def train(
 
   Returns:
     Content of result.json: accuracy, correct, total and loss of the first
-    evaluation that has them; steps; the number of training images; seconds of
-    this call, and those of them in which the step was compiled; the sha256 of
-    the parameters.
+    evaluation that has them; steps; the numbers of parameters and of training
+    images; the step at which this call began, its seconds, and those of them in
+    which the step was compiled; the sha256 of the parameters.
 
   Raises:
     ConfigError: for a bad config or missing data, before anything is compiled;

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 import vit_jax
-from tests.support.weights import make_tiny_weights, read_arrays
+from tests.support.weights import (
+  VIT,
+  make_tiny_weights,
+  make_weights,
+  read_arrays,
+)
 from vit_jax.convert import CheckpointError, load_weights, save_weights
 from vit_jax.convert.npz import POSITION
 from vit_jax.convert.storing import write_safetensors
@@ -82,6 +87,53 @@ def test_what_timm_says_of_a_model(changes, expected, tmp_path):
   weights = load_weights(path, source_size=(8, 8))
   assert {name: weights.fields[name] for name in expected} == expected
   assert weights.class_names == tuple("vwxyz")
+
+
+@pytest.mark.parametrize("form", ["timm", "hugging_face"])
+def test_a_config_that_others_wrote_beside_our_manifest(form, tmp_path):
+  directory = tmp_path / "w"
+  weights = make_tiny_weights(names=tuple("abcde"))
+  save_weights(weights, str(directory), form)
+  assert load_weights(str(directory)).class_names == tuple("abcde")
+  path = directory / "config.json"
+  config = json.loads(path.read_text())
+  if form == "timm":
+    config["label_names"] = list("vwxyz")
+    config["pretrained_cfg"]["mean"] = [0.4, 0.4, 0.4]
+    changed = "preprocess.mean, class_names"
+  else:
+    config["id2label"] = dict(enumerate("vwxyz"))
+    config |= {"hidden_act": "gelu", "layer_norm_eps": 1e-3}
+    changed = "model.gelu, model.layer_norm_eps, class_names"
+  path.write_text(json.dumps(config))
+  message = f"differ in {changed}: another program .* remove model.safetensors"
+  with pytest.raises(CheckpointError, match=message):
+    load_weights(str(directory))
+  (directory / "model.safetensors.json").unlink()
+  assert load_weights(str(directory)).class_names == tuple("vwxyz")
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_class_token_may_have_a_norm_after_it(manifest, tmp_path):
+  weights = make_tiny_weights(pool="token", fc_norm=True)
+  save_weights(weights, str(tmp_path / "w"), "timm")
+  if not manifest:
+    (tmp_path / "w/model.safetensors.json").unlink()
+  found = load_weights(str(tmp_path / "w"))
+  fields = found.all_fields
+  assert (fields["pool"], fields["registers"]) == ("token", 0)
+  assert fields["fc_norm"]
+  assert found.params.keys() == weights.params.keys()
+  for name, array in weights.params.items():
+    np.testing.assert_array_equal(found.params[name], array)
+
+
+def test_one_class_is_no_softmax_to_transformers(tmp_path):
+  """It raises for problem_type=single_label_classification of one class."""
+  weights = make_weights(VIT, classes=1, class_names=("a",))
+  save_weights(weights, str(tmp_path / "w"), "hugging_face")
+  config = json.loads((tmp_path / "w/config.json").read_text())
+  assert config["id2label"] == {"0": "a"} and "problem_type" not in config
 
 
 def test_a_classifier_does_not_read_the_pooler(tmp_path):

@@ -65,7 +65,7 @@ def test_arrays_that_are_missing_and_not_wanted_are_listed_together(tmp_path):
 
   path, _ = write(tmp_path, fields=DEEP)
   edit(path, lambda arrays: drop(arrays, "_2/LayerNorm_2/bias"))
-  check_refused(path, "1 differences", f"  - {BLOCK}2/LayerNorm_2/bias (32,)")
+  check_refused(path, "1 difference ", f"  - {BLOCK}2/LayerNorm_2/bias (32,)")
 
   def both(arrays):
     more = {"what/is/this": np.ones(3, np.float32)}

@@ -127,6 +127,24 @@ def name_one(root):
   (root / "classes.txt").write_text("all\n")
 
 
+def skip_a_line(root):
+  (root / "classes.txt").write_text("ground\n\nsquare\ndisc\n")
+
+
+def name_two(root):
+  (root / "classes.txt").write_text("ground\nsquare\n")
+
+
+def colour(root):
+  Image.new("RGB", (40, 40)).save(root / "validation/masks/000.png")
+
+
+def mark_with_255(root):
+  for path in (root / "train/masks").iterdir():
+    mask = np.asarray(Image.open(path))
+    Image.fromarray(255 * (mask > 0).astype(np.uint8)).save(path)
+
+
 def empty(root):
   for path in (root / "train/images").iterdir():
     path.unlink()
@@ -138,8 +156,12 @@ def empty(root):
     (lose, r"there is no mask .*train.masks.001\.png"),
     (shrink, r"002\.png is 9x8 px, and its image 40x40: a mask has the size"),
     (repeat, "has 2 images 000: one mask is for one"),
-    (damage, r"000\.png is not a readable PNG"),
+    (damage, r"000\.png: not a readable PNG"),
     (name_one, "has 1 class, and 2 to 255 can be told apart: name them in"),
+    (skip_a_line, r"classes\.txt: line 2 is empty, and the number of a class"),
+    (name_two, r"000\.png has the class 2, and there are 2, 0 to 1, and 255"),
+    (colour, r"000\.png: its pixels are RGB of 8 bits"),
+    (mark_with_255, "masks of train have one class 0, ground, beside 255"),
     (empty, r"no images to train on: arrange them as .*NAME\.jpg"),
   ],
 )
@@ -150,12 +172,12 @@ def test_what_is_wrong_with_a_folder(tmp_path, spoil, message):
     sources.load_info(f"segmentation:{tmp_path}")
 
 
-def test_a_number_that_is_no_class(tmp_path):
+def test_classes_that_no_pixel_has_are_said(tmp_path):
   make_shapes(tmp_path, train=1, validation=1)
-  (tmp_path / "classes.txt").write_text("ground\nsquare\n")
-  (example,) = sources.open_source(f"segmentation:{tmp_path}", "train")
-  with pytest.raises(DataError, match=r"000\.png has the class 2, and there"):
-    example["label"].decode()
+  (tmp_path / "classes.txt").write_text("ground\nsquare\ndisc\ncat\ndog\n\n")
+  described = sources.describe_source(f"segmentation:{tmp_path}")
+  assert "5 classes" in described
+  assert "no pixel of train has: cat, dog" in described
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_a_run_is_read_as_it_is(tmp_path):
 def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
   result = {"accuracy": 0.7, "correct": 7, "total": 10, "loss": 0.5}
   result |= {"steps": 40, "seconds": 125.0, "train_images": 1437}
+  result |= {"parameters": 136_778, "start_step": 20}
   keys = {"batch_size": 128}
   path = write_run(tmp_path / "a", rows=ROWS, result=result, **keys)
   page = make_report([read_run(path)])
@@ -75,8 +76,9 @@ def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
     "training images": "1,437",
     "steps": "40",
     "batch": "128",
-    "time": "2m05s",
+    "time since step 20": "2m05s",
     "model": "mu/4",
+    "parameters": "136,778",
   }
   sections = {section.title: section for section in page.sections}
   titles = [figure.title for figure in sections["Training"].figures]

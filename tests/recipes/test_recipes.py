@@ -355,7 +355,8 @@ def test_a_path_may_have_commas(tmp_path):
     ("vit_l16.py:model=B/16", "unknown argument 'model=B/16'"),
     (
       "hybrid.py:dataset=imagenet21k",
-      "R50+B/16 has no row for dataset=imagenet21k; set dataset=jft300m,epochs=7",
+      "R50+B/16 has no row for dataset=imagenet21k; set "
+      "dataset=jft300m,epochs=7",
     ),
     ("bit.py:model=R50x3", "must be one of R50x1, R50x2, R101x1, "),
     ("augreg.py:dataset=imagenet,epochs=30", "is trained for 300 epochs"),

@@ -63,6 +63,8 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
   assert "mean IoU" in format_table(again)
   with pytest.raises(ConfigError, match="have no masks"):
     vit_jax.evaluate(tmp_path / "run", data="synthetic:3")
+  with pytest.raises(ConfigError, match="crop=0.5 cuts pixels off that a seg"):
+    vit_jax.evaluate(tmp_path / "run", crop=0.5)
   with pytest.raises(ConfigError, match="reads masks: leave the others"):
     vit_jax.evaluate(tmp_path / "run", evals=("segmentation", "knn"))
   with pytest.raises(ConfigError, match="is for runs of objective.name='segm"):

@@ -64,7 +64,8 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight):
   assert json.loads((workdir / "result.json").read_text()) == result
   assert set(result) == {
     *("accuracy", "correct", "total", "loss", "accuracy_top5"),
-    *("steps", "train_images", "seconds", "compile_seconds"),
+    *("steps", "parameters", "train_images", "start_step"),
+    *("seconds", "compile_seconds"),
     *("params_sha256", "choices"),
   }
   assert result["steps"] == 6 and result["total"] == 40

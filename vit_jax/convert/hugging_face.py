@@ -27,9 +27,10 @@ SHAPES = {
   "patch_size": "patch_size",
 }
 # problem_type -> what turns logits into probabilities.
+SINGLE = "single_label_classification"
 LOSSES = {
   None: "softmax",
-  "single_label_classification": "softmax",
+  SINGLE: "softmax",
   "multi_label_classification": "sigmoid",
 }
 # Keys that change what a model computes -> the only value that ours has.
@@ -134,9 +135,12 @@ def make_hugging_face(
   if num_classes:
     config["id2label"] = {str(i): name for i, name in enumerate(names)}
     config["label2id"] = {name: i for i, name in enumerate(names)}
-    config["problem_type"] = {x: key for key, x in LOSSES.items()}[
+    problem = {x: key for key, x in LOSSES.items()}[
       manifest.get("cross_entropy", "softmax")
     ]
+    # transformers refuses to read that of a softmax beside one class.
+    if num_classes > 1 or problem != SINGLE:
+      config["problem_type"] = problem
   return {
     "config.json": config,
     "preprocessor_config.json": make_processor(preprocess),

@@ -77,8 +77,51 @@ def load_manifest(path: epath.Path) -> Manifest:
     CheckpointError: if it cannot be read.
   """
   manifest = make_manifest_path(path)
-  if manifest.exists():
-    return load_json(manifest) | {"source": str(manifest)}
+  stated = _load_config(path)
+  if not manifest.exists():
+    return stated
+  own = load_json(manifest)
+  changed = _find_changes(own, stated)
+  if changed:
+    raise CheckpointError(
+      f"{manifest} and {stated['source']} differ in {', '.join(changed)}: "
+      f"another program has written here since the former was made; remove "
+      f"{manifest.name} to read what the other says"
+    )
+  return own | {"source": str(manifest)}
+
+
+def _find_changes(own: Manifest, stated: Manifest) -> list[str]:
+  """Finds what the config.json of others states otherwise than our manifest."""
+  found = []
+  for section, names in (("model", None), ("preprocess", ("mean", "std"))):
+    ours, theirs = own.get(section), stated.get(section)
+    if not isinstance(ours, Mapping) or not theirs:
+      continue
+    found += [
+      f"{section}.{name}"
+      for name in (names or theirs)
+      if name in ours
+      and name in theirs
+      and _to_list(ours[name]) != _to_list(theirs[name])
+    ]
+  ours, theirs = own.get("class_names"), stated.get("class_names")
+  if theirs and isinstance(ours, list) and ours != list(theirs):
+    found.append("class_names")
+  return found
+
+
+def _to_list(value: Any) -> Any:
+  """JSON has lists, not tuples."""
+  return list(value) if isinstance(value, tuple) else value
+
+
+def _load_config(path: epath.Path) -> Manifest:
+  """Reads the config.json beside .safetensors; empty if there is none.
+
+  Raises:
+    CheckpointError: if it cannot be read.
+  """
   config = path.parent / "config.json"
   if path.name.endswith(".safetensors") and config.exists():
     found = load_json(config)

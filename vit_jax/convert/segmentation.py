@@ -14,6 +14,7 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import UInt8
 
 from vit_jax.checkpoint import load_params
+from vit_jax.config import ConfigError
 from vit_jax.convert import dense
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.manifest import load_json
@@ -111,7 +112,15 @@ def add_head(path: str, weights: Weights) -> Segmenter:
   Args:
     path: of the run, as of `load_segmentation`.
     weights: of the encoder.
+
+  Raises:
+    ConfigError: if images would be cropped.
   """
+  if weights.preprocess.crop is not None:
+    raise ConfigError(
+      f"crop={weights.preprocess.crop:g} cuts pixels off that a segmentation "
+      f"is measured on, and {path} is one: leave it out"
+    )
   run, step, _ = load_run_manifest(locate(path))
   section = dict(load_json(run / "config.json")["objective"])
   del section["name"]

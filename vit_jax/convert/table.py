@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vit_jax.checkpoint.allocator import allocate
+from vit_jax.config.errors import counted
 from vit_jax.convert.file_type import CheckpointError
 from vit_jax.convert.lazy import load, make_hollow
 
@@ -263,6 +264,6 @@ def check_shapes(
   if lines:
     shown = lines if len(lines) <= 40 else [*lines[:40], "  ..."]
     raise CheckpointError(
-      f"{what}: {len(lines)} differences (- missing, + unexpected)\n"
-      + "\n".join(shown)
+      f"{what}: {counted(len(lines), 'difference')} (- missing, "
+      f"+ unexpected)\n" + "\n".join(shown)
     )

@@ -31,6 +31,10 @@ _FIXED: dict[str, tuple] = {
 }
 
 
+# timm's global_pool -> ours.
+_POOLS = {"token": "token", "avg": "gap", "map": "map"}
+
+
 def read_timm(config: dict[str, Any]) -> Manifest:
   """A manifest from config.json of timm.
 
@@ -51,8 +55,8 @@ def read_timm(config: dict[str, Any]) -> Manifest:
   if config.get("num_classes"):
     manifest["num_classes"] = int(config["num_classes"])
   pool = arguments.get("global_pool") or config.get("global_pool")
-  if pool == "avg":
-    fields["pool"] = "gap"
+  if pool in _POOLS:
+    fields["pool"] = _POOLS[pool]
   heads = arguments.get("num_heads", _HEADS.get(name))
   if heads:
     fields["num_heads"] = int(heads)
@@ -86,8 +90,6 @@ _TIMM_HYBRIDS = {
   "R50+B/16": "vit_base_r50_s16",
   "R50+L/32": "vit_large_r50_s32",
 }
-_TIMM_POOLS = {"token": "token", "gap": "avg", "map": "map"}
-
 
 # An architecture with SwiGLU, which is no argument of others.
 _SWIGLU = "vit_giant_patch14_dinov2"
@@ -161,7 +163,7 @@ def make_timm(
       f"there is no config.json to write; name a file, *.safetensors, to "
       f"write the arrays alone"
     )
-  pool = _TIMM_POOLS[fields["pool"]]
+  pool = {own: name for name, own in _POOLS.items()}[fields["pool"]]
   arguments = {
     "img_size": [height, width],
     "in_chans": preprocess.channels,

@@ -338,8 +338,9 @@ def _read_arrays(
 
   size, origin = find_stated_size(source_size, manifest, location)
   extra, size, origin = infer_positions(form, arrays, known, size, origin)
-  # Without positions to count, the norm after pooling tells that there is one.
-  gap = known.get("pool") == "gap" or "fc_norm.weight" in arrays
+  # Where nothing states it, the norm after pooling tells that there is one.
+  pool = known.get("pool")
+  gap = pool == "gap" or (pool is None and "fc_norm.weight" in arrays)
   arrays = form.canonicalize(arrays, extra, gap)
   rows = form.choose_rows(arrays)
   heads = infer_heads(arrays, form, known)

@@ -5,18 +5,19 @@
 DIR/train/images/NAME.jpg, of any format that is read, has its classes in
 DIR/train/masks/NAME.png: a grey of 8 bits, or an entry of a palette, is the
 number of a pixel's class, and 255 that it has none. Likewise DIR/validation and
-DIR/test. DIR/classes.txt has a class a line; without it all masks are read to
-find the largest number.
+DIR/test. DIR/classes.txt has a class a line; without it the largest number is
+the last class. All masks are read before a run begins.
 """
 
 import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
 
+import numpy as np
 import PIL.Image
 
 from vit_jax.config.errors import counted
@@ -27,7 +28,7 @@ from vit_jax.data.folder import read_labelled
 from vit_jax.data.folder_files import find_files
 from vit_jax.data.held_out import hash_name
 from vit_jax.data.info import DataError, DatasetInfo, make_splits
-from vit_jax.data.masks import UNLABELLED, Mask, decode_mask, find_largest
+from vit_jax.data.masks import UNLABELLED, Mask
 from vit_jax.data.transforms import MAX_BYTES
 from vit_jax.storage.untrusted import MAX_TEXT, read_file
 
@@ -71,12 +72,14 @@ class Masked:
       their names.
     facts: split name -> its part of the fingerprint.
     alone: number of masks without an image, which are left out.
+    absent: names of classes that no pixel of train has.
   """
 
   info: DatasetInfo
   splits: dict[str, Examples]
   facts: dict[str, dict[str, Any]]
   alone: int
+  absent: Sequence[str]
 
   def open(self, split: str) -> Examples:
     """Opens a split, as "train[:90%]".
@@ -93,8 +96,12 @@ class Masked:
     """Describes what was found."""
     sizes = ", ".join(f"{name} {len(x):,}" for name, x in self.splits.items())
     names = self.info.class_names
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    line = f"{self.info.name}: {len(names)} classes, images: {sizes}\n  {shown}"
+    line = (
+      f"{self.info.name}: {len(names)} classes, images: {sizes}"
+      f"\n  {_shorten(names)}"
+    )
+    if self.absent:
+      line += f"\n  no pixel of train has: {_shorten(self.absent)}"
     if self.alone:
       line += f"\n  left out: {counted(self.alone, 'mask')} without an image"
     return line
@@ -102,7 +109,7 @@ class Masked:
 
 @functools.cache
 def load_masked(name: str) -> Masked:
-  """Lists a folder of images and masks, and compares the sizes of each pair.
+  """Lists a folder of images and masks, and reads all masks.
 
   Raises:
     DataError: for all that is wrong with it.
@@ -127,18 +134,22 @@ def load_masked(name: str) -> Masked:
       f"{root / 'train' / 'masks' / 'NAME.png'}, and {root / 'validation'} "
       f"beside it"
     )
-  every = [pair for split in pairs.values() for pair in split]
-  errors += filter(None, _map(compare_sizes, every))
-  _raise_all(name, errors)
   names = load_names(root)
+  every = [pair for split in pairs.values() for pair in split]
+  limit = None if names is None else check_count(name, root, len(names))
+  read = _map(functools.partial(read_classes, limit=limit), every)
+  errors += [x for x in read if isinstance(x, str)]
+  _raise_all(name, errors)
   if names is None:
-    largest = max(_map(read_largest, [mask for _, mask in every]))
-    names = [str(i) for i in range(largest + 1)]
-  if not 2 <= len(names) <= UNLABELLED:
+    largest = max((max(x, default=-1) for x in read), default=-1)
+    names = [str(i) for i in range(check_count(name, root, largest + 1))]
+  there = set().union(*read[: len(pairs["train"])])  # It is the first.
+  if len(there) < 2:
+    found = "".join(f" {i}, {names[i]}," for i in there)
     raise DataError(
-      f"segmentation:{name} has {counted(len(names), 'class')}, and 2 to "
-      f"{UNLABELLED} can be told apart: name them in {root / 'classes.txt'}, "
-      f"one a line"
+      f"segmentation:{name}: the masks of train have one class{found} beside "
+      f"{UNLABELLED}, which is for pixels without one, so there is nothing to "
+      f"learn: classes are numbered from 0"
     )
   splits = {
     split: Examples([Pair(*pair, len(names)) for pair in found], read_pair)
@@ -153,7 +164,19 @@ def load_masked(name: str) -> Masked:
     splits=make_splits({split: len(x) for split, x in splits.items()}),
   )
   facts = {split: _describe_files(root, x) for split, x in pairs.items()}
-  return Masked(info, splits, facts, alone)
+  absent = [x for i, x in enumerate(names) if i not in there]
+  return Masked(info, splits, facts, alone, absent)
+
+
+def check_count(name: str, root: pathlib.Path, count: int) -> int:
+  """Returns a number of classes; raises DataError for one that is none."""
+  if 2 <= count <= UNLABELLED:
+    return count
+  raise DataError(
+    f"segmentation:{name} has {counted(count, 'class')}, and 2 to {UNLABELLED} "
+    f"can be told apart: name them in {root / 'classes.txt'}, one a line; "
+    f"{UNLABELLED} in a mask is no class"
+  )
 
 
 class Found(NamedTuple):
@@ -204,33 +227,32 @@ def read_size(path: str, known: Sequence[str] | None = None) -> tuple[int, int]:
   return height, width
 
 
-def compare_sizes(pair: tuple[str, str]) -> str | None:
-  """Says that an image and its mask differ in size; None if they do not.
+def read_classes(pair: tuple[str, str], limit: int | None) -> set[int] | str:
+  """Reads the classes of a mask, or says what is wrong with it.
 
   An image that cannot be read is left to `data.max_unreadable`.
+
+  Args:
+    pair: paths of an image and its mask.
+    limit: number of classes; None if it is not known.
   """
-  sizes = []
-  for path, known in zip(pair, (formats.find_formats(), ("PNG",)), strict=True):
-    try:
-      height, width = read_size(path, known)
-      sizes.append((width, height))
-    except Exception:  # Untrusted bytes can cause any.
-      return None if known != ("PNG",) else f"{path} is not a readable PNG"
-  if sizes[0] == sizes[1]:
-    return None
-  (width, height), (own_width, own_height) = sizes
-  return (
-    f"{pair[1]} is {own_width}x{own_height} px, and its image "
-    f"{width}x{height}: a mask has the size of its image"
-  )
-
-
-def read_largest(path: str) -> int:
-  """Reads the largest class of a mask; -1 if no pixel has one."""
+  image, name = pair
   try:
-    return find_largest(decode_mask(read_file(path, MAX_BYTES)))
-  except (OSError, ValueError) as error:
-    raise DataError(f"{path}: {error}") from error
+    mask = Mask(read_file(name, MAX_BYTES), name, limit).decode()
+  except (OSError, DataError) as error:
+    return str(error)
+  try:
+    size = read_size(image)
+  except Exception:  # Untrusted bytes can cause any.
+    size = mask.shape
+  if size != mask.shape:
+    (height, width), (own_height, own_width) = size, mask.shape
+    return (
+      f"{name} is {own_width}x{own_height} px, and its image "
+      f"{width}x{height}: a mask has the size of its image"
+    )
+  counts = np.bincount(mask.ravel(), minlength=UNLABELLED + 1)
+  return set(np.flatnonzero(counts[:UNLABELLED]).tolist())
 
 
 def load_names(root: pathlib.Path) -> list[str] | None:
@@ -242,10 +264,21 @@ def load_names(root: pathlib.Path) -> list[str] | None:
     text = read_file(path, MAX_TEXT).decode("utf-8-sig")
   except (OSError, ValueError) as error:
     raise DataError(f"{path}: {error}") from error
-  return [line.strip() for line in text.splitlines() if line.strip()]
+  names = [line.strip() for line in text.rstrip().splitlines()]
+  if "" in names:
+    raise DataError(
+      f"{path}: line {names.index('') + 1} is empty, and the number of a class "
+      f"is that of its line"
+    )
+  return names
 
 
-def _map(function: Any, items: Sequence[Any]) -> Iterable[Any]:
+def _shorten(names: Sequence[str]) -> str:
+  """Lists the first 20 names."""
+  return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+
+
+def _map(function: Any, items: Sequence[Any]) -> list[Any]:
   """Applies a function in threads, as the disk takes the time."""
   with futures.ThreadPoolExecutor(16) as pool:
     return list(pool.map(function, items))

@@ -67,7 +67,7 @@ class Unreadable:
           f"unreadable since this process started, and data.max_unreadable "
           f"allows {self._allowed:,}: set "
           f"--config.data.max_unreadable={self._suggest():g} to go on without "
-          f"them, or repair or remove them and begin in another --workdir"
+          f"them, or repair or remove them, for a run in another --workdir"
         )
       log.warning(
         "unreadable image %s of %s allowed, %s: %s: %s",

@@ -27,6 +27,7 @@ def draw_curves(
   *,
   log: bool = False,
   from_zero: bool = False,
+  share: bool = False,
 ) -> bytes:
   """Draws a quantity of one run or of several.
 
@@ -35,6 +36,7 @@ def draw_curves(
     label: the quantity, with its unit.
     log: on a logarithmic axis, where all values are above zero.
     from_zero: with zero on the axis.
+    share: whether values are percentages, so that the axis ends at 100.
 
   Returns:
     A PNG.
@@ -57,6 +59,8 @@ def draw_curves(
       axes.yaxis.set_minor_formatter("")
     if from_zero:
       axes.set_ylim(bottom=0)
+    if share:
+      axes.set_ylim(top=min(100.5, axes.get_ylim()[1]))
     axes.set_xlabel("step")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(

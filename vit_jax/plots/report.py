@@ -30,12 +30,14 @@ class Quantity(NamedTuple):
     label: its axis, with the unit; UNIT stands for that of the runs' losses.
     factor: from the metric to the unit.
     scale: "log" is drawn on a logarithmic axis, "zero" with zero on it.
+    unit: follows a value, where the label alone does not say it.
   """
 
   title: str
   label: str
   factor: float = 1.0
   scale: str = ""
+  unit: str = ""
 
 
 CURVES = {
@@ -48,7 +50,9 @@ CURVES = {
   "update_norm": Quantity(
     "Update norm", "L2 norm of the update (no unit)", scale="log"
   ),
-  "images_per_second": Quantity("Speed", "images per second", scale="zero"),
+  "images_per_second": Quantity(
+    "Speed", "images per second", scale="zero", unit=" images/s"
+  ),
   "data_wait": Quantity(
     "Wait for data", "time without a batch (%)", 100.0, "zero"
   ),
@@ -166,10 +170,14 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
   if isinstance(batch, int):
     facts.append(("batch", f"{batch:,}"))
   if "seconds" in result:
-    facts.append(("time", format_duration(result["seconds"])))
+    start = result.get("start_step")
+    since = f" since step {start:,}" if start else ""
+    facts.append((f"time{since}", format_duration(result["seconds"])))
   model = run.config.get("model")
   if isinstance(model, dict) and "variant" in model:
     facts.append(("model", str(model["variant"])))
+  if "parameters" in result:
+    facts.append(("parameters", f"{result['parameters']:,}"))
   return facts
 
 
@@ -229,10 +237,11 @@ def _draw(
     label,
     log=quantity.scale == "log",
     from_zero=quantity.scale == "zero",
+    share=quantity.factor == 100,
   )
-  unit = " %" if quantity.factor == 100 else ""
+  unit = " %" if quantity.factor == 100 else quantity.unit
   last = ", ".join(
-    f"{name if len(curves) > 1 else ''} {values[-1]:.4g}{unit}".strip()
+    f"{name if len(curves) > 1 else ''} {values[-1]:,.4g}{unit}".strip()
     for name, (_, values) in curves.items()
   )
   text = f"{label} by step; at the end {last}"

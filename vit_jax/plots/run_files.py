@@ -19,7 +19,7 @@ RECORDED = ("versions", "hardware", "sha256")
 # Of result.json.
 NUMBERS = (
   *("accuracy", "correct", "total", "loss"),
-  *("steps", "train_images", "seconds"),
+  *("steps", "train_images", "parameters", "start_step", "seconds"),
 )
 EXAMPLES = "examples.png"  # Written by a run at its end.
 

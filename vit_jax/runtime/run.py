@@ -246,7 +246,9 @@ class Run(LoggedSession):
     self.result = dict(values[self._find_main()]) if values else {}
     self.result |= {
       "steps": self.step,
+      "parameters": sum(x.size for x in jax.tree.leaves(self.state.params)),
       "train_images": self.exp.info.count(self.exp.data.train),
+      "start_step": self._start,
       "seconds": round(time.monotonic() - self._began, 1),
       "compile_seconds": round(self._compile_seconds, 1),
       "params_sha256": compute_digest(self.state.params),
@@ -325,10 +327,12 @@ class Run(LoggedSession):
         # Whatever ended a worker process may have asked the run to end, too.
         self._preemption.poll()
         kept = self._save_progress()
-      kept = f"{doing}; {kept}: the same command continues from there"
+      kept = f"this was {doing}; {kept}"
+      again = "the same command continues from there"
       if isinstance(error, ConfigError):
-        raise type(error)(f"{error}\n  this was {kept}") from error
-      error.add_note(f"this was {kept}")
+        mended = f"once that is mended, {again}"
+        raise type(error)(f"{error}\n  {kept}: {mended}") from error
+      error.add_note(f"{kept}: {again}")
       raise
 
   def _save_progress(self) -> str:
