@@ -17,6 +17,7 @@ from etils import epath
 
 import vit_jax
 from tests.support import ROOT, build, lower
+from tests.support.runs import OF_CALL
 from tests.support.weights import RESNET, VIT, make_weights
 from vit_jax.checkpoint import Checkpointer
 from vit_jax.config import ConfigError
@@ -177,7 +178,7 @@ def test_a_run_goes_on_with_its_teacher_and_no_other(
   distilled["objective"]["teacher"] = str(tmp_path / "kept")
   distilled["train"]["report"] = True
   again = train(distilled, str(resumed))
-  for name in set(result) - {"seconds", "compile_seconds"}:
+  for name in set(result) - OF_CALL:
     assert again[name] == result[name], name
 
   # Its page has the student's figures by class.

@@ -18,6 +18,7 @@ import pytest
 
 from tests.support import ROOT, fakes
 from tests.support.forked import Forked
+from tests.support.runs import OF_CALL
 from vit_jax.checkpoint import checkpointer
 from vit_jax.config import ConfigError, RunError
 from vit_jax.data import pipeline
@@ -26,13 +27,11 @@ from vit_jax.hosts.preemption import Preemption
 from vit_jax.runtime import lock
 from vit_jax.train import train
 
-TIMED = ("seconds", "compile_seconds")
-
 pytestmark = pytest.mark.usefixtures("same_programs")
 
 
 def strip(result):
-  return {key: x for key, x in result.items() if key not in TIMED}
+  return {key: x for key, x in result.items() if key not in OF_CALL}
 
 
 def list_steps(workdir):

@@ -7,6 +7,8 @@ import json
 
 # What of a row depends on how fast things were.
 SPEED = ("images_per_second", "data_wait")
+# What of result.json is of the last call of the command.
+OF_CALL = {"start_step", "seconds", "compile_seconds"}
 
 
 def get_timeless(rows):

@@ -26,8 +26,8 @@ SHAPES = {
   "intermediate_size": "mlp_dim",
   "patch_size": "patch_size",
 }
-# problem_type -> what turns logits into probabilities.
 SINGLE = "single_label_classification"
+# problem_type -> what turns logits into probabilities.
 LOSSES = {
   None: "softmax",
   SINGLE: "softmax",
