@@ -178,6 +178,38 @@ def test_runs_go_on_or_stop_as_the_user_chooses(
     train(config, str(tmp_path / "stopped"))
 
 
+def test_all_that_would_stay_in_memory_are_met_before_the_first_step(
+  config, photos, tmp_path
+):
+  config["data"] |= dict(source=f"folder:{photos}", size=8)
+  config["evals"] = {}
+  items = sources.open_source(f"folder:{photos}", "train").items
+  bad = [items[index][0] for index in (1, 50)]
+  for path in bad:
+    cut(pathlib.Path(path))
+  with pytest.raises(sources.DataError) as caught:
+    train(config, str(tmp_path / "run"))
+  text = str(caught.value)
+  assert all(f"{path} is unreadable: " in text for path in bad)
+  assert f"2 of {len(items)} images are unreadable" in text
+  assert "batch of step 1; nothing was done since step 0" in text
+  config["data"]["max_unreadable"] = 0.1
+  assert train(config, str(tmp_path / "run"))["steps"] == 6
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_images_that_do_not_stay_are_not_met(photos, threads):
+  source = sources.open_source(f"folder:{photos}", "train")
+  for index in (0, 9, len(source) - 1):
+    cut(pathlib.Path(source.items[index][0]))
+  whole = rows.Pictures(source, 3, limit=1 << 20)
+  assert whole.fill(threads) == [0, 9, len(source) - 1]
+  kept = [index for index in range(len(source)) if index in whole._kept]
+  assert len(kept) == len(source) - 3
+  small = rows.Pictures(source, 3, limit=16 * 16 * 3 * 4)
+  assert len(small.fill(threads)) <= 2 and not small._kept
+
+
 def test_one_is_allowed_by_default_and_more_are_told_a_share(photos):
   source = sources.open_source(f"folder:{photos}", "train")
   for index in range(2):

@@ -16,7 +16,7 @@ from vit_jax.config import get
 from vit_jax.convert import files, storing
 from vit_jax.convert.fields import KINDS, get_kind
 from vit_jax.convert.files import CheckpointError
-from vit_jax.convert.formats import Format, get_format
+from vit_jax.convert.formats import FORMATS, Format, get_format
 from vit_jax.convert.hugging_face import make_hugging_face
 from vit_jax.convert.lazy import Lazy, load
 from vit_jax.convert.manifest import MANIFEST, make_manifest_path
@@ -231,6 +231,39 @@ def to_format(weights: Weights, form: Format) -> Arrays:
       f"{form.name} is a format for {KINDS[form.kind]}s, and "
       f"{weights.source or weights.variant} is of kind {KINDS[kind]}"
     )
+  lines, written = _fit(weights, form)
+  if lines:
+    able = [
+      other.name
+      for other in FORMATS.values()
+      if other.kind == kind and not _fit(weights, other)[0]
+    ]
+    raise CheckpointError(
+      f"format {form.name} cannot express all of "
+      f"{weights.source or weights.variant}:\n"
+      + "\n".join(lines[:20] + ["  ..."] * (len(lines) > 20))
+      + f"\n  what can: {', '.join([*able, OURS])}, as python -m "
+      f"vit_jax.convert SRC DST --to={[*able, OURS][0]}"
+    )
+  heads = weights.all_fields.get("num_heads") or 1
+  shapes = form.compute_shapes(weights.params, heads)
+  wide = np.dtype(np.float32)
+  return form.finish(
+    {
+      name: Lazy(shapes[name], wide, functools.partial(_make, make))
+      for name, make in written.items()
+    }
+  )
+
+
+def _fit(
+  weights: Weights, form: Format
+) -> tuple[list[str], dict[str, Callable[[], Any]]]:
+  """Finds what a format cannot express, and what makes its arrays.
+
+  Returns:
+    Lines of fields and arrays; and array -> function that makes it.
+  """
   fields = weights.all_fields
   lines = [
     f"  {name}={fields[name]!r}"
@@ -244,21 +277,7 @@ def to_format(weights: Weights, form: Format) -> Arrays:
   if form.name == "hugging_face" and weights.num_classes:
     if fields.get("representation_size"):
       lines.append("  pre_logits together with a head")
-  if lines:
-    raise CheckpointError(
-      f"format {form.name} cannot express all of "
-      f"{weights.source or weights.variant}:\n"
-      + "\n".join(lines[:20] + ["  ..."] * (len(lines) > 20))
-      + "\n  the format vit_jax can: python -m vit_jax.convert SRC DIR"
-    )
-  shapes = form.compute_shapes(weights.params, heads)
-  wide = np.dtype(np.float32)
-  return form.finish(
-    {
-      name: Lazy(shapes[name], wide, functools.partial(_make, make))
-      for name, make in written.items()
-    }
-  )
+  return lines, written
 
 
 def _make(make: Callable[[], Any]) -> np.ndarray:

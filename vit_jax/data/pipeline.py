@@ -36,7 +36,7 @@ from vit_jax.data.parallelism import choose_parallelism
 from vit_jax.data.placing import AHEAD, find_rows, to_device
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.resize import Resize
-from vit_jax.data.rows import Batches, EvalRows, Pictures, TrainRows
+from vit_jax.data.rows import Batches, EvalRows, Pictures, Rows, TrainRows
 from vit_jax.data.unreadable import Unreadable
 from vit_jax.data.views import ONE, Views
 from vit_jax.data.workers import quiet_tracker, start_worker, watch
@@ -209,12 +209,25 @@ def make_train_dataset(
     seed: seed of the order and of the crops.
     start_step: number of batches that are done.
   """
+  every = make_train_rows(data, channels, source, seed)
+  length = ENDLESS // batch_size
+  return _make_dataset(every, data, length, batch_size, rows, start_step)
+
+
+def _make_dataset(
+  every: Rows,
+  data: Data,
+  length: int,
+  batch_size: int,
+  rows: Sequence[int],
+  start_step: int = 0,
+) -> Any:
+  """Makes a data set of Grain's of batches of rows, as `Batches`."""
   import grain  # Late: it imports Orbax.
 
-  all_rows = make_train_rows(data, channels, source, seed)
-  length, threads = ENDLESS // batch_size, data.count_threads()
+  threads = data.count_threads()
   return grain.MapDataset.source(
-    Batches(all_rows, length, batch_size, rows, threads, start_step)
+    Batches(every, length, batch_size, rows, threads, start_step)
   )
 
 
@@ -227,10 +240,8 @@ def make_eval_dataset(
   rows: Sequence[int],
 ) -> Any:
   """Makes one process's rows of each example once, the last batch padded."""
-  import grain  # Late: it imports Orbax.
-
   how = data.make_preprocess(channels)
-  all_rows = EvalRows(
+  every = EvalRows(
     pictures=Pictures(source, channels),
     size=how.size,
     channels=channels,
@@ -242,9 +253,7 @@ def make_eval_dataset(
     rounding=how.rounding,
   )
   length = -(-len(source) // batch_size)
-  return grain.MapDataset.source(
-    Batches(all_rows, length, batch_size, rows, data.count_threads())
-  )
+  return _make_dataset(every, data, length, batch_size, rows)
 
 
 def read(dataset: Any, data: Data) -> Iterator[dict[str, np.ndarray]]:
@@ -320,16 +329,12 @@ def make_train_batches(
   source = sources.open_source(data.source, data.train, data.dir)
   rows = find_rows(mesh, batch_size)
   data, _ = choose_for_training(data, source, channels, rows=len(rows))
-  dataset = make_train_dataset(
-    data,
-    channels,
-    source,
-    batch_size=batch_size,
-    rows=rows,
-    seed=seed,
-    start_step=start_step,
-  )
+  every = make_train_rows(data, channels, source, seed)
   unreadable = Unreadable(source, data.max_unreadable)
+  if not data.count_workers():  # Images that are kept are all met at once.
+    unreadable.add(np.array(every.fill(data.count_threads()), np.int64))
+  length = ENDLESS // batch_size
+  dataset = _make_dataset(every, data, length, batch_size, rows, start_step)
   batches = unreadable.watch(read(dataset, data))
   return to_device(batches, mesh, batch_size)
 

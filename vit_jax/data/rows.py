@@ -104,6 +104,39 @@ class Pictures:
       picture = transforms.Pixels(image)
     return picture, example["label"]
 
+  def fill(self, threads: int) -> list[int]:
+    """Decodes all images, for as long as they are kept.
+
+    Args:
+      threads: number of threads that decode.
+
+    Returns:
+      Indices of those that cannot be read, sorted.
+    """
+
+    def find_unreadable(indices: Sequence[int]) -> list[int]:
+      return [i for i in indices if self._limit and self._is_unreadable(i)]
+
+    found: list[int] = []
+    for start in range(0, len(self), threads * CHUNK):
+      if not self._limit:
+        break
+      stop = min(start + threads * CHUNK, len(self))
+      parts = [
+        range(i, min(i + CHUNK, stop)) for i in range(start, stop, CHUNK)
+      ]
+      run = map if threads == 1 else get_pool(threads).map
+      found += itertools.chain(*run(find_unreadable, parts))
+    return found
+
+  def _is_unreadable(self, index: int) -> bool:
+    """Decodes an image that is to be kept; tells if that is impossible."""
+    try:
+      self.read(index)[0].cut(copy=False)
+    except ValueError:
+      return True
+    return False
+
   def _keep(self, index: int, image: np.ndarray, label: Any) -> None:
     """Keeps an image, unless all would take more than the limit."""
     self._kept[index] = transforms.Pixels(image), label
@@ -200,6 +233,14 @@ class TrainRows(Rows):
     return super().make_batch(count) | {
       name: make_aligned((count, *shape)) for name, shape in shapes.items()
     }
+
+  def fill(self, threads: int) -> list[int]:
+    """Decodes the images that are kept, as `Pictures`; for all sources."""
+    found, start = [], 0
+    for pictures in self.parts:
+      found += [start + index for index in pictures.fill(threads)]
+      start += len(pictures)
+    return found
 
   def _find_rows(
     self, batch: Mapping[str, np.ndarray], row: int

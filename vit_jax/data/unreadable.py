@@ -12,6 +12,8 @@ from vit_jax.data import transforms
 from vit_jax.data.examples import describe_example
 from vit_jax.data.info import DataError
 
+SHOWN = 5  # Files of an error.
+
 log = logging.getLogger(__name__)
 
 
@@ -50,33 +52,43 @@ class Unreadable:
     Raises:
       DataError: if there are now more than allowed.
     """
-    for index in sorted({int(x) for x in indices if x >= 0} - self.found):
-      self.found.add(index)
-      # Read again for the reason: workers can send nothing but arrays.
-      example = self._source[index]
-      try:
-        transforms.decode(example["image"], 3)
-        reason = "it could not be decoded before, and now can"
-      except ValueError as error:
-        reason = str(error)
-      name = describe_example(example, index)
-      if len(self.found) > self._allowed:
-        raise DataError(
-          f"{name} is unreadable: {reason}\n"
-          f"  {len(self.found):,} of {len(self._source):,} images are "
-          f"unreadable since this process started, and data.max_unreadable "
-          f"allows {self._allowed:,}: set "
-          f"--config.data.max_unreadable={self._suggest():g} to go on without "
-          f"them, or repair or remove them, for a run in another --workdir"
-        )
+    before = len(self.found)
+    new = sorted({int(x) for x in indices if x >= 0} - self.found)
+    self.found.update(new)
+    if new and len(self.found) > self._allowed:
+      shown = map(self._explain, new[:SHOWN])
+      lines = [f"{name} is unreadable: {reason}" for name, reason in shown]
+      if len(new) > SHOWN:
+        lines.append(f"and {len(new) - SHOWN:,} more")
+      raise DataError(
+        "\n  ".join(lines) + "\n"
+        f"  {len(self.found):,} of {len(self._source):,} images are "
+        f"unreadable since this process started, and data.max_unreadable "
+        f"allows {self._allowed:,}: set "
+        f"--config.data.max_unreadable={self._suggest():g} to go on without "
+        f"them, or repair or remove them, for a run in another --workdir"
+      )
+    for number, index in enumerate(new, before + 1):
       log.warning(
         "unreadable image %s of %s allowed, %s: %s: %s",
-        f"{len(self.found):,}",
+        f"{number:,}",
         f"{self._allowed:,}",
         self._instead,
-        name,
-        reason,
+        *self._explain(index),
       )
+
+  def _explain(self, index: int) -> tuple[str, str]:
+    """The name of an unreadable image, and what is wrong with it.
+
+    It is read again, as workers can send nothing but arrays.
+    """
+    example = self._source[index]
+    try:
+      transforms.decode(example["image"], 3)
+      reason = "it could not be decoded before, and now can"
+    except ValueError as error:
+      reason = str(error)
+    return describe_example(example, index), reason
 
   def _suggest(self) -> float:
     """A share of two digits that allows ten times as many, or a tenth of all.

@@ -308,7 +308,7 @@ def _list_missing(
     missing.append(f"Similarity of position embeddings: {why}.")
   if "similarity" not in arrays:
     missing.append("Similarity of layers: it needs two layers or more.")
-  if about.count < FEW:
+  if about.count < FEW and {"distance", "entropy"} & arrays.keys():
     missing.append(
       f"{about.count:,} images are few: distance and entropy are means over "
       f"them, and the paper takes 128."

@@ -58,6 +58,14 @@ CURVES = {
   ),
   "mfu": Quantity("Utilisation", "model FLOPs utilisation (%)", 100.0, "zero"),
 }
+# What makes training harder than an evaluation is: key -> its name.
+HARDER = {
+  "objective.label_smoothing": "label smoothing",
+  "data.augment.mixup": "mixup",
+  "data.augment.cutmix": "CutMix",
+  "data.augment.randaugment": "RandAugment",
+  "data.augment.erasing": "random erasing",
+}
 # What rows of evaluations count, and no curve shows.
 COUNTS = ("correct", "total")
 # How metrics that are shares begin, as accuracy_top5.
@@ -72,9 +80,14 @@ def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
     more: further sections, which follow the curves: tables and pictures of an
       evaluation.
   """
+  curves = _draw_training(runs)
   sections = [
     Section(title="Result", tables=_tabulate_results(runs)),
-    Section(title="Training", figures=_draw_training(runs)),
+    Section(
+      title="Training",
+      text=_say_what_is_harder(runs[0]) if curves and len(runs) == 1 else "",
+      figures=curves,
+    ),
     Section(
       title="Evaluations",
       figures=_draw_evaluations(runs),
@@ -252,6 +265,23 @@ def _draw_training(runs: Sequence[RunFiles]) -> list[Figure]:
   """The curves of training."""
   drawn = (_draw(runs, metric, quantity) for metric, quantity in CURVES.items())
   return [figure for figures in drawn for figure in figures]
+
+
+def _say_what_is_harder(run: RunFiles) -> str:
+  """Says why loss and accuracy of training are not those of an evaluation."""
+  given = {label: run.keys.get(key) for key, label in HARDER.items()}
+  used = [
+    f"{label} {str(value).strip('[]()')}"
+    for label, value in given.items()
+    if value
+  ]
+  if not used:
+    return ""
+  return (
+    f"Loss and accuracy are of training images, with {', '.join(used)}. An "
+    f"evaluation is without, so its loss is usually lower and its accuracy "
+    f"higher."
+  )
 
 
 def _list_evaluations(runs: Sequence[RunFiles]) -> list[str]:
