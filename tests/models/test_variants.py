@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from vit_jax import models
+from vit_jax.config import ConfigError
 from vit_jax.models import __main__ as listing
 from vit_jax.models.flops import count_flops
 from vit_jax.plan.paper import COSTS
@@ -193,3 +194,19 @@ def test_what_can_not_be_listed_is_named(name, capsys):
     listing.main([name])
   assert caught.value.code == 2
   assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "name, ours",
+  [
+    ("vit_base_patch16_224", "B/16"),
+    ("google/vit-large-patch32-384", "L/32"),
+    ("ViT-H_14", "H/14"),
+    ("vit_huge_patch14_clip_224.laion2b", "H/14"),
+    ("ti16", "Ti/16"),
+    ("Mixr-B/16", "Mixer-B/16"),
+  ],
+)
+def test_the_names_of_others_are_understood(name, ours):
+  with pytest.raises(ConfigError, match=f"known model; did you mean '{ours}'"):
+    models.get_row(name)

@@ -72,6 +72,24 @@ NAMES = (
 )
 
 
+# Words of timm and Hugging Face -> ours.
+SIZES = {
+  **dict(tiny="Ti", small="S", base="B", large="L", huge="H"),
+  **dict(giant="g", gigantic="G", ti="Ti", s="S", b="B", l="L", h="H"),
+}
+SPELT = re.compile(
+  rf"(?:.*/)?(?:vit[-_]?)?({'|'.join(SIZES)})[-_/]?(?:patch)?([1-9]\d?)(?:[-_].*)?"
+)
+
+
+def suggest(variant: str) -> str:
+  """Suggests our name of a model that others write otherwise, or the nearest."""
+  found = SPELT.fullmatch(variant.lower())
+  if found:
+    return f"did you mean '{SIZES[found[1]]}/{found[2]}'?"
+  return nearest(variant, NAMES)
+
+
 def get_row(variant: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
   """Looks up the constructor and the fields of a model by its name.
 
@@ -88,7 +106,7 @@ def get_row(variant: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
       return constructor, dict(table[match[1]], patch_size=int(match[2]))
   raise ConfigError(
     f"model.variant={variant!r} is not a known model; "
-    f"{nearest(variant, NAMES)} "
+    f"{suggest(variant)} "
     f"(ViTs and Mixers can have any patch size, as B/20)"
   )
 
