@@ -83,7 +83,7 @@ SPELT = re.compile(
 
 
 def suggest(variant: str) -> str:
-  """Suggests our name of a model that others write otherwise, or the nearest."""
+  """Suggests our name for that of another project, or the nearest of ours."""
   found = SPELT.fullmatch(variant.lower())
   if found:
     return f"did you mean '{SIZES[found[1]]}/{found[2]}'?"
