@@ -60,13 +60,16 @@ class Unreadable:
       lines = [f"{name} is unreadable: {reason}" for name, reason in shown]
       if len(new) > SHOWN:
         lines.append(f"and {len(new) - SHOWN:,} more")
+      share = f"--config.data.max_unreadable={self._suggest():g}"
+      without = f"set {share} to go on without them, or "
+      if len(self.found) == len(self._source):
+        without = ""
       raise DataError(
         "\n  ".join(lines) + "\n"
         f"  {len(self.found):,} of {len(self._source):,} images are "
         f"unreadable since this process started, and data.max_unreadable "
-        f"allows {self._allowed:,}: set "
-        f"--config.data.max_unreadable={self._suggest():g} to go on without "
-        f"them, or repair or remove them, for a run in another --workdir"
+        f"allows {self._allowed:,}: {without}repair or remove them, for a run "
+        f"in another --workdir"
       )
     for number, index in enumerate(new, before + 1):
       log.warning(
