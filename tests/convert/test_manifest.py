@@ -113,6 +113,15 @@ def test_a_config_that_others_wrote_beside_our_manifest(form, tmp_path):
   assert load_weights(str(directory)).class_names == tuple("vwxyz")
 
 
+def test_a_default_of_transformers_changes_no_manifest(tmp_path):
+  """Of a directory that was copied without preprocessor_config.json."""
+  mean = {"preprocess": dict(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2))}
+  weights = make_weights(VIT, **mean)
+  save_weights(weights, str(tmp_path / "w"), "hugging_face")
+  (tmp_path / "w/preprocessor_config.json").unlink()
+  assert load_weights(str(tmp_path / "w")).preprocess.mean == (0.4, 0.5, 0.6)
+
+
 @pytest.mark.parametrize("manifest", [True, False])
 def test_a_class_token_may_have_a_norm_after_it(manifest, tmp_path):
   weights = make_tiny_weights(pool="token", fc_norm=True)

@@ -254,11 +254,16 @@ def _draw(
   )
   unit = " %" if quantity.factor == 100 else quantity.unit
   last = ", ".join(
-    f"{name if len(curves) > 1 else ''} {values[-1]:,.4g}{unit}".strip()
+    f"{name if len(curves) > 1 else ''} {_format(values[-1])}{unit}".strip()
     for name, (_, values) in curves.items()
   )
   text = f"{label} by step; at the end {last}"
   return [Figure([(png, text)], f"{quantity.title}.", f"At the end {last}.")]
+
+
+def _format(value: float) -> str:
+  """Formats a value by four digits, or as a whole number with all of them."""
+  return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def _draw_training(runs: Sequence[RunFiles]) -> list[Figure]:
