@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 # The versions that are installed: `make LOCK= ...` takes the newest.
 LOCK ?= -c requirements.lock
 
-.PHONY: train seeds test runs quick chaos judges fuzz lint types docs lowest install lock
+.PHONY: train seeds test runs chaos judges fuzz lint types docs lowest install lock
 
 install: $(INSTALLED)
 
@@ -27,13 +27,10 @@ PYTEST := -m pytest -n 2 --dist=worksteal --durations=20
 test: $(INSTALLED)
 	$(RUN) $(PYTEST) -m 'not judges and not runs'
 
-# The other tests: whole runs that are killed and go on, studies and notebooks.
+# The other tests: whole runs that are killed and go on, studies, notebooks, and what
+# else trains, starts processes or compiles for TPUs.
 runs: $(INSTALLED)
 	$(RUN) $(PYTEST) -m 'not judges and runs'
-
-# `make test` without what is slow, for every change: tests/conftest.py says what.
-quick: $(INSTALLED)
-	$(RUN) $(PYTEST) -m 'not judges and not slow'
 
 # Saving, killed a hundred times; the tests do it a few times.
 chaos: $(INSTALLED)

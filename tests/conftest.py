@@ -25,20 +25,10 @@ from tests.support import ROOT  # noqa: E402
 from tests.support.runs import make_config, reuse_experiment  # noqa: E402
 from tests.support.shared import get_shared_root, make_once  # noqa: E402
 
-# Whole runs, alone and on several hosts, which are killed and go on; studies,
-# which are many of them, and notebooks. `make runs` runs these.
+# What trains for more than seconds, starts processes or compiles for TPUs:
+# whole runs, which are killed and go on, studies, notebooks and more. `make runs`
+# runs these, `make test` all others.
 RUNS = (
-  "launch/test_local.py",
-  "notebooks/test_notebooks.py::test_a_",
-  "notebooks/test_notebooks.py::test_transfer",
-  "runs/",
-  "study/",
-)
-
-# What else starts processes, compiles for TPUs or trains for more than seconds;
-# `make test` runs these too, `make quick` neither.
-SLOW = (
-  "plan/",
   "benchmark/",
   "checkpoint/test_chaos.py",
   "checkpoint/test_checkpointer.py::test_a_run_moves",
@@ -60,18 +50,23 @@ SLOW = (
   "fuzz/",
   "hosts/test_coordination.py",
   "hosts/test_preemption_notice.py",
+  "launch/test_local.py",
   "models/test_attention_kernels.py",
   "models/test_regularisation.py::test_remat",
   "models/test_vit.py::test_unrolling_and_remat",
+  "notebooks/test_notebooks.py::test_a_",
+  "notebooks/test_notebooks.py::test_transfer",
   "optim/test_nonfinite.py",
   "perturbations/test_corruptions.py",
+  "plan/",
   "prepare/test_command.py",
-  "recipes/test_recipes.py",
+  "runs/",
   "runtime/test_fitting.py::test_a_run_fits",
   "runtime/test_fitting.py::test_a_state_that_is_compiled",
   "runtime/test_lock.py",
   "runtime/test_profile.py::test_a_profile_reaches",
   "runtime/test_profile.py::test_a_run",
+  "study/",
   "test_api.py::test_the_page_is_run",
   "test_evaluate_robustness.py",
   "test_imports.py::test_command_line_modules",
@@ -107,14 +102,10 @@ install_import_hook("vit_jax", "beartype.beartype")
 
 
 def pytest_collection_modifyitems(items):
-  """Marks what is slow, and runs it first, so that workers end together."""
+  """Marks what `make runs` runs."""
   for item in items:
-    name = item.nodeid.removeprefix("tests/")
-    if name.startswith(RUNS):
+    if item.nodeid.removeprefix("tests/").startswith(RUNS):
       item.add_marker("runs")
-    if name.startswith(RUNS + SLOW):
-      item.add_marker("slow")
-  items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(tryfirst=True)

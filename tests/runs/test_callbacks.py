@@ -180,7 +180,6 @@ def train_on_two_hosts(config, workdir, mine):
   ]
 
 
-@pytest.mark.slow
 def test_one_host_of_two_ends_the_run(long, tmp_path):
   told = []
   for status, out, err in train_on_two_hosts(long, tmp_path, "01"):
@@ -191,7 +190,6 @@ def test_one_host_of_two_ends_the_run(long, tmp_path):
   assert [x.split()[1] for x in told[0][:-1]] == ["2", "4", "5"]
 
 
-@pytest.mark.slow
 def test_hosts_of_which_one_has_no_callback_refuse_to_run(long, tmp_path):
   for status, out, err in train_on_two_hosts(long, tmp_path / "run", "0"):
     assert status == 2 and "log" not in out
