@@ -48,7 +48,7 @@ def get_config(text=""):
       ema=0.99,
     ),
     train=dict(batch_size=128, steps=1000, log_every=50, allow_cpu=True),
-    evals=dict(test=dict(kind="classification", split="test")),
+    evals=dict(test=dict(kind="classification", split="test", every=200)),
     checkpoint=dict(every=500),
   )
   return ConfigDict(config)

@@ -26,8 +26,8 @@ from tests.support.runs import make_config, reuse_experiment  # noqa: E402
 from tests.support.shared import get_shared_root, make_once  # noqa: E402
 
 # What trains for more than seconds, starts processes or compiles for TPUs:
-# whole runs, which are killed and go on, studies, notebooks and more. `make runs`
-# runs these, `make test` all others.
+# whole runs, which are killed and go on, studies, notebooks and more. `make
+# runs` runs these, `make test` all others.
 RUNS = (
   "benchmark/",
   "checkpoint/test_chaos.py",

@@ -63,9 +63,12 @@ def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
   result = {"accuracy": 0.7, "correct": 7, "total": 10, "loss": 0.5}
   result |= {"steps": 40, "seconds": 125.0, "train_images": 1437}
   result |= {"parameters": 136_778, "start_step": 20}
+  result |= {"finished": "2026-11-29 11:20:05+00:00", "command": "python x"}
   keys = {"batch_size": 128}
   path = write_run(tmp_path / "a", rows=ROWS, result=result, **keys)
   page = make_report([read_run(path)])
+  assert page.lead == f"{path}: done after 40 steps on 2026-11-29"
+  assert page.sections[-1].commands[0] == "python x"
   (axes,) = drawn()  # The last curve, in percent.
   assert axes.get_ylabel() == "test/accuracy (%)"
   assert axes.lines[0].get_xydata().tolist() == [[20, 50], [40, 70]]

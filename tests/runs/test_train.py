@@ -65,7 +65,7 @@ def test_a_run_leaves_what_people_and_programs_need(config, straight):
   assert set(result) == {
     *("accuracy", "correct", "total", "loss", "accuracy_top5"),
     *("steps", "parameters", "train_images", "start_step"),
-    *("seconds", "compile_seconds"),
+    *("seconds", "compile_seconds", "finished"),
     *("params_sha256", "choices"),
   }
   assert result["steps"] == 6 and result["total"] == 40

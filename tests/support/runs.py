@@ -8,7 +8,7 @@ import json
 # What of a row depends on how fast things were.
 SPEED = ("images_per_second", "data_wait")
 # What of result.json is of the last call of the command.
-OF_CALL = {"start_step", "seconds", "compile_seconds"}
+OF_CALL = {"start_step", "seconds", "compile_seconds", "finished", "command"}
 
 
 def get_timeless(rows):

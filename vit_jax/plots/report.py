@@ -99,7 +99,7 @@ def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
     Section(title="Versions and hardware", tables=_tabulate_versions(runs)),
     Section(
       title="Commands",
-      text="To look into the model, use it, and hand it on.",
+      text="Of the run itself; to use the model, look into it, and hand it on.",
       commands=_list_commands(runs[0]) if len(runs) == 1 else [],
     ),
   ]
@@ -160,7 +160,9 @@ def _describe(run: RunFiles) -> str:
   steps = run.keys.get("train.steps")
   of = f" of {steps:,}" if isinstance(steps, int) else ""
   if run.result is not None:
-    return f"{run.path}: done after {counted(run.step, 'step')}"
+    date = str(run.result.get("finished", "")).partition(" ")[0]
+    on = f" on {date}" if date else ""
+    return f"{run.path}: done after {counted(run.step, 'step')}{on}"
   if not run.rows:
     return f"{run.path}: no step is reported yet"
   return f"{run.path}: step {run.step:,}{of}, without a result yet"
@@ -191,6 +193,9 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
     facts.append(("model", str(model["variant"])))
   if "parameters" in result:
     facts.append(("parameters", f"{result['parameters']:,}"))
+  if run.config.get("init"):
+    source = str(run.config["init"]).rstrip("/")
+    facts.append(("started from", source.rpartition("/")[2]))
   return facts
 
 
@@ -373,14 +378,12 @@ def _list_commands(run: RunFiles) -> list[str]:
     use = f"python -m vit_jax.evaluate {path} --evals=knn,fewshot,linear"
     if run.keys.get("objective.name") == "segmentation":
       use += " --data=SOURCE"
+  train = f"python -m vit_jax.main --config=RECIPE --workdir={path}"
   commands = [
+    (run.result or {}).get("command", train),
     use,
     f"python -m vit_jax.analyze {path} --images=FOLDER --out=DIR",
     f"python -m vit_jax.convert {path} model.safetensors",
     f"python -m vit_jax.report {path}",
   ]
-  if run.result is None:
-    commands.insert(
-      0, f"python -m vit_jax.main --config=RECIPE --workdir={path}"
-    )
   return commands

@@ -8,6 +8,7 @@ the workdir, damaged checkpoints, lost data, full disks and non-finite values.
 
 import collections
 import contextlib
+import datetime
 import functools
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ from vit_jax.runtime.lost_files import describe_edits, restore_files
 from vit_jax.runtime.nonfinite import recover
 from vit_jax.runtime.profile import StepProfile
 from vit_jax.runtime.resume import load_result
-from vit_jax.runtime.workdir import write_config, writing
+from vit_jax.runtime.workdir import find_command, write_config, writing
 from vit_jax.storage.files import write_json
 from vit_jax.train_state import TrainState, compute_digest
 
@@ -253,7 +254,10 @@ class Run(LoggedSession):
       "compile_seconds": round(self._compile_seconds, 1),
       "params_sha256": compute_digest(self.state.params),
       "choices": self._metadata["choices"],
+      "finished": datetime.datetime.now(datetime.UTC).isoformat(" ", "seconds"),
     }
+    if command := find_command():
+      self.result["command"] = command
     if self._first:
       kept = f"step {self.step} is saved, and the same command ends the run"
       with writing(self._workdir, kept):

@@ -5,9 +5,13 @@
 import collections
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+import pathlib
 import platform
+import shlex
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -42,6 +46,22 @@ def collect_hardware() -> dict[str, Any]:
     "hosts": jax.process_count(),
     "cores_per_host": count_cores(),
   }
+
+
+def find_command() -> str | None:
+  """Finds the shell command that has started this process.
+
+  Returns:
+    Of `python -m vit_jax.main` or `vit-jax main`; None of a process that is
+    started otherwise, as a notebook's or a study's.
+  """
+  words = sys.orig_argv
+  for place, (word, verb) in enumerate(itertools.pairwise(words)):
+    if (word, verb) == ("-m", "vit_jax.main"):
+      return shlex.join(["python", *words[place:]])
+    if (pathlib.PurePath(word).stem, verb) == ("vit-jax", "main"):
+      return shlex.join(["vit-jax", *words[place + 1 :]])
+  return None
 
 
 def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
