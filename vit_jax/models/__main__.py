@@ -33,11 +33,12 @@ from vit_jax.models.flops import count_flops
 
 SIZE, CLASSES = 224, 1000
 
+HEADER = f"{'model':12}{'parameters':>16}{'GFLOPs':>10}{'tokens':>8}"
 MIB = 1 << 20
 
 
-def describe(name: str) -> dict[str, Any]:
-  """Describes a model, from shapes alone.
+def make(name: str) -> Any:
+  """Makes a model to describe.
 
   Raises:
     ConfigError: for an unknown name, or a patch size that does not divide 224.
@@ -48,6 +49,16 @@ def describe(name: str) -> dict[str, Any]:
       f"{name}: its patches do not divide the {SIZE} px at which models are "
       f"listed: take a patch size that does, as 14, 16 or 32"
     )
+  return model
+
+
+def describe(name: str) -> dict[str, Any]:
+  """Describes a model, from shapes alone.
+
+  Raises:
+    ConfigError: as `make`.
+  """
+  model = make(name)
   image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), image)
   leaves = jax.tree.leaves(variables)
@@ -67,16 +78,13 @@ def describe(name: str) -> dict[str, Any]:
   }
 
 
-def format_table(rows: list[dict[str, Any]]) -> str:
-  """Formats models as a table."""
-  lines = [f"{'model':12}{'parameters':>16}{'GFLOPs':>10}{'tokens':>8}"]
-  for row in rows:
-    tokens = "-" if row["tokens"] is None else row["tokens"]
-    lines.append(
-      f"{row['name']:12}{row['parameters']:>16,}{row['gflops']:>10,.1f}"
-      f"{tokens:>8}"
-    )
-  return "\n".join(lines)
+def format_row(row: dict[str, Any]) -> str:
+  """Formats a model as a line of the table below HEADER."""
+  tokens = "-" if row["tokens"] is None else row["tokens"]
+  return (
+    f"{row['name']:12}{row['parameters']:>16,}{row['gflops']:>10,.1f}"
+    f"{tokens:>8}"
+  )
 
 
 def find_checkpoints(variants: list[str]) -> list[PublishedFile]:
@@ -181,14 +189,21 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.to:
       raise ConfigError("--to=DIR needs --download=NAME")
     if arguments.checkpoints:
-      rows = find_checkpoints(arguments.names)
-      text = format_checkpoints(rows)
-      rows = [dataclasses.asdict(row) for row in rows]
-    else:
-      start_backend()
-      rows = [describe(name) for name in arguments.names or models.NAMES]
-      text = format_table(rows)
-    print(json.dumps(rows) if arguments.json else text)
+      found = find_checkpoints(arguments.names)
+      rows = [dataclasses.asdict(row) for row in found]
+      print(json.dumps(rows) if arguments.json else format_checkpoints(found))
+      return
+    start_backend()
+    names = arguments.names or models.NAMES
+    for name in names:
+      make(name)  # An error comes before the first line.
+    rows = map(describe, names)  # All of them take half a minute.
+    if arguments.json:
+      print(json.dumps(list(rows)))
+      return
+    print(HEADER)
+    for row in rows:
+      print(format_row(row), flush=True)
 
 
 if __name__ == "__main__":
