@@ -64,6 +64,23 @@ def test_a_terminal_sees_one_line_that_changes():
   assert stream.getvalue().endswith("MFU 43.2%  data 0%  0s left\n")
 
 
+def test_what_takes_a_while_is_shown_on_a_terminal_until_it_is_done():
+  stream, clear = Terminal(), "\r\x1b[2K"
+  progress = Progress(stream=stream)
+  progress.rewrite("step 5")
+  for text in ("evaluating a", "evaluating b"):
+    progress.show_doing(text)
+  progress.say("a 1, b 2")
+  progress.show_doing("evaluating c")
+  progress.end()
+  shown = f"{clear}step 5\n{clear}evaluating a{clear}{clear}evaluating b"
+  shown += f"{clear}a 1, b 2\n{clear}evaluating c{clear}"
+  assert stream.getvalue() == shown
+  log = io.StringIO()
+  Progress(stream=log).show_doing("evaluating a")
+  assert log.getvalue() == ""
+
+
 def test_a_line_has_one_row_of_a_narrow_terminal():
   """A second row would stay there whenever the line is rewritten."""
   screen, end = os.openpty()

@@ -31,6 +31,10 @@ class NotebookProgress(Progress):
     """Replaces the last line."""
     self._replace(line)
 
+  def show_doing(self, line: str) -> None:
+    """Shows what takes a while in place of the bar."""
+    self._replace(line)
+
   def end(self) -> None:
     """What is shown from here on is another output."""
     self._display = None

@@ -18,6 +18,8 @@ CONTROLS = re.compile(
   "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
 
+CLEAR = "\r\x1b[2K"  # A terminal's line, up to its begin.
+
 
 def escape(text: str) -> str:
   """A name for a terminal: what would act on it is written out, as \\x1b."""
@@ -72,6 +74,7 @@ class Progress:
     self._enabled = enabled and self._stream is not None
     self.live = self._enabled and self._stream.isatty()
     self._open = False
+    self._passing = False
 
   def show(self, step: int, steps: int, **values: Any) -> None:
     """Shows the state of training; arguments are those of `describe`."""
@@ -111,10 +114,17 @@ class Progress:
     """Replaces the last line, unless `say` printed it."""
     if self.live:
       # What goes on in a second row of the terminal would stay there.
-      self._print(f"\r\x1b[2K{line[: self._measure_width()]}", end="")
-      self._open = True
+      self._print(f"{CLEAR}{line[: self._measure_width()]}", end="")
+      self._open, self._passing = True, False
     else:
       self._print(line)
+
+  def show_doing(self, line: str) -> None:
+    """Shows what takes a while on a terminal, until the next line is there."""
+    if self.live:
+      self.end()
+      self.rewrite(line)
+      self._passing = True
 
   def _measure_width(self) -> int | None:
     """Letters that have room beside one another; None if that is not known."""
@@ -125,8 +135,7 @@ class Progress:
 
   def say(self, text: str) -> None:
     """Prints a line that is not replaced."""
-    self._print(("\n" if self._open else "") + text)
-    self._open = False
+    self._print(self._leave() + text)
 
   @contextlib.contextmanager
   def show_warnings(self) -> Iterator[None]:
@@ -144,9 +153,14 @@ class Progress:
 
   def end(self) -> None:
     """Ends the current line, so that the next output starts on its own."""
-    if self._open:
-      self._print("")
-    self._open = False
+    if ending := self._leave():
+      self._print(ending, end="")
+
+  def _leave(self) -> str:
+    """What ends the current line, or clears one that says what is done."""
+    ending = CLEAR if self._passing else "\n" if self._open else ""
+    self._open = self._passing = False
+    return ending
 
   def _print(self, text: str, end: str = "\n") -> None:
     if not self._enabled:

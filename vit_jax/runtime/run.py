@@ -216,6 +216,7 @@ class Run(LoggedSession):
       doing = f"evaluating {name} at step {self.step}"
       mark = self.make_mark(doing)
       mark()
+      self._progress.show_doing(doing)
       with self._saving_on_error(doing):
         values = dict(self.exp.evaluators[name].run(self.state, mark))
       found[name] = values
