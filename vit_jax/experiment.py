@@ -19,7 +19,7 @@ from vit_jax.checkpoint import CheckpointOptions
 from vit_jax.config import Choice, ConfigError, parameters, raise_all
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.training import Train
-from vit_jax.convert.initialize import Report, Transfer, initialize, load_source
+from vit_jax.convert.initialize import Report, initialize
 from vit_jax.convert.teacher import (
   check_digest,
   check_teacher,
@@ -28,6 +28,7 @@ from vit_jax.convert.teacher import (
   make_teacher,
   place_teacher,
 )
+from vit_jax.convert.transfer import Transfer, load_source
 from vit_jax.convert.weights import Weights
 from vit_jax.data.augment import Augment, make_augment
 from vit_jax.data.pipeline import (

@@ -32,7 +32,7 @@ from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.recipe import list_missing, to_plain
 from vit_jax.config.training import Train
 from vit_jax.convert.fields import EXAMPLES
-from vit_jax.convert.initialize import Transfer
+from vit_jax.convert.transfer import Transfer
 from vit_jax.data.augment import Augment
 from vit_jax.data.pipeline import Data
 from vit_jax.devices.mesh import make_mesh

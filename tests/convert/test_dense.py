@@ -17,8 +17,9 @@ from tests.support.weights import (
 )
 from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
-from vit_jax.convert.initialize import Transfer, initialize
+from vit_jax.convert.initialize import initialize
 from vit_jax.convert.load import Model
+from vit_jax.convert.transfer import Transfer
 
 SIZE = (8, 12)
 CLOSE = dict(rtol=1e-5, atol=1e-5)

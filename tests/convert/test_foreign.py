@@ -15,8 +15,9 @@ from tests.support.weights import (
   make_weights,
 )
 from vit_jax.convert import load_weights, save_weights
-from vit_jax.convert.initialize import Transfer, initialize
+from vit_jax.convert.initialize import initialize
 from vit_jax.convert.storing import write_safetensors
+from vit_jax.convert.transfer import Transfer
 from vit_jax.models import make_model
 
 

@@ -12,7 +12,8 @@ from vit_jax.config import ConfigError
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.convert import save_weights
 from vit_jax.convert.inherit import check_source, inherit
-from vit_jax.convert.initialize import Transfer, initialize
+from vit_jax.convert.initialize import initialize
+from vit_jax.convert.transfer import Transfer
 from vit_jax.convert.weights import load_weights
 from vit_jax.models import make_model
 

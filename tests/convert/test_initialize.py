@@ -16,8 +16,9 @@ from tests.support.weights import make_tiny_weights
 from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.convert import CheckpointError, save_weights
-from vit_jax.convert.initialize import Transfer, initialize
+from vit_jax.convert.initialize import initialize
 from vit_jax.convert.npz import POSITION
+from vit_jax.convert.transfer import Transfer
 from vit_jax.convert.weights import flatten
 from vit_jax.train import train
 
@@ -210,7 +211,8 @@ def test_a_class_token_comes_and_goes():
     taken[POSITION], weights.params[POSITION][:, 1:]
   )
   taken, report = start(make_tiny_weights(pool="gap"))
-  assert "cls" in report.new
+  keeps = "--config.model.pool=gap pools as it does"
+  assert report.new["cls"] == f"the source has none; {keeps}"
   assert not taken[POSITION][:, 0].any()
   assert "row of zeros" in report.resampled[POSITION]
 

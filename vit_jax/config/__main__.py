@@ -196,7 +196,7 @@ def collect_groups() -> list[Group]:
   # The sections know every constructor, and so stand above this package.
   from vit_jax import models, optim, sections
   from vit_jax.checkpoint import CheckpointOptions
-  from vit_jax.convert.initialize import Transfer
+  from vit_jax.convert.transfer import Transfer
   from vit_jax.data.pipeline import Data
   from vit_jax.devices.mesh import make_mesh
   from vit_jax.evaluators import EVALUATORS, Evaluation

@@ -10,24 +10,19 @@ A report lists what was done with every array.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
 from vit_jax import models
-from vit_jax.config import ConfigError, Count
+from vit_jax.config import ConfigError
 from vit_jax.convert import resample
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.npz import POSITION, STACK
-from vit_jax.convert.published import find_recommended, parse_name
 from vit_jax.convert.table import Arrays, check_shapes
-from vit_jax.convert.weights import (
-  OURS,
-  Weights,
-  load_weights,
-  make_abstract_params,
-)
+from vit_jax.convert.transfer import Transfer
+from vit_jax.convert.weights import OURS, Weights, make_abstract_params
 from vit_jax.models.vit import ViT
 from vit_jax.sharding import ADAPTER
 
@@ -55,35 +50,6 @@ SILENT = (
 REPRESENTATION = ("pool", "fc_norm", "representation_size")
 # The prediction head of pre-training, all of which is replaced (section 3.2).
 HEAD = ("head/", "pre_logits/")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Transfer:
-  """The transfer section of a config: options for reading `init`.
-
-  Attributes:
-    head: "auto" keeps the head if it has the same classes and reads the same
-      representation, "drop" always makes a new one, "keep" raises an error
-      where it cannot be kept.
-    resample: kernel that resamples positions: "align_corners_bilinear" as in
-      the ViT authors' code, "bilinear" or "bicubic" (a = -0.75) with half-pixel
-      centres, as in PyTorch. "none" makes those of another grid anew.
-    antialias: widens the latter two when a grid shrinks.
-    source_size: (H, W) at which the positions were trained, if neither the file
-      nor metadata beside it states it.
-    num_heads: number of heads (K), likewise.
-    directory: directory of AugReg's index.csv and files, for an `init` that
-      names a model, e.g. "augreg:B/16".
-  """
-
-  head: Literal["auto", "drop", "keep"] = "auto"
-  resample: Literal["align_corners_bilinear", "bilinear", "bicubic", "none"] = (
-    "align_corners_bilinear"
-  )
-  antialias: bool = False
-  source_size: tuple[Count, Count] | None = None
-  num_heads: Count | None = None
-  directory: str | None = None
 
 
 @dataclasses.dataclass
@@ -119,25 +85,6 @@ class Report:
       lines += [f"  {what}: {path}, {why}" for path, why in group.items()]
     lines += [f"  {text}" for text in self.notes]
     return "\n".join(lines + [f"  warning: {text}" for text in self.warnings])
-
-
-def find_source(name: str, directory: str | None) -> str:
-  """Finds the file of a name such as "augreg:B/16"; returns paths as is."""
-  parsed = parse_name(name)
-  if parsed is None:
-    return name
-  return str(find_recommended(parsed[1], directory))
-
-
-def load_source(init: str, transfer: Transfer) -> Weights:
-  """Reads the weights that a run starts from.
-
-  Raises:
-    ConfigError: as `load_weights` and `find_recommended`.
-  """
-  heads = {"num_heads": transfer.num_heads} if transfer.num_heads else {}
-  path = find_source(init, transfer.directory)
-  return load_weights(path, source_size=transfer.source_size, **heads)
 
 
 def initialize(
@@ -203,7 +150,7 @@ def initialize(
   for path in new:
     if not ADAPTER.search(path):
       reason = why if path.startswith(HEAD) else anew.get(path)
-      report.new[path] = reason or "the source has none"
+      report.new[path] = reason or _say_missing(path, weights)
   expected = {p: tuple(x.shape) for p, x in wanted.items() if p not in new}
   what = f"{weights.source} ({weights.variant}) does not fit this model"
   if any("relative/" in path for path in wanted):
@@ -231,6 +178,13 @@ def initialize(
       for name, value in list_silent(weights.manifest["model"], model).items()
     ]
   return taken, report
+
+
+def _say_missing(path: str, weights: Weights) -> str:
+  """Says that a source has no such array, and what needs none."""
+  pool = getattr(weights.model, "pool", None)
+  keeps = f"; --config.model.pool={pool} pools as it does"
+  return f"the source has none{keeps if path == 'cls' and pool else ''}"
 
 
 def list_silent(stated: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:

@@ -30,12 +30,13 @@ from vit_jax.config import (
 from vit_jax.convert import dense
 from vit_jax.convert.classes import read_classes
 from vit_jax.convert.fields import EXAMPLES
-from vit_jax.convert.initialize import Transfer, find_source, initialize
+from vit_jax.convert.initialize import initialize
 from vit_jax.convert.manifest_checks import describe_unfinished
 from vit_jax.convert.published import parse_name
 from vit_jax.convert.quantize import apply as apply_quantized
 from vit_jax.convert.quantize import quantize
 from vit_jax.convert.resample import KERNELS
+from vit_jax.convert.transfer import Transfer, find_source
 from vit_jax.convert.weights import Weights, load_weights
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.devices.auto import choose_attention, find_device_errors
@@ -171,8 +172,8 @@ def load(
       name such as "augreg:B/16", together with `directory`.
     size: image size, (H, W) or one number for squares, to which positions are
       resampled; None is the size that the weights were trained at.
-    resample: kernel for positions, see `convert.initialize.Transfer`.
-    antialias: see `convert.initialize.Transfer`.
+    resample: kernel for positions, see `convert.transfer.Transfer`.
+    antialias: see `convert.transfer.Transfer`.
     source_size: (H, W), or one number, at which positions were trained, if
       nothing beside the file states it.
     directory: directory of index.csv and the files, for a model's name.

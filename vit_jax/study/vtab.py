@@ -17,8 +17,8 @@ from etils import epath
 
 from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
-from vit_jax.convert.initialize import find_source
 from vit_jax.convert.published import describe_download
+from vit_jax.convert.transfer import find_source
 from vit_jax.data import sources
 from vit_jax.data.catalogue import get_instructions
 from vit_jax.data.vtab import TASKS

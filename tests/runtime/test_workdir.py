@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a workdir records of a run."""
+
+import sys
+
+import pytest
+
+from vit_jax.runtime.workdir import find_command
+
+FLAGS = ["--config=digits:variant=Ti/2", "--workdir=my runs/a"]
+QUOTED = "--config=digits:variant=Ti/2 '--workdir=my runs/a'"
+
+
+@pytest.mark.parametrize(
+  ("words", "command"),
+  [
+    (
+      ["/env/bin/python3", "-X", "dev", "-m", "vit_jax.main", *FLAGS],
+      f"python -m vit_jax.main {QUOTED}",
+    ),
+    (
+      ["/env/bin/python3", "/env/bin/vit-jax", "main", *FLAGS],
+      f"vit-jax main {QUOTED}",
+    ),
+    (["python", "-m", "vit_jax.study", "seeds", *FLAGS], None),
+    (["/env/bin/python3", "/env/bin/vit-jax", "study", "main"], None),
+    (["python", "-m", "ipykernel_launcher", "-f", "kernel.json"], None),
+  ],
+)
+def test_the_command_of_a_run_is_that_of_a_shell(words, command, monkeypatch):
+  monkeypatch.setattr(sys, "orig_argv", words)
+  assert find_command() == command
