@@ -9,9 +9,10 @@ import pytest
 from tests.support import build, lower
 from vit_jax import models, optim
 from vit_jax.config import ConfigError
-from vit_jax.objectives.objective import Objective
+from vit_jax.objectives import OBJECTIVES
+from vit_jax.objectives.objective import Objective, Setting
 from vit_jax.optim import multipliers
-from vit_jax.sharding import get_path
+from vit_jax.sharding import OWN, get_path
 from vit_jax.train_state import TrainState
 from vit_jax.train_step import make_train_step
 
@@ -144,6 +145,23 @@ def test_with_adapters_the_rest_is_frozen(patterns, more):
     expected |= any(name in path for name in more)
     assert bool(rate.all()) == bool(rate.any()) == expected, path
   assert sum("_lora/" in path for path in found) == 2 * 2 * 6
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_with_adapters_what_an_objective_adds_is_trained(name):
+  """A head or decoder has no trained weights, and no adapters, to begin at."""
+  model = models.make_model(0, variant="mu/4", depth=2, adapter="lora:2")
+  setting = Setting(views=2, classes=3)
+  objective = OBJECTIVES[name](model).place(setting)
+  image = jnp.zeros((2, 8, 8, 3))
+  params = jax.eval_shape(objective.module.init, jax.random.key(0), image)
+  options = optim.freeze_base(optim.Optim(lr=1.0), model)
+  found = compute_multipliers(params["params"], multipliers=options.multipliers)
+  own = {path: rate for path, rate in found.items() if path.startswith(name)}
+  assert own and all(rate.all() for rate in own.values())
+  assert not any("_lora/" in path for path in own)
+  others = {path for path, rate in found.items() if rate.any()} - own.keys()
+  assert others and all("_lora/" in path for path in others)
 
 
 BLOCK = "Transformer/encoderblock"

@@ -59,6 +59,7 @@ def make_blocks(encoder: ViT, sizes: Sizes, height: int, width: int) -> ViT:
     registers=0,
     stochastic_depth=0.0,
     fc_norm=False,
+    adapter=None,  # All of it is trained.
     unroll=unroll if unroll == "auto" else min(unroll, sizes.depth),
   )
   if blocks.find_errors(height, width):  # The encoder's kernel is none for it.

@@ -78,9 +78,10 @@ class ViT(nn.Module, kw_only=True):
       2106.09685) to the kernels of attention (query, key, value, out) and MLPs:
       W + (alpha / rank) A B, where B starts at zero. Alpha is the rank, or
       another number in "lora:RANK:ALPHA". Only adapters and the head (`head`
-      and `pre_logits`) are trained, as PEFT does with the head among its
-      modules_to_save: everything else, LayerNorms and biases too, is frozen
-      unless a pattern of optim.multipliers matches it. None for no adapters.
+      and `pre_logits`, and what an objective trains beside the model) are
+      trained, as PEFT does with the head among its modules_to_save: everything
+      else, LayerNorms and biases too, is frozen unless a pattern of
+      optim.multipliers matches it. None for no adapters.
     remat: what the backward pass recomputes: "none"; "dots", everything except
       matrix products; "full", whole blocks, so that only their inputs are kept;
       "offload", the same with these inputs in the memory of the host. A run

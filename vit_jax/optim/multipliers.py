@@ -18,7 +18,14 @@ import optax
 
 from vit_jax.config import ConfigError, raise_all
 from vit_jax.optim.options import Optim
-from vit_jax.sharding import ADAPTER, STACKED, get_path, is_own, is_stacked
+from vit_jax.sharding import (
+  ADAPTER,
+  OWN,
+  STACKED,
+  get_path,
+  is_own,
+  is_stacked,
+)
 
 # Parameters above the last block. All that are neither here nor in a block feed
 # the first block: patches, positions, tokens, the stem of a hybrid.
@@ -26,8 +33,9 @@ ABOVE = re.compile(
   r"(head|pre_logits|MAPHead_0|pooled_norm|pre_head_layer_norm|"
   r"Transformer/encoder_norm)/"
 )
-# What is frozen where a model has adapters: all but these and the head.
-BASE = rf"^(?!(head|pre_logits)/)(?!.*{ADAPTER.pattern})"
+# What is frozen where a model has adapters: all but these, the head, and what
+# an objective trains beside the model.
+BASE = rf"^(?!(head|pre_logits|{'|'.join(OWN)})/)(?!.*{ADAPTER.pattern})"
 # The name of a stack; the authors' checkpoints have one name for each block.
 STACK = re.compile("|".join(name.removesuffix("/") for name in STACKED))
 
@@ -40,9 +48,10 @@ def list_names(path: str, depth: int | None) -> list[str]:
 
 
 def freeze_base(optim: Optim, model: Any) -> Optim:
-  """Freezes all but adapters and head, where a model has `adapter` set.
+  """Freezes all but adapters and heads, where a model has `adapter` set.
 
-  Patterns of the config go before it.
+  An objective's own parameters, as a decoder, are trained like a head. Patterns
+  of the config go before it.
   """
   if getattr(model, "adapter", None) is None:
     return optim
