@@ -212,6 +212,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
     )
   errors += find_name_errors(resolved["train"].get("loggers"))
   raise_all(errors)
+  raise_all(_find_uses_of_views(resolved))
   raise_all(_find_uses_of_labels(resolved))
   raise_all(_find_uses_of_masks(resolved))
   raise_all(_find_uses_of_classes(resolved))
@@ -243,6 +244,19 @@ def _check_section(
   except ConfigError as error:
     errors.append(str(error))
   return {}
+
+
+def _find_uses_of_views(resolved: Mapping[str, Any]) -> list[str]:
+  """Lists the keys that make views, for an objective that compares none."""
+  name, views = resolved["objective"]["name"], resolved["data"]["views"]
+  if OBJECTIVES[name].compares_views:
+    return []
+  return [
+    f"data.views.{key}={views[key]} is for objectives that compare views, and "
+    f"objective.name={name!r} reads one: set it to {off}"
+    for key, off in (("count", 1), ("local", 0))
+    if views[key] != off
+  ]
 
 
 def _find_uses_of_labels(resolved: Mapping[str, Any]) -> list[str]:
@@ -309,12 +323,11 @@ def _find_uses_of_masks(resolved: Mapping[str, Any]) -> list[str]:
       "data.augment.randaugment moves pixels, and masks would stay where they "
       "are: leave it out"
     )
-  errors += [
-    f"data.views.{key}={data['views'][key]!r} is for objectives that compare "
-    f"views: leave it out"
-    for key, off in (("count", 1), ("local", 0), ("colour", "none"))
-    if data["views"][key] != off
-  ]
+  if (colour := data["views"]["colour"]) != "none":
+    errors.append(
+      f"data.views.colour={colour!r} changes no images that have masks: leave "
+      f"it out"
+    )
   return errors + [
     f"{key}.kind={kind!r} reads a label of each image, and "
     f"data.source={data['source']!r} has masks: take 'segmentation' or 'loss'"

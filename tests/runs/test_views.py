@@ -154,6 +154,19 @@ def test_what_does_not_go_together_is_named(config, data_dir, change, key):
     build(config)
 
 
+@pytest.mark.parametrize("name", ["supervised", "mae"])
+def test_views_that_nothing_compares_are_refused(config, name):
+  """They were cut out and not read: no more images, as it may have seemed."""
+  config = make(config, "moco") | dict(objective=dict(name=name), evals={})
+  config["data"] = config["data"] | dict(views=dict(count=3, local=2))
+  with pytest.raises(ConfigError) as caught:
+    resolve(config)
+  assert "data.views.count=3 is for objectives that" in str(caught.value)
+  assert f"objective.name={name!r} reads one: set it to 0" in str(caught.value)
+  config["data"] = config["data"] | dict(views=dict(colour="moco"))
+  resolve(config)  # Of the one view.
+
+
 def test_no_estimate_splits_a_batch_that_is_compared(config, monkeypatch):
   monkeypatch.setattr("vit_jax.devices.fitting.get_memory", lambda _: 1.0)
   config = make(config, "moco")
