@@ -13,6 +13,7 @@ from tests.support import build, lower
 from vit_jax.config import ConfigError
 from vit_jax.convert.load import load
 from vit_jax.data import pipeline, sources
+from vit_jax.runtime.preflight import describe
 from vit_jax.train import train
 
 # Image -> its labels: the brightness of its four quarters, by class.
@@ -110,6 +111,20 @@ def test_a_run_is_scored_on_all_labels(quarters, config, tmp_path):
   hits = truth[np.arange(40), logits.argmax(axis=1)]
   assert (result["correct"], result["total"]) == (hits.sum(), 40)
   assert result["loss"] == pytest.approx(losses.sum(axis=1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("loss", "slots", "warned"),
+  [("softmax", 3, True), ("sigmoid", 3, False), ("softmax", 1, False)],
+)
+def test_a_softmax_of_several_labels_is_warned_of(config, loss, slots, warned):
+  config["data"]["label_slots"] = slots
+  config["objective"] = dict(cross_entropy=loss)
+  lines = []
+  describe(build(config), lines.append)
+  found = [x for x in lines if f"up to {slots} labels" in x]
+  assert len(found) == warned
+  assert all(x.startswith("warning: ") and "=sigmoid" in x for x in found)
 
 
 def test_mixup_of_several_labels(quarters, config, tmp_path):

@@ -207,6 +207,13 @@ def describe(exp: Any, say: Say) -> None:
       f"warning: train.batch_size={exp.train.batch_size:,} is more than the "
       f"{examples:,} training images: each step repeats all of them"
     )
+  softmax = exp.config["objective"].get("cross_entropy") == "softmax"
+  if softmax and (exp.data.label_slots or 0) > 1:
+    say(
+      f"warning: images have up to {exp.data.label_slots} labels, and "
+      f"objective.cross_entropy='softmax' is for one: an image counts as often "
+      f"as it has labels; set --config.objective.cross_entropy=sigmoid"
+    )
   if exp.optim.warmup_steps >= exp.steps:
     say(
       f"warning: optim.warmup_steps={exp.optim.warmup_steps:,} is at least the "
