@@ -212,6 +212,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
     )
   errors += find_name_errors(resolved["train"].get("loggers"))
   raise_all(errors)
+  raise_all(_find_uses_of_averages(resolved))
   raise_all(_find_uses_of_views(resolved))
   raise_all(_find_uses_of_labels(resolved))
   raise_all(_find_uses_of_masks(resolved))
@@ -244,6 +245,18 @@ def _check_section(
   except ConfigError as error:
     errors.append(str(error))
   return {}
+
+
+def _find_uses_of_averages(resolved: Mapping[str, Any]) -> list[str]:
+  """Lists the average that an objective with one of its own would not use."""
+  name, ema = resolved["objective"]["name"], resolved["optim"]["ema"]
+  if ema is None or not OBJECTIVES[name].averages:
+    return []
+  return [
+    f"optim.ema={ema:g} averages the student, and would be evaluated in place "
+    f"of the teacher of objective.name={name!r}: leave it out, and set "
+    f"objective.momentum for the teacher"
+  ]
 
 
 def _find_uses_of_views(resolved: Mapping[str, Any]) -> list[str]:

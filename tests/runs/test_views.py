@@ -154,6 +154,15 @@ def test_what_does_not_go_together_is_named(config, data_dir, change, key):
     build(config)
 
 
+def test_a_teacher_has_no_other_average_beside_it(config):
+  """That was evaluated and exported in place of the teacher."""
+  config = make(config, "dino")
+  config["optim"] = config["optim"] | dict(ema=0.9)
+  with pytest.raises(ConfigError, match="optim.ema=0.9 averages the student"):
+    resolve(config)
+  resolve(make(config, "moco"))
+
+
 @pytest.mark.parametrize("name", ["supervised", "mae"])
 def test_views_that_nothing_compares_are_refused(config, name):
   """They were cut out and not read: no more images, as it may have seemed."""

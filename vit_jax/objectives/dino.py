@@ -192,6 +192,7 @@ class Dino(Objective):
 
   uses_labels: ClassVar[bool] = False
   compares_views: ClassVar[bool] = True
+  averages: ClassVar[bool] = True
 
   @property
   def module(self) -> DinoModel:

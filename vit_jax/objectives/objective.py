@@ -50,12 +50,15 @@ class Objective(abc.ABC):
     compares_views: whether the loss compares views of an image, which an
       evaluation does not have. Such an objective has a field `setting`.
     splits: whether micro-batches add up to the loss of their batch.
+    averages: whether its aux has a `teacher`, an average of the parameters,
+      which is what is evaluated and exported.
   """
 
   model: nn.Module
   uses_labels: ClassVar[bool] = True
   compares_views: ClassVar[bool] = False
   splits: ClassVar[bool] = True
+  averages: ClassVar[bool] = False
 
   @property
   def module(self) -> nn.Module:
