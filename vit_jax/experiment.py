@@ -267,7 +267,7 @@ class Experiment:
       source = load_source(self.config["init"], self.transfer)
     except ConfigError as error:
       raise ConfigError(f"--config.init: {error}") from error
-    return initialize(
+    taken, report = initialize(
       source,
       self.model,
       (height, width),
@@ -275,6 +275,11 @@ class Experiment:
       self.transfer,
       self.info.class_names,
     )
+    if (name := self.config["objective"]["name"]) in sharding.OWN:
+      report.notes.append(
+        f"new: all of {name}/, as weights have the encoder of a run alone"
+      )
+    return taken, report
 
   def make_state(self, given: dict[str, np.ndarray] | None = None) -> Any:
     """Makes a new TrainState, each shard on its own device.

@@ -116,6 +116,12 @@ def test_the_encoder_is_fine_tuned(trained, data_dir, tmp_path):
   assert given.keys() == encoder.keys() and not report.dropped
   for path, array in encoder.items():
     np.testing.assert_array_equal(given[path], array)
+  assert "new: all of" not in str(report)
+  # A run of the same objective has only its encoder to begin with, and says so.
+  again = build(config | dict(init=str(workdir)), jax.devices()[:1])
+  given, report = again.load_init()
+  assert given.keys() == encoder.keys()
+  assert f"new: all of {config['objective']['name']}/" in str(report)
 
 
 @pytest.mark.parametrize("name", CHOSEN)
