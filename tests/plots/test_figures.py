@@ -87,6 +87,21 @@ def test_norms_of_every_kind_of_token(drawn, class_tokens, registers):
   np.testing.assert_allclose(heights, [0, 10, 50])
 
 
+def test_one_layer_is_seen(drawn):
+  """A line through one point is nothing; there is no layer 0.6."""
+  norms = draw_numbers(2, 1, 12)
+  draw_norms(norms, np.zeros(1), 1, 2)
+  top, bottom = drawn()
+  assert len(top.lines) == 4
+  assert all(np.ptp(line.get_xdata()) > 0.5 for line in top.lines)
+  assert (top.lines[1].get_ydata() == norms[:, :, 3:].max()).all()
+  assert all(tick == int(tick) for tick in bottom.get_xticks())
+  draw_distance(draw_numbers(5, 1, 4), 40.0)
+  (axes,) = drawn()
+  assert np.ptp(axes.lines[-1].get_xdata()) > 0.5
+  assert all(tick == int(tick) for tick in axes.get_xticks())
+
+
 @pytest.mark.parametrize("grid", [(3, 4), (30, 20)])
 def test_positions_are_tiles_at_their_places(drawn, grid):
   similarity = np.cos(draw_numbers(*grid, *grid))

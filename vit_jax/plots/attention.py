@@ -13,6 +13,7 @@ from vit_jax.plots.style import (
   drawing,
   make_mosaic,
   pick_ticks,
+  spread,
 )
 
 
@@ -109,15 +110,16 @@ def _draw_heads(
         **dict(ms=4.5, alpha=0.75, mew=0, color=COLOURS[0]),
         label="a head" if head == 0 else None,
       )
+    across = spread(layers)
     axes.plot(
-      *(layers, means.mean(axis=1)),
+      *(across, np.broadcast_to(means.mean(axis=1), across.shape)),
       **dict(color=COLOURS[1], label="mean of the heads"),
     )
     if limit:
       axes.axhline(limit[0], color="#444444", ls="--", lw=1, label=limit[1])
     axes.set_xlim(0.5, len(means) + 0.5)
     axes.set_ylim(0, top)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("depth (layer)")
     axes.set_ylabel(name)
     axes.legend(loc="best")

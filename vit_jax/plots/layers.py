@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vit_jax.plots.style import COLOURS, CORRELATIONS, drawing, pick_ticks
+from vit_jax.plots.style import (
+  COLOURS,
+  CORRELATIONS,
+  drawing,
+  pick_ticks,
+  spread,
+)
 
 
 def draw_similarity(
@@ -60,23 +66,25 @@ def draw_norms(
   from matplotlib.ticker import LogLocator, MaxNLocator
 
   layers = np.arange(1, norms.shape[1] + 1)
+  across = spread(layers)
+  norms = np.broadcast_to(norms, (len(norms), len(across), norms.shape[2]))
   patches = norms[:, :, class_tokens + registers :]
   low, median, high = np.quantile(patches, (0.05, 0.5, 0.95), axis=(0, 2))
   grid: Any = dict(sharex=True, gridspec_kw={"height_ratios": (3, 1)})
   with drawing(4.6, 4.2, 2, 1, **grid) as drawn:
     top, bottom = drawn.axes[:, 0]
     band = dict(color=COLOURS[0], alpha=0.2, lw=0)
-    top.fill_between(layers, low, high, **band, label="90 % of the patches")
-    top.plot(layers, median, color=COLOURS[0], label="their median")
+    top.fill_between(across, low, high, **band, label="90 % of the patches")
+    top.plot(across, median, color=COLOURS[0], label="their median")
     largest = patches.max(axis=(0, 2))
     style = dict(color=COLOURS[1], ls="--")
-    top.plot(layers, largest, **style, label="the largest")
+    top.plot(across, largest, **style, label="the largest")
     if class_tokens:
       mean = norms[:, :, 0].mean(axis=0)
-      top.plot(layers, mean, color=COLOURS[2], ls="-.", label="class token")
+      top.plot(across, mean, color=COLOURS[2], ls="-.", label="class token")
     if registers:
       mean = norms[:, :, class_tokens : class_tokens + registers].mean((0, 2))
-      top.plot(layers, mean, color=COLOURS[3], ls=":", label="registers")
+      top.plot(across, mean, color=COLOURS[3], ls=":", label="registers")
     top.set_yscale("log")
     top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     top.yaxis.set_major_formatter("{x:g}")
@@ -87,5 +95,5 @@ def draw_norms(
     bottom.set_ylim(0, max(1.0, 120 * float(outliers.max())))
     bottom.set_ylabel("outliers\n(% of patches)")
     bottom.set_xlabel("depth (layer)")
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
   return drawn.png

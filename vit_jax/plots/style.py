@@ -159,6 +159,11 @@ def make_mosaic(
   return picture, down, across
 
 
+def spread(layers: np.ndarray) -> np.ndarray:
+  """Where lines by layer have their points; of one layer they are dashes."""
+  return layers if len(layers) > 1 else layers + np.array([-0.4, 0.4])
+
+
 def pick_ticks(count: int, most: int = 16) -> list[int]:
   """Which of `count` places have a number beside them."""
   return list(range(0, count, -(-count // most)))
