@@ -58,3 +58,26 @@ def test_many_random_parameters_and_few_images_are_warned_of(
   found = [x for x in lines if "the parameters are random" in x]
   assert len(found) == warned
   assert all("1,437 images are few" in x for x in found)
+
+
+@pytest.mark.parametrize(
+  ("model", "multipliers", "init", "warned"),
+  [
+    ({}, (("^head/", 1.0), (".", 0.0)), None, True),
+    ({}, (("^head/", 1.0), (".", 0.0)), "x.npz", False),
+    ({"depth": 4}, (("^head/|_3/", 1.0), (".", 0.0)), None, True),
+    ({"adapter": "lora:2"}, (), None, True),
+    ({"adapter": "lora:2"}, (), "x.npz", False),
+    ({}, (("^embedding/", 0.0),), None, False),  # MoCo v3's.
+    ({}, ((".", 0.0),), None, False),
+    ({}, (), None, False),
+  ],
+)
+def test_frozen_parameters_at_random_are_warned_of(
+  config, model, multipliers, init, warned
+):
+  config["model"] |= model
+  config["optim"]["multipliers"] = multipliers
+  lines = []
+  describe(build(config | {"init": init}), lines.append)
+  assert sum("what is frozen is random" in x for x in lines) == warned

@@ -7,6 +7,7 @@ All of it is set by a config's optim section, `Optim`.
 
 from vit_jax.optim.multipliers import (
   check_multipliers,
+  count_trained,
   describe_frozen,
   freeze_base,
   is_plain,
@@ -29,6 +30,7 @@ __all__ = [
   "Schedule",
   "check_multipliers",
   "count_steps",
+  "count_trained",
   "describe_frozen",
   "freeze_base",
   "is_plain",

@@ -176,22 +176,26 @@ def describe_frozen(optim: Optim, params: Any) -> list[str]:
   """Describes how many arrays are frozen; no lines if none is."""
   if is_plain(optim):
     return []
-  multipliers = compute_multipliers(optim, params)
-  found = jax.tree_util.tree_leaves_with_path(multipliers)
-  arrays = zip(found, jax.tree.leaves(params), strict=True)
-  trained = {
-    get_path(keys): round(x.size * np.mean(factor != 0))
-    for (keys, factor), x in arrays
-    if factor.any()
-  }
-  frozen = len(found) - len(trained)
+  counts = count_trained(optim, params)
+  trained = [path for path, count in counts.items() if count]
+  frozen = len(counts) - len(trained)
   if not frozen:
     return []
-  names = ", ".join([*trained][:4]) + (", ..." if len(trained) > 4 else "")
+  names = ", ".join(trained[:4]) + (", ..." if len(trained) > 4 else "")
   return [
-    f"{frozen} of {len(found)} arrays are frozen; trained: {names or 'none'}, "
-    f"{sum(trained.values()):,} parameters"
+    f"{frozen} of {len(counts)} arrays are frozen; trained: {names or 'none'}, "
+    f"{sum(counts.values()):,} parameters"
   ]
+
+
+def count_trained(optim: Optim, params: Any) -> dict[str, int]:
+  """Path of each array -> how many of its numbers are trained."""
+  multipliers = compute_multipliers(optim, params)
+  found = jax.tree_util.tree_leaves_with_path(multipliers)
+  return {
+    get_path(keys): round(x.size * np.mean(factor != 0))
+    for (keys, factor), x in zip(found, jax.tree.leaves(params), strict=True)
+  }
 
 
 def _align(multiplier: np.ndarray, x: jax.Array) -> np.ndarray:
