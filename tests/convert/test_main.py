@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.support.weights import (
 from vit_jax.convert import __main__ as command
 from vit_jax.convert.weights import load_weights
 from vit_jax.convert.writing import save_weights
+from vit_jax.plots.report import save_report
 
 
 @pytest.fixture(autouse=True)
@@ -228,3 +230,28 @@ def test_bad_flags_end_in_status_2(capsys):
       command.main(["a", "b", *flags])
     assert caught.value.code == 2
     assert flags[0].partition("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    VIT,
+    VIT | dict(representation_size=24),
+    VIT | dict(pool="gap", position="sincos_2d"),
+    VIT | dict(position="relative"),
+    RESNET,
+    MIXER,
+  ],
+)
+def test_the_command_on_the_page_of_a_run_works(fields, capsys):
+  weights = make_weights(fields)
+  save_weights(weights, "run")
+  model = weights.all_fields | {"variant": weights.variant}
+  config = {"model": model, "train": {"steps": 1}}
+  with open("run/config.json", "w") as file:
+    json.dump(config, file)
+  with open(save_report(["run"])) as file:
+    (line,) = re.findall("python -m vit_jax.convert ([^<\n]+)", file.read())
+  run(capsys, *line.split())
+  name = line.split()[1]
+  check_same(load_weights(name), weights)

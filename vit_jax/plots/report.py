@@ -383,7 +383,19 @@ def _list_commands(run: RunFiles) -> list[str]:
     (run.result or {}).get("command", train),
     use,
     f"python -m vit_jax.analyze {path} --images=FOLDER --out=DIR",
-    f"python -m vit_jax.convert {path} model.safetensors",
+    f"python -m vit_jax.convert {path} {_choose_target(run)}",
     f"python -m vit_jax.report {path}",
   ]
   return commands
+
+
+def _choose_target(run: RunFiles) -> str:
+  """Chooses what to convert a run to, that its model can be written to."""
+  if "model.position" not in run.keys:  # No ViT.
+    return "model.npz"
+  if run.keys["model.position"] == "sincos_2d":
+    return "model.npz --to=big_vision"
+  if run.keys["model.position"] != "learned_1d":
+    return "model"  # Our own format.
+  small = run.keys.get("model.representation_size") is None
+  return "model.safetensors" if small else "model.npz"
