@@ -170,7 +170,7 @@ def resolve(config: Mapping[str, Any] | ConfigDict) -> FrozenDict:
   names = (*SECTIONS, "evals", "init")
   for name in config:
     if name not in names:
-      hint = nearest(name, names)
+      hint = nearest(name, names, elsewhere=FULL_NAMES)
       errors.append(f"unknown config section {quote(name)}; {hint}")
   resolved: dict[str, Any] = {
     name: _check_section(name, config.get(name, {}), get_allowed, errors)

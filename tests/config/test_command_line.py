@@ -147,6 +147,14 @@ def test_missing_data_end_in_seconds_with_the_command_that_prepares(tmp_path):
       "unknown flag '--wrkdir=x'; did you mean '--workdir'?",
     ),
     (
+      ["--config=configs/digits.py", "--lr=0.1"],
+      "a key of the config is --config.SECTION.KEY=VALUE",
+    ),
+    (
+      ["--config=configs/digits.py", "--workdir=x", "--config.lr=0.1"],
+      "unknown config section 'lr'; did you mean 'optim.lr'?",
+    ),
+    (
       [
         "--config=configs/digits.py",
         "--workdir=x",

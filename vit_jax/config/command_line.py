@@ -148,11 +148,14 @@ def parse(
   """
   complete(parser)
   arguments, others = parser.parse_known_args(argv)
-  flags = [flag for action in parser._actions for flag in action.option_strings]
+  known = [flag for action in parser._actions for flag in action.option_strings]
+  # Without dashes, lest --lr be near --help.
+  flags = [x[2:] for x in (*known, *passed_on) if x.startswith("--")]
   for other in others:
     if other not in passed_on and not other.startswith("--config."):
-      name = other.partition("=")[0]
-      hint = nearest(name, [*flags, *passed_on])
+      hint = nearest(other.partition("=")[0].lstrip("-"), flags, "--")
+      if not hint.startswith("did you mean"):
+        hint += "; a key of the config is --config.SECTION.KEY=VALUE"
       raise ConfigError(f"unknown flag {quote(other)}; {hint}")
   for name in required:
     if not getattr(arguments, name):
