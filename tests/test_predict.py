@@ -141,6 +141,7 @@ def test_what_can_not_be_read_is_named_and_the_rest_is_done(digits, capsys):
   assert "cannot be read" in run(capsys, *arguments, status=1).out
 
 
+@pytest.mark.filterwarnings("ignore:.* holds values that are not finite")
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
 def test_scores_that_are_no_numbers_are_said(digits, capsys, tmp_path, form):
   root, *_ = digits

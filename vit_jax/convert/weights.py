@@ -17,7 +17,7 @@ from flax.traverse_util import unflatten_dict
 from vit_jax import models
 from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError, raise_all
-from vit_jax.convert import files
+from vit_jax.convert import files, nonfinite
 from vit_jax.convert.fields import (
   EXAMPLES,
   find_variant,
@@ -206,14 +206,17 @@ def load_weights(
   location = locate(path)
   try:
     if is_run(location):
-      return _load_run(location, source_size, raw, overrides)
-    if raw:
+      weights = _load_run(location, source_size, raw, overrides)
+    elif raw:
       raise CheckpointError("raw=True is for runs, and this is not one")
-    return _load_file(location, source_size, overrides)
+    else:
+      weights = _load_file(location, source_size, overrides)
   except ConfigError as error:
     if str(location) in str(error):
       raise
     raise CheckpointError(f"{location}: {error}") from error
+  nonfinite.warn(weights.params, location)
+  return weights
 
 
 def is_run(path: epath.Path) -> bool:
@@ -361,8 +364,7 @@ def _read_arrays(
   shown = set(determined)
   if form.suffix != ".npz":
     shown.discard("num_heads")  # Arrays of PyTorch do not show it.
-  names = manifest["class_names"]
-  stated = manifest["preprocess"]
+  names, stated = manifest["class_names"], manifest["preprocess"]
   size_of = dict(height=size[0], width=size[1])
   if stated is None:
     preprocess = Preprocess(**size_of, channels=channels, resize=form.resize)
