@@ -276,9 +276,8 @@ class Experiment:
       self.info.class_names,
     )
     if (name := self.config["objective"]["name"]) in sharding.OWN:
-      report.notes.append(
-        f"new: all of {name}/, as weights have the encoder of a run alone"
-      )
+      why = "as weights have the encoder of a run alone"
+      report.notes.append(f"new: all of {name}/, {why}")
     return taken, report
 
   def make_state(self, given: dict[str, np.ndarray] | None = None) -> Any:

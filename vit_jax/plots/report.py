@@ -103,12 +103,11 @@ def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
       commands=_list_commands(runs[0]) if len(runs) == 1 else [],
     ),
   ]
-  one = runs[0]
-  title = one.name if len(runs) == 1 else ", ".join(run.name for run in runs)
+  title = runs[0].name if len(runs) == 1 else ", ".join(run.name for run in runs)
   return Page(
     title=title if len(title) < 80 else f"{len(runs)} runs",
     lead="; ".join(_describe(run) for run in runs),
-    facts=_list_facts(one) if len(runs) == 1 else [],
+    facts=_list_facts(runs[0]) if len(runs) == 1 else [],
     sections=sections,
     foot=f"vit_jax {vit_jax.__version__}; python -m vit_jax.report makes this "
     f"page of what the workdir holds, at any time.",
