@@ -146,3 +146,18 @@ def test_no_stream_at_all_stops_nothing(monkeypatch, capsys):
   progress = Progress()
   report(progress)
   assert not progress.live and capsys.readouterr().out == ""
+
+
+def test_a_line_gives_way_to_other_output():
+  stream = Terminal()
+  progress = Progress(stream=stream)
+  progress.rewrite("compiling")
+  progress.clear()
+  progress.clear()
+  progress.end()
+  assert stream.getvalue() == "\r\x1b[2Kcompiling\r\x1b[2K"
+  log = io.StringIO()
+  progress = Progress(stream=log)
+  progress.rewrite("compiling")
+  progress.clear()
+  assert log.getvalue() == "compiling\n"

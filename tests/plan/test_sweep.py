@@ -162,12 +162,23 @@ def test_what_was_compiled_corrects_the_arithmetic(topology):
   assert ask(dots, tried("fits", 0.9 * available))
 
 
-def test_the_fastest_that_fits_as_overrides_to_paste(exp, topology):
+def said_of(tried):
+  """A candidate as its progress line names it."""
+  return ", ".join(x.removeprefix("--config.") for x in tried["overrides"])
+
+
+def test_the_fastest_that_fits_as_overrides_to_paste(exp, topology, capsys):
   said = []
   found = sweeping.sweep(
     exp.config, topology, FLAGS, said.append, budget=500.0, few=2
   )
   assert len(said) == 3 and "images/s at most" in said[0]
+  # Minutes of compilation are announced, and not where the table is.
+  shown = capsys.readouterr()
+  first, second = shown.err.splitlines()
+  assert "candidate 1 of at most 2, 8m20s of the budget" in first
+  assert first.endswith(said_of(found.tried[0])) and shown.out == ""
+  assert "candidate 2 " in second and second.endswith(said_of(found.tried[1]))
   assert found.ranked == 90 and len(found.tried) == 2
   assert [x["outcome"] for x in found.tried] == ["fits", "fits"]
   speeds = [x["plan"]["at_most"]["images_per_second"] for x in found.tried]
@@ -181,7 +192,9 @@ def test_the_fastest_that_fits_as_overrides_to_paste(exp, topology):
   again = json.loads(done.stdout)
   for key in ("mesh", "memory", "bounds", "program", "at_most", "at_least"):
     assert again[key] == found.best["plan"][key]
-  assert done.stderr.startswith("mu/4: ") and "rning" not in done.stderr
+  assert (
+    done.stderr.startswith("mu/4: compiling ") and "rning" not in done.stderr
+  )
 
 
 def test_what_is_not_compiled_in_time_is_said(exp, topology):

@@ -151,6 +151,12 @@ class Progress:
       logger.removeHandler(handler)
       logger.propagate = propagate
 
+  def clear(self) -> None:
+    """Takes back what was not `say`'s, so that other output has its place."""
+    if self._open:
+      self._print("\r\x1b[2K", end="")
+    self._open = False
+
   def end(self) -> None:
     """Ends the current line, so that the next output starts on its own."""
     if ending := self._leave():

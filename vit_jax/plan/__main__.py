@@ -92,12 +92,21 @@ def main(argv: list[str] | None = None) -> None:
       say(f"\n{found}")
     else:
       from vit_jax.experiment import Experiment
+      from vit_jax.metrics.progress import Progress
       from vit_jax.plan.estimate import check_size, make_plan
       from vit_jax.plan.report import format_plan
 
       exp = Experiment(config, topology.devices)
       check_size(exp, topology)
-      found = make_plan(exp, topology)
+      progress = Progress()
+      progress.rewrite(
+        f"{config['model']['variant']}: compiling the training step for "
+        f"{topology.name}, which can take minutes"
+      )
+      try:
+        found = make_plan(exp, topology)
+      finally:
+        progress.clear()
       say(format_plan(found))
       for choice in exp.choices:
         say(str(choice))

@@ -10,9 +10,6 @@ import collections
 import dataclasses
 import functools
 import itertools
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,8 +22,10 @@ from vit_jax.devices.fitting import find_filling
 from vit_jax.devices.specs import GIB
 from vit_jax.devices.topology import Topology
 from vit_jax.experiment import Experiment
+from vit_jax.metrics.progress import Progress, format_duration
 from vit_jax.models import activations
 from vit_jax.models.flops import count_flops
+from vit_jax.plan.apart import FITS, LATE, compile_apart
 from vit_jax.plan.estimate import check_size
 from vit_jax.sections import resolve
 from vit_jax.sharding import count_bytes
@@ -133,9 +132,6 @@ class Sweep:
     )
 
 
-# Outcomes of a candidate, beside failures of the compiler.
-FITS, NO_ROOM = "fits", "out of memory"
-LATE = "not compiled within the budget"
 HEADER = (
   f"{'batch':>7}{'micro':>7}{'replica':>9}{'fsdp':>6}{'tensor':>8}"
   f"{'remat':>7}{'GiB':>8}{'step at least':>15}{'images/s at most':>18}"
@@ -168,6 +164,7 @@ def sweep(
   budget: float,
   batch_sizes: str | None = None,
   few: int = FEW,
+  progress: Progress | None = None,
 ) -> Sweep:
   """Searches for the fastest way to run a config that fits.
 
@@ -179,6 +176,7 @@ def sweep(
     budget: seconds in which candidates are compiled.
     batch_sizes: as "2048,4096"; None is the config's own.
     few: largest number of candidates that are compiled.
+    progress: shows what is being compiled; None is on standard error.
 
   Raises:
     ConfigError: for malformed batch sizes, or if no mesh divides them.
@@ -198,7 +196,7 @@ def sweep(
     remat: measure_image(exp, remat) for remat in {x.remat for x in candidates}
   }
   guesses = {x: guess(exp, topology, x, images[x.remat]) for x in candidates}
-  found = Sweep(len(candidates), [])
+  found, progress = Sweep(len(candidates), []), progress or Progress()
   end = time.monotonic() + budget
   place = [f"--topology={topology.name}", f"--slices={topology.slices}"]
   say(HEADER)
@@ -210,10 +208,18 @@ def sweep(
       found.too_large += not found.tried  # By arithmetic alone.
       continue
     overrides = candidate.make_overrides()
+    names = ", ".join(x.removeprefix("--config.") for x in overrides)
+    progress.rewrite(
+      f"compiling candidate {len(found.tried) + 1} of at most "
+      f"{min(few, len(candidates))}, {format_duration(left)} of the budget "
+      f"left: {names}"
+    )
     try:
       tried = compile_apart([*flags, *place, *overrides], left)
     except KeyboardInterrupt:
       break  # The result so far is printed.
+    finally:
+      progress.clear()
     tried |= {"candidate": candidate._asdict(), "overrides": overrides}
     found.tried.append(tried)
     say(format_row(tried))
@@ -373,28 +379,3 @@ def guess(
     + links / generation.links
     + network / generation.network,
   )
-
-
-def compile_apart(arguments: Sequence[str], seconds: float) -> dict[str, Any]:
-  """Plans a candidate in a process of its own, which may fail or be slow.
-
-  Args:
-    arguments: arguments of `python -m vit_jax.plan`.
-    seconds: time after which the process is ended.
-
-  Returns:
-    A dictionary of `outcome`, which is FITS, NO_ROOM, LATE or the compiler's
-    failure, and `plan`, the plan as JSON, if there is one.
-  """
-  command = [sys.executable, "-m", "vit_jax.plan", *arguments, "--json"]
-  try:
-    done = subprocess.run(
-      command, capture_output=True, text=True, timeout=seconds
-    )
-  except subprocess.TimeoutExpired:
-    return {"outcome": LATE}
-  if done.returncode:
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return {"outcome": f"failed: {last[:200]}"}
-  plan = json.loads(done.stdout.splitlines()[-1])
-  return {"outcome": FITS if plan["fits"] else NO_ROOM, "plan": plan}
