@@ -81,3 +81,30 @@ def test_frozen_parameters_at_random_are_warned_of(
   lines = []
   describe(build(config | {"init": init}), lines.append)
   assert sum("what is frozen is random" in x for x in lines) == warned
+
+
+@pytest.mark.parametrize(
+  ("objective", "fields", "named"),
+  [
+    (dict(name="mae"), dict(pool="map"), "model.pool='map'"),
+    (
+      dict(name="masked_patch"),
+      dict(pool="map", representation_size=8),
+      "model.pool='map' and model.representation_size=8",
+    ),
+    (dict(name="mae"), dict(pool="gap"), None),
+    (dict(name="supervised"), dict(pool="map"), None),
+  ],
+)
+def test_weights_that_an_objective_does_not_reach_are_warned_of(
+  config, objective, fields, named
+):
+  config["objective"] = objective
+  config["model"] |= dict(variant="mu/4") | fields
+  config["data"]["augment"] = {}
+  config["evals"] = {}
+  lines = []
+  describe(build(config), lines.append)
+  found = [x for x in lines if "does not train the weights" in x]
+  assert len(found) == (named is not None)
+  assert all(f"weights of {named}, which" in x for x in found)

@@ -153,9 +153,8 @@ class Progress:
 
   def clear(self) -> None:
     """Takes back what was not `say`'s, so that other output has its place."""
-    if self._open:
-      self._print("\r\x1b[2K", end="")
-    self._open = False
+    self._passing = self._open
+    self.end()
 
   def end(self) -> None:
     """Ends the current line, so that the next output starts on its own."""

@@ -50,6 +50,8 @@ class Objective(abc.ABC):
     compares_views: whether the loss compares views of an image, which an
       evaluation does not have. Such an objective has a field `setting`.
     splits: whether micro-batches add up to the loss of their batch.
+    pools: whether the loss reads the representation that a head reads, not the
+      patches before it, and so trains the weights that make it.
     averages: whether its aux has a `teacher`, an average of the parameters,
       which is what is evaluated and exported.
   """
@@ -58,6 +60,7 @@ class Objective(abc.ABC):
   uses_labels: ClassVar[bool] = True
   compares_views: ClassVar[bool] = False
   splits: ClassVar[bool] = True
+  pools: ClassVar[bool] = True
   averages: ClassVar[bool] = False
 
   @property

@@ -93,6 +93,7 @@ class PatchObjective(Objective):
   """An objective that hides patches of images, and predicts them."""
 
   uses_labels = False
+  pools = False
 
   @abc.abstractmethod
   def predict(

@@ -144,6 +144,7 @@ class Segmentation(Objective):
   head_width: Count = 256
 
   uses_labels: ClassVar[bool] = False
+  pools: ClassVar[bool] = False
 
   @property
   def module(self) -> SegmentationModel:

@@ -103,7 +103,7 @@ def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
       commands=_list_commands(runs[0]) if len(runs) == 1 else [],
     ),
   ]
-  title = runs[0].name if len(runs) == 1 else ", ".join(run.name for run in runs)
+  title = ", ".join(run.name for run in runs)
   return Page(
     title=title if len(title) < 80 else f"{len(runs)} runs",
     lead="; ".join(_describe(run) for run in runs),

@@ -226,6 +226,20 @@ def describe(exp: Any, say: Say) -> None:
       f"warning: the parameters are random, and {counted(examples, 'image')} "
       f"are few to train them: --config.init=PATH begins with trained weights"
     )
+  unused = [
+    f"model.{key}={section[key]!r}"
+    for key, given in (
+      ("pool", section.get("pool") == "map"),
+      ("representation_size", section.get("representation_size")),
+    )
+    if given and not exp.objective.pools
+  ]
+  if unused:
+    say(
+      f"warning: objective.name={exp.config['objective']['name']!r} does not "
+      f"train the weights of {' and '.join(unused)}, which features and probes "
+      f"read: they stay as they began; leave it out until a head is trained"
+    )
   for line in optim.describe_frozen(exp.optim, exp.abstract_state.params):
     say(line)
   count = sum(
