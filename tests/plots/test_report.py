@@ -42,6 +42,19 @@ ROWS = [
 ]
 
 
+def test_a_segmentation_begins_with_its_mean_iou(tmp_path):
+  result = {"miou": 0.71239, "pixel_accuracy": 0.9, "loss": 0.5, "steps": 40}
+  path = write_run(tmp_path / "pixels", rows=ROWS, result=result)
+  config = json.loads((tmp_path / "pixels/config.json").read_text())
+  config["objective"] = {"name": "segmentation"}
+  (tmp_path / "pixels/config.json").write_text(json.dumps(config))
+  manifest = json.dumps({"num_classes": 0})
+  (tmp_path / "pixels/manifest.json").write_text(manifest)
+  page = make_report([read_run(path)]).render()
+  assert page.index("71.24 %") < page.index("90.00 %") < page.index("Training")
+  assert f"vit_jax.predict {path} IMAGE ... --masks=DIR" in page
+
+
 def test_a_run_is_read_as_it_is(tmp_path):
   path = write_run(tmp_path / "a", rows=ROWS)
   run = read_run(path)

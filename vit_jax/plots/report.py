@@ -3,7 +3,6 @@
 """The page of a run, and of several beside one another."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from jaxtyping import Float, UInt8
 import vit_jax
 from vit_jax.config.errors import counted
 from vit_jax.metrics.progress import format_duration
+from vit_jax.plots.commands import list_commands
 from vit_jax.plots.curves import draw_curves
 from vit_jax.plots.examined import make_sections
 from vit_jax.plots.page import Figure, Page, Section, Table
@@ -100,7 +100,7 @@ def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
     Section(
       title="Commands",
       text="Of the run itself; to use the model, look into it, and hand it on.",
-      commands=_list_commands(runs[0]) if len(runs) == 1 else [],
+      commands=list_commands(runs[0]) if len(runs) == 1 else [],
     ),
   ]
   title = ", ".join(run.name for run in runs)
@@ -175,6 +175,9 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
     if {"correct", "total"} <= result.keys():
       counted = f"{result['correct']:,} / {result['total']:,}"
       facts.append(("correct", counted))
+  for name, key in (("mean IoU", "miou"), ("pixel accuracy", "pixel_accuracy")):
+    if key in result:
+      facts.append((name, f"{100 * result[key]:.2f} %"))
   if "loss" in result:
     facts.append(("loss", f"{result['loss']:.4f} {_get_unit(run)}".strip()))
   if "train_images" in result:
@@ -367,34 +370,3 @@ def _tabulate_versions(runs: Sequence[RunFiles]) -> list[Table]:
   names = list(dict.fromkeys(name for x in found for name in x))
   rows = [[name, *(str(x.get(name, "–")) for x in found)] for name in names]
   return [Table(rows, ["", *(run.name for run in runs)])] if rows else []
-
-
-def _list_commands(run: RunFiles) -> list[str]:
-  """Commands that begin with this run."""
-  path = shlex.quote(run.path)
-  use = f"python -m vit_jax.predict {path} IMAGE ..."
-  if run.manifest.get("num_classes") == 0:
-    use = f"python -m vit_jax.evaluate {path} --evals=knn,fewshot,linear"
-    if run.keys.get("objective.name") == "segmentation":
-      use += " --data=SOURCE"
-  train = f"python -m vit_jax.main --config=RECIPE --workdir={path}"
-  commands = [
-    (run.result or {}).get("command", train),
-    use,
-    f"python -m vit_jax.analyze {path} --images=FOLDER --out=DIR",
-    f"python -m vit_jax.convert {path} {_choose_target(run)}",
-    f"python -m vit_jax.report {path}",
-  ]
-  return commands
-
-
-def _choose_target(run: RunFiles) -> str:
-  """Chooses what to convert a run to, that its model can be written to."""
-  if "model.position" not in run.keys:  # No ViT.
-    return "model.npz"
-  if run.keys["model.position"] == "sincos_2d":
-    return "model.npz --to=big_vision"
-  if run.keys["model.position"] != "learned_1d":
-    return "model"  # Our own format.
-  small = run.keys.get("model.representation_size") is None
-  return "model.safetensors" if small else "model.npz"
