@@ -21,6 +21,7 @@ from vit_jax.convert.manifest import load_json
 from vit_jax.convert.manifest_checks import load_run_manifest
 from vit_jax.convert.weights import Weights, flatten, is_run, load_weights
 from vit_jax.data.preprocess import Preprocess
+from vit_jax.devices.detection import start_backend
 from vit_jax.objectives.objective import Setting
 from vit_jax.objectives.segmentation import NAME, Segmentation, resize
 from vit_jax.storage.paths import locate
@@ -90,6 +91,7 @@ def load_segmentation(path: str) -> Segmenter:
   Raises:
     CheckpointError: if it is no such run, or its arrays do not fit.
   """
+  start_backend()  # Reading uses jax, which alone has libtpu log errors.
   if not is_segmentation(path):
     raise CheckpointError(f"{path} is no run of objective.name={NAME!r}")
   return add_head(path, load_weights(path))
