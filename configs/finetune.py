@@ -87,6 +87,7 @@ limits are ours, and not measured yet. It may be trained on without an
 accelerator.
 """
 
+import os
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -205,6 +206,10 @@ def parse(text):
   rows = PROTOCOLS[args.protocol]
   if name not in rows or (name in OWN) != bool(path):
     known = [f"{row}:{OWN[row]}" if row in OWN else row for row in rows]
+    if "folder" in rows and os.path.isdir(args.dataset):
+      raise ValueError(
+        f"dataset={args.dataset} is a folder: set dataset=folder:{args.dataset}"
+      )
     raise ValueError(
       f"dataset={args.dataset} is not in protocol={args.protocol}; set one of "
       f"{', '.join(known)}"

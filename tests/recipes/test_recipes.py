@@ -366,6 +366,10 @@ def test_a_path_may_have_commas(tmp_path):
       "protocol=augreg; set one of imagenet, pets, cifar100, resisc45",
     ),
     ("finetune.py:dataset=folder", "pets, flowers, folder:PATH, tfds:NAME"),
+    (
+      f"finetune.py:dataset={ROOT}/configs",
+      f"is a folder: set dataset=folder:{ROOT}/configs",
+    ),
     ("finetune.py:dataset=pets:x", "dataset=pets:x is not in protocol=vit"),
     ("finetune.py:dataset=folder:x,data_dir=y", "dataset=folder:x is none"),
     ("finetune.py:protocol=bit", "must be one of vit, augreg"),
