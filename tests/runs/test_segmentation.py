@@ -14,6 +14,7 @@ from tests.support.weights import make_weights
 from vit_jax import sections
 from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
+from vit_jax.convert.__main__ import main as convert
 from vit_jax.convert.segmentation import load_segmentation
 from vit_jax.data.masks import UNLABELLED
 from vit_jax.metrics.evaluation import format_table
@@ -53,6 +54,11 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
   assert (true == found)[true != UNLABELLED].mean() > 0.9
   with pytest.raises(ConfigError, match="no run of objective.name='segm"):
     load_segmentation(str(tmp_path / "a.npz"))
+  # Taken away, its encoder goes alone, and that is said.
+  for name, said in (("run", True), ("a.npz", False)):
+    capsys.readouterr()
+    convert([f"{tmp_path}/{name}", f"{tmp_path}/{said}.npz"])
+    assert ("classifies pixels" in capsys.readouterr().out) == said
   # The command finds what the run found.
   again = vit_jax.evaluate(tmp_path / "run", out=tmp_path / "out")
   assert again["split"] == "validation" and again["images"] == 10

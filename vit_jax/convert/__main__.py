@@ -36,6 +36,7 @@ from vit_jax.convert.formats import FORMATS
 from vit_jax.convert.infer import ASSUMED
 from vit_jax.convert.npz import PREFIXES
 from vit_jax.convert.published import describe_download
+from vit_jax.convert.segmentation import describe_left
 from vit_jax.convert.storing import SHARDS
 from vit_jax.convert.timm import STEM
 from vit_jax.convert.weights import OURS, Weights, is_run, load_weights
@@ -199,6 +200,8 @@ def convert(arguments: argparse.Namespace) -> dict[str, Any]:
   read = describe_weights(weights)
   say = sys.stderr if arguments.json else sys.stdout
   print(format_source(read), file=say, flush=True)
+  if (left := describe_left(arguments.src)) is not None:
+    print(f"note     {left}", file=say, flush=True)
   form = form or NPZ[get_kind(weights.variant)]
   written = save_weights(
     weights,

@@ -108,6 +108,16 @@ def is_segmentation(path: str) -> bool:
   return load_json(config).get("objective", {}).get("name") == NAME
 
 
+def describe_left(path: str) -> str | None:
+  """What the encoder of a run lacks, in words; None unless it has a head."""
+  if not is_segmentation(path):
+    return None
+  return (
+    f"{path} classifies pixels: its encoder is written, without the head that "
+    f"does so, which python -m vit_jax.predict and load_segmentation use"
+  )
+
+
 def add_head(path: str, weights: Weights) -> Segmenter:
   """Adds the head of a run of objective.name=segmentation to its encoder.
 

@@ -127,6 +127,7 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
   jax.config.update("jax_platforms", "cpu")
   start_backend()
   from vit_jax.convert.load import load_as
+  from vit_jax.convert.segmentation import describe_left
   from vit_jax.devices.host_memory import returning_memory
   from vit_jax.export import check, formats
 
@@ -139,6 +140,8 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
 
   weights = load_as(arguments.run, **options)
   tell("read", weights.describe())
+  if (left := describe_left(arguments.run)) is not None:
+    tell("note", left)
   pixels, which = check.read_images(arguments.images or (), weights.preprocess)
   record: dict[str, Any] = {"format": form, "dtype": dtype}
   # Buffers of the logits would stay beside the weights that are read back.
