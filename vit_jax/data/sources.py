@@ -333,14 +333,18 @@ def make_missing_error(source: str, data_dir: str | None) -> DataError:
     *CATALOGUE,
     *tfds.list_builders(with_community_datasets=False),
   }
-  hint = ""
+  how = get_instructions(name)
   if name.partition("/")[0] not in choices:
-    hint = f"\n  unknown data set {name!r}: {nearest(name, choices)}"
+    how = (
+      f"unknown data set {name!r}: {nearest(name, choices)}\n"
+      f"  a list of your own images is prepared with: python -m "
+      f"vit_jax.prepare manifest:FILE --name={name}"
+    )
   return DataError(
     f"data.source={source!r} is not prepared: there is no "
     f"{resolve_data_dir(data_dir) / name}/VERSION/dataset_info.json\n"
-    f"  {get_instructions(name)}\n"
-    f"  if it is elsewhere, give: --config.data.dir=DIR{hint}"
+    f"  {how}\n"
+    f"  if it is elsewhere, give: --config.data.dir=DIR"
   )
 
 

@@ -220,11 +220,12 @@ def describe(exp: Any, say: Say) -> None:
       f"run's {counted(exp.steps, 'step')}: the learning rate never reaches "
       f"optim.lr"
     )
-  few = exp.num_classes and examples < FEW_IMAGES
-  if few and parameters > MANY_PARAMETERS and not exp.config["init"]:
+  few = examples < FEW_IMAGES and parameters > MANY_PARAMETERS
+  if few and not exp.config["init"]:
     say(
       f"warning: the parameters are random, and {counted(examples, 'image')} "
-      f"are few to train them: --config.init=PATH begins with trained weights"
+      f"are few to train them: take more, or --config.init=PATH, which begins "
+      f"with trained weights"
     )
   unused = [
     f"model.{key}={section[key]!r}"
