@@ -13,7 +13,7 @@ LOCK ?= -c requirements.lock
 
 install: $(INSTALLED)
 
-# The embedded digits, half a minute on two cores.
+# The embedded digits, about a minute on two cores.
 train: $(INSTALLED)
 	$(RUN) -m vit_jax.main --config=configs/digits.py --workdir=runs/digits
 
