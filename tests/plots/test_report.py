@@ -44,14 +44,20 @@ ROWS = [
 
 def test_a_segmentation_begins_with_its_mean_iou(tmp_path):
   result = {"miou": 0.71239, "pixel_accuracy": 0.9, "loss": 0.5, "steps": 40}
-  path = write_run(tmp_path / "pixels", rows=ROWS, result=result)
+  rows = [{"step": 20, "pixel_accuracy": 0.8125}]
+  rows += [{"step": 40, "test/miou": 0.65625, "test/iou_a_cat": 0.34375}]
+  path = write_run(tmp_path / "pixels", rows=rows, result=result)
   config = json.loads((tmp_path / "pixels/config.json").read_text())
   config["objective"] = {"name": "segmentation"}
   (tmp_path / "pixels/config.json").write_text(json.dumps(config))
   manifest = json.dumps({"num_classes": 0})
   (tmp_path / "pixels/manifest.json").write_text(manifest)
   page = make_report([read_run(path)]).render()
+  page = page.replace("\N{NO-BREAK SPACE}", " ")
   assert page.index("71.24 %") < page.index("90.00 %") < page.index("Training")
+  assert "<strong>Pixel accuracy.</strong> At the end 81.25 %." in page
+  for share in ("65.62 % (step 40)", "34.38 % (step 40)"):
+    assert share in page
   assert f"vit_jax.predict {path} IMAGE ... --masks=DIR" in page
 
 

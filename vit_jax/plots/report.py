@@ -43,6 +43,9 @@ class Quantity(NamedTuple):
 CURVES = {
   "loss": Quantity("Loss", "training loss (UNIT)"),
   "accuracy": Quantity("Accuracy", "training accuracy (%)", 100.0),
+  "pixel_accuracy": Quantity(
+    "Pixel accuracy", "training pixel accuracy (%)", 100.0
+  ),
   "lr": Quantity("Learning rate", "learning rate (no unit)", scale="zero"),
   "grad_norm": Quantity(
     "Gradient norm", "L2 norm of the gradient (no unit)", scale="log"
@@ -69,7 +72,7 @@ HARDER = {
 # What rows of evaluations count, and no curve shows.
 COUNTS = ("correct", "total")
 # How metrics that are shares begin, as accuracy_top5.
-SHARE = ("accuracy", "patch_accuracy")
+SHARE = ("accuracy", "patch_accuracy", "pixel_accuracy", "miou", "iou_")
 
 
 def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
