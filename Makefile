@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 # The versions that are installed: `make LOCK= ...` takes the newest.
 LOCK ?= -c requirements.lock
 
-.PHONY: train seeds test runs chaos judges fuzz lint types docs lowest install lock
+.PHONY: train seeds test runs quick chaos judges fuzz lint types docs lowest install lock
 
 install: $(INSTALLED)
 
@@ -31,6 +31,10 @@ test: $(INSTALLED)
 # else trains, starts processes or compiles for TPUs.
 runs: $(INSTALLED)
 	$(RUN) $(PYTEST) -m 'not judges and runs'
+
+# `make test` without building every recipe.
+quick: $(INSTALLED)
+	$(RUN) $(PYTEST) -m 'not judges and not runs' --ignore=tests/recipes
 
 # Saving, killed a hundred times; the tests do it a few times.
 chaos: $(INSTALLED)
