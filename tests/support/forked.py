@@ -240,6 +240,7 @@ def become(request, ends, environment):
   os.environ |= environment | request["late"]
   tempfile.tempdir = None
   signal.signal(signal.SIGINT, signal.default_int_handler)
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Even of a server under nohup.
   for number in request["ignored"]:
     signal.signal(number, signal.SIG_IGN)
 
