@@ -173,9 +173,3 @@ def load_init(exp: Experiment, run: Run) -> Any:
     if jax.process_count() > 1:  # One path may be another file on each host.
       run.compare({"digest of the initial weights": compute_digest(given)})
   return given
-
-
-if __name__ == "__main__":
-  raise SystemExit(
-    "error: the command is python -m vit_jax.main --config=RECIPE --workdir=DIR"
-  )
