@@ -23,6 +23,10 @@ QUOTED = "--config=digits:variant=Ti/2 '--workdir=my runs/a'"
       ["/env/bin/python3", "/env/bin/vit-jax", "main", *FLAGS],
       f"vit-jax main {QUOTED}",
     ),
+    (
+      ["/env/bin/python3", "-m", "vit_jax", "main", *FLAGS],
+      f"vit-jax main {QUOTED}",
+    ),
     (["python", "-m", "vit_jax.study", "seeds", *FLAGS], None),
     (["/env/bin/python3", "/env/bin/vit-jax", "study", "main"], None),
     (["python", "-m", "ipykernel_launcher", "-f", "kernel.json"], None),

@@ -23,12 +23,12 @@ def warn(params: Arrays, source: Any) -> None:
   """
   found = [path for path, x in params.items() if not is_finite(x)]
   if found:
-    named = [f"{path}, {describe(path, params[path])}" for path in found]
+    named = [f"{x}, {describe(x, params[x])}" for x in found[:SHOWN]]
     more = "; ..." * (len(found) > SHOWN)
     warnings.warn(
       f"{source} holds values that are not finite, in "
       f"{counted(len(found), 'array')} of {len(params)}: "
-      f"{'; '.join(named[:SHOWN])}{more}: nor will be what is computed with "
+      f"{'; '.join(named)}{more}: nor will be what is computed with "
       f"them; fetch or write the weights again",
       stacklevel=3,
     )

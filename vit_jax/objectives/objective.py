@@ -53,7 +53,7 @@ class Objective(abc.ABC):
     pools: whether the loss reads the representation that a head reads, not the
       patches before it, and so trains the weights that make it.
     averages: whether its aux has a `teacher`, an average of the parameters,
-      which is what is evaluated and exported.
+      which is evaluated and exported, so that optim.ema is refused.
   """
 
   model: nn.Module

@@ -164,7 +164,6 @@ def sweep(
   budget: float,
   batch_sizes: str | None = None,
   few: int = FEW,
-  progress: Progress | None = None,
 ) -> Sweep:
   """Searches for the fastest way to run a config that fits.
 
@@ -176,7 +175,6 @@ def sweep(
     budget: seconds in which candidates are compiled.
     batch_sizes: as "2048,4096"; None is the config's own.
     few: largest number of candidates that are compiled.
-    progress: shows what is being compiled; None is on standard error.
 
   Raises:
     ConfigError: for malformed batch sizes, or if no mesh divides them.
@@ -196,7 +194,7 @@ def sweep(
     remat: measure_image(exp, remat) for remat in {x.remat for x in candidates}
   }
   guesses = {x: guess(exp, topology, x, images[x.remat]) for x in candidates}
-  found, progress = Sweep(len(candidates), []), progress or Progress()
+  found, progress = Sweep(len(candidates), []), Progress()
   end = time.monotonic() + budget
   place = [f"--topology={topology.name}", f"--slices={topology.slices}"]
   say(HEADER)

@@ -243,15 +243,14 @@ def describe(exp: Any, say: Say) -> None:
     )
   for line in optim.describe_frozen(exp.optim, exp.abstract_state.params):
     say(line)
-  count = sum(
-    optim.count_trained(exp.optim, exp.abstract_state.params).values()
-  )
-  # Less may be random on purpose, as MoCo v3's first layer, and so may all.
-  if 0 < 2 * count < parameters and not exp.config["init"]:
-    say(
-      "warning: what is frozen is random, for want of init: set "
-      "--config.init=PATH, of trained weights"
-    )
+  if not exp.config["init"] and not optim.is_plain(exp.optim):
+    counts = optim.count_trained(exp.optim, exp.abstract_state.params)
+    # Less may be random on purpose, as MoCo v3's first layer, and so may all.
+    if 0 < 2 * sum(counts.values()) < parameters:
+      say(
+        "warning: what is frozen is random, for want of init: set "
+        "--config.init=PATH, of trained weights"
+      )
   trained = optim.make_trained_mask(exp.optim, exp.abstract_state.params)
   mesh = exp.config["mesh"]
   say(describe_mesh(exp.mesh, exp.abstract_state, mesh, trained))

@@ -27,6 +27,7 @@ from vit_jax.hosts.coordination import Hosts
 from vit_jax.storage.files import to_json, write_json, write_text
 from vit_jax.storage.paths import check_directory, expand
 
+PROGRAMS = ("vit-jax", "vit_jax")  # A script, and python -m.
 PACKAGES = (
   *("vit_jax", "jax", "jaxlib", "flax", "optax"),
   *("orbax-checkpoint", "grain", *PLUGINS),
@@ -59,7 +60,7 @@ def find_command() -> str | None:
   for place, (word, verb) in enumerate(itertools.pairwise(words)):
     if (word, verb) == ("-m", "vit_jax.main"):
       return shlex.join(["python", *words[place:]])
-    if (pathlib.PurePath(word).stem, verb) == ("vit-jax", "main"):
+    if pathlib.PurePath(word).stem in PROGRAMS and verb == "main":
       return shlex.join(["vit-jax", *words[place + 1 :]])
   return None
 
