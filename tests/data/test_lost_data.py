@@ -14,6 +14,7 @@ import time
 import pytest
 
 from tests.support import ROOT, fakes
+from tests.support.runs import list_workers
 from vit_jax.data import pipeline, records, sources
 from vit_jax.data.info import DataError, make_read_error
 from vit_jax.data.workers import describe_end
@@ -44,8 +45,8 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def reader(data_dir, tmp_path):
-  """The program, and its workers' numbers."""
+def starting(data_dir, tmp_path):
+  """The program, as it starts."""
   path = tmp_path / "reader.py"
   path.write_text(READER)
   process = subprocess.Popen(
@@ -55,10 +56,15 @@ def reader(data_dir, tmp_path):
     stderr=subprocess.PIPE,
     text=True,
   )
-  workers = [int(x) for x in process.stdout.readline().split()]
-  yield process, workers
+  yield process
   process.kill()
   process.communicate()
+
+
+@pytest.fixture
+def reader(starting):
+  """The program, and its workers' numbers."""
+  return starting, [int(x) for x in starting.stdout.readline().split()]
 
 
 def lives(pid):
@@ -71,11 +77,11 @@ def lives(pid):
   return not state.exists() or state.read_text().rpartition(")")[2][1] != "Z"
 
 
-def wait_until(condition, seconds=20):
+def wait_until(condition, seconds=20, every=0.05):
   until = time.monotonic() + seconds
   while not condition():
     assert time.monotonic() < until
-    time.sleep(0.05)
+    time.sleep(every)
 
 
 def test_a_killed_worker_is_one_message_within_seconds(reader):
@@ -93,6 +99,25 @@ def test_a_killed_worker_is_one_message_within_seconds(reader):
   assert "of data.workers=2" in shown and "signal 9 (SIGKILL)" in shown
   assert "out of memory" in shown
   assert "--config.data.workers=N" in process.stdout.readline()
+
+
+def test_ctrl_c_while_workers_start(starting):
+  """It reaches everybody in a terminal, also who has not begun to import."""
+  found = set()
+
+  def interrupt():
+    children = list_workers(starting.pid)
+    found.update(children)
+    for pid in children:
+      os.kill(pid, signal.SIGINT)
+      os.kill(pid, signal.SIGHUP)
+    return len(found) == 2
+
+  wait_until(interrupt, every=0.001)
+  workers = [int(x) for x in starting.stdout.readline().split()]
+  assert set(workers) == found
+  starting.kill()
+  assert "Traceback" not in starting.communicate()[1]
 
 
 def test_workers_end_with_a_run_that_is_killed(reader):

@@ -6,7 +6,6 @@ nothing that was done is lost."""
 import itertools
 import json
 import os
-import pathlib
 import re
 import resource
 import signal
@@ -18,7 +17,7 @@ import pytest
 
 from tests.support import ROOT, fakes
 from tests.support.forked import Forked
-from tests.support.runs import OF_CALL
+from tests.support.runs import OF_CALL, list_workers
 from vit_jax.checkpoint import checkpointer
 from vit_jax.config import ConfigError, RunError
 from vit_jax.data import pipeline
@@ -237,25 +236,11 @@ def wait_for_rows(workdir, process):
     time.sleep(0.1)
 
 
-def list_children(pid):
-  """Processes that a process started, from Linux's own table."""
-  found = []
-  for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-    try:
-      fields = path.read_text().rpartition(")")[2].split()
-      command = (path.parent / "cmdline").read_bytes()
-    except OSError:  # It ended in between.
-      continue
-    if int(fields[1]) == pid and b"spawn_main" in command:
-      found.append(int(path.parent.name))
-  return found
-
-
 def test_a_killed_worker_and_ctrl_c(data_dir, tmp_path):
   """As a user has it: the status, the words, and the way on."""
   process = start(tmp_path, data_dir)
   wait_for_rows(tmp_path, process)
-  os.kill(list_children(process.pid)[0], signal.SIGKILL)
+  os.kill(list_workers(process.pid)[0], signal.SIGKILL)
   _, text = process.communicate(timeout=60)
   assert process.returncode == 2, text
   assert "Traceback" not in text

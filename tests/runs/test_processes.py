@@ -7,7 +7,6 @@ import contextlib
 import csv
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -28,7 +27,7 @@ from tests.support.processes import (
   start_together,
   wait_for,
 )
-from tests.support.runs import get_timeless
+from tests.support.runs import get_timeless, list_workers
 from tests.support.shared import make_once
 from vit_jax.checkpoint import Checkpointer, load_params
 from vit_jax.plots.examined import load_mistakes
@@ -193,21 +192,10 @@ def test_a_run_under_nohup_outlives_its_terminal(tmp_path, data_dir):
   assert "SIGTERM: saved step" in text and "SIGHUP" not in text
 
 
-def list_workers(process):
-  """Numbers of the processes that read for a run."""
-  threads = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
-  return [
-    int(pid)
-    for children in threads
-    for pid in children.read_text().split()
-    if "spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
-  ]
-
-
 def test_a_killed_worker_ends_a_run_in_one_message(tmp_path, data_dir):
   process = start(tmp_path, data_dir, *ENDLESS, "--config.data.workers=2")
   wait_for(process, "step")
-  workers = list_workers(process)
+  workers = list_workers(process.pid)
   assert len(workers) == 2
   os.kill(workers[0], signal.SIGKILL)
   text = finish(process, 2)

@@ -4,6 +4,7 @@
 
 import copy
 import json
+import pathlib
 
 # What of a row depends on how fast things were.
 SPEED = ("images_per_second", "data_wait")
@@ -66,3 +67,17 @@ def reuse_experiment(config, devices=None):
   exp = copy.copy(_MADE[key][0])
   exp.info, exp._choices = info, [*exp._choices]  # A run adds its own.
   return exp
+
+
+def list_workers(pid):
+  """Workers that a process has started, from Linux's own table."""
+  found = []
+  for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    try:
+      fields = path.read_text().rpartition(")")[2].split()
+      command = (path.parent / "cmdline").read_bytes()
+    except OSError:  # It ended in between.
+      continue
+    if int(fields[1]) == pid and b"spawn_main" in command:
+      found.append(int(path.parent.name))
+  return found

@@ -12,13 +12,13 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
-import signal
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from vit_jax.benchmark.timing import Spread, make_spread
 from vit_jax.config import ConfigError, RunError
+from vit_jax.data.workers import shielding
 from vit_jax.devices.fitting import format_bytes
 
 OURS, THEIRS = "vit_jax", "timm"
@@ -95,7 +95,8 @@ class Worker:
     self._process = context.Process(
       target=_serve, args=(other, make, arguments)
     )
-    self._process.start()
+    with shielding():  # Ctrl-C reaches the parent, which ends this one.
+      self._process.start()
     other.close()
     try:
       self.facts = self._receive()
@@ -134,7 +135,6 @@ class Worker:
 def _serve(pipe: Any, make: Callable[..., Any], arguments: Any) -> None:
   """The main function of a worker's process."""
   os.dup2(2, 1)  # Standard output is the report's.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends this one.
   try:
     subject = make(*arguments)
     pipe.send(subject.facts)

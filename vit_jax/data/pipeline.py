@@ -39,7 +39,7 @@ from vit_jax.data.resize import Resize
 from vit_jax.data.rows import Batches, EvalRows, Pictures, Rows, TrainRows
 from vit_jax.data.unreadable import Unreadable
 from vit_jax.data.views import ONE, Views
-from vit_jax.data.workers import quiet_tracker, start_worker, watch
+from vit_jax.data.workers import follow_parent, quiet_tracker, watch
 from vit_jax.train_state import Batch
 
 # Images that take no more bytes than this, all of a split together, are kept
@@ -272,7 +272,7 @@ def read(dataset: Any, data: Data) -> Iterator[dict[str, np.ndarray]]:
     flags.FLAGS.mark_as_parsed()
     quiet_tracker()
     stream = stream.mp_prefetch(
-      grain.MultiprocessingOptions(num_workers=workers), start_worker
+      grain.MultiprocessingOptions(num_workers=workers), follow_parent
     )
   batches = iter(stream)
   return watch(batches, workers) if workers else batches

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 from vit_jax.data.info import DataError
@@ -25,16 +26,26 @@ CAUSES = {
 }
 
 
-def start_worker(*_: int) -> None:
-  """Sets up a worker process before it reads."""
-  # Ctrl-C and a closed terminal reach workers too, but the run may still need
-  # batches.
-  for number in (signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, signal.SIG_IGN)
-  follow_parent()
+@contextlib.contextmanager
+def shielding() -> Iterator[None]:
+  """Processes that are started meanwhile ignore Ctrl-C and a closed terminal.
+
+  Both reach every process of a terminal, and the run may still need these. One
+  that could only ignore them after its imports would end before, with a trace.
+  """
+  # As Python starts it with the first process, it takes the next line back.
+  resource_tracker.ensure_running()
+  # A new process has the mask of the thread that starts it; so has a thread.
+  before = signal.pthread_sigmask(
+    signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP)
+  )
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def follow_parent() -> None:
+def follow_parent(*_: int) -> None:
   """Ends this process, of multiprocessing, when the one that started it ends.
 
   That may be killed, and cannot end it then; it would wait for work for ever.
@@ -78,8 +89,11 @@ def watch(batches: Iterator[Any], workers: int) -> Iterator[Any]:
   """
   with contextlib.closing(batches):  # Frees shared memory.
     for number in itertools.count():
+      # All workers are started for the first batch.
+      shield = contextlib.nullcontext() if number else shielding()
       try:
-        batch = next(batches)
+        with shield:
+          batch = next(batches)
       except StopIteration:
         return
       except RuntimeError as error:

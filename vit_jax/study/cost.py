@@ -14,7 +14,7 @@ from typing import Any
 from vit_jax.config import ConfigError, RunError
 from vit_jax.config.errors import counted
 from vit_jax.config.frozen import FrozenDict
-from vit_jax.data.workers import follow_parent, quiet_tracker
+from vit_jax.data.workers import follow_parent, quiet_tracker, shielding
 from vit_jax.metrics.progress import format_duration
 
 # Of the peak of an accelerator, or of a product of matrices on a CPU, that a
@@ -87,7 +87,9 @@ def estimate(
     1, mp_context=spawn, initializer=follow_parent
   ) as pool:
     try:
-      return pool.submit(estimate_here, configs, allow_cpu).result()
+      with shielding():
+        found = pool.submit(estimate_here, configs, allow_cpu)
+      return found.result()
     except concurrent.futures.process.BrokenProcessPool:
       raise RunError(
         "the process that estimates what the study takes was killed, as is "
