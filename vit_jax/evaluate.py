@@ -100,8 +100,6 @@ def evaluate(
   directory = None if out is None else make_directory(out)
 
   # Late: jax must not start before a message about bad arguments.
-  import numpy as np
-
   import vit_jax
   from vit_jax.metrics import evaluation
   from vit_jax.trained import open_beside, open_trained
@@ -182,14 +180,15 @@ def evaluate(
   if classify:
     evaluator = trained.make_evaluator("classification")
     values, scores = evaluator.score(
-      trained.state, top, make_mark(trained.split)
+      *(trained.state, top, make_mark(trained.split)),
+      ranked=trained.label_map is None,  # Else any of the labels is right.
     )
     known = trained.weights.class_names
     numbers = map(str, range(trained.weights.num_classes))
     names = [*(known or numbers)]
-    label, likely, chance = (np.asarray(x) for x in scores)
+    label, likely, chance, ranking = scores
     found |= values
-    found |= evaluation.describe_scores(label, likely, chance, names)
+    found |= evaluation.describe_scores(label, likely, chance, names, ranking)
     if directory is not None:
       paths = trained.list_names(trained.split)
       with written(out):

@@ -9,7 +9,6 @@ the run shows them.
 """
 
 import contextlib
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,6 @@ from vit_jax.evaluators.loss import Loss
 from vit_jax.evaluators.segmentation import Segmentation
 from vit_jax.evaluators.split import Evaluator
 from vit_jax.metrics import evaluation
-from vit_jax.objectives.distillation import Distillation
 from vit_jax.objectives.segmentation import resize as enlarge
 from vit_jax.objectives.supervised import Supervised
 from vit_jax.plots.examined import (
@@ -80,16 +78,12 @@ def examine(
     Whether this process has written it.
   """
   found = [x for x in exp.evaluators.values() if isinstance(x, Classification)]
-  objective = exp.objective
-  if isinstance(objective, Distillation):
-    objective = objective.labels  # Evaluated is the student alone.
-  if not found or not isinstance(objective, Supervised):
+  if not found or not isinstance(found[0].supervised, Supervised):
     directory = workdir / FOLDER
     made = reconstruct(exp, state, directory, mark)
     return segment(exp, state, directory, mark) or made
-  evaluator = dataclasses.replace(found[0], objective=objective)
+  evaluator = found[0]
   values, scores = evaluator.score(state, TOP, mark)
-  scores = Scores(*(np.asarray(x) for x in scores))
   names = list(exp.info.class_names)
   names += [str(i) for i in range(len(names), exp.num_classes)]
   paths = list_names(exp.data.open(evaluator.split))
@@ -100,7 +94,7 @@ def examine(
   directory = workdir / FOLDER
   directory.mkdir(parents=True, exist_ok=True)
   evaluation.remove_files(directory)  # Of an earlier end.
-  evaluation.write_predictions(directory, paths, *scores, names)
+  evaluation.write_predictions(directory, paths, *scores[:3], names)
   if scores.label.ndim == 1:
     evaluation.write_confusion(
       directory, scores.label, scores.classes[:, 0], names
@@ -115,7 +109,7 @@ def examine(
       "images": len(paths),
     }
     | values
-    | evaluation.describe_scores(*scores, names),
+    | evaluation.describe_scores(*scores[:3], names, scores.ranking),
   )
   return True
 
@@ -325,7 +319,7 @@ def compute_maps(
   mark: Callable[[], None],
 ) -> list[Float[np.ndarray, "h w"]]:
   """Attention rollout of images; none where a model or its size has none."""
-  model = evaluator.objective.model
+  model = evaluator.supervised.model
   size = evaluator.data.shape
   if not inputs or not has_attention(model):
     return []

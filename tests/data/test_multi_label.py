@@ -2,17 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images with several labels, from files to a trained model."""
 
+import collections
+import csv
 import io
+import json
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from sklearn.metrics import average_precision_score
 
 from tests.support import build, lower
 from vit_jax.config import ConfigError
 from vit_jax.convert.load import load
 from vit_jax.data import pipeline, sources
+from vit_jax.data.transforms import decode
+from vit_jax.evaluate import evaluate
+from vit_jax.evaluators import classification
 from vit_jax.runtime.preflight import describe
 from vit_jax.train import train
 
@@ -20,11 +29,12 @@ from vit_jax.train import train
 LABELS = [[0], [1, 2], [3], [2, 0, 3], [1], [0, 1], [3, 2], [2]] * 5
 
 
-def get_png(labels):
-  image = np.zeros((8, 8, 3), np.uint8)
+def get_png(number):
+  """No two are alike, so no two are equally likely to be of a class."""
+  labels, image = LABELS[number], np.zeros((8, 8, 3), np.uint8)
   for label in labels:
     row, column = divmod(label, 2)
-    image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255
+    image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255 - number
   return cv2.imencode(".png", image)[1].tobytes()
 
 
@@ -54,7 +64,7 @@ def make_builder(slots):
     def generate(self):
       for i, labels in enumerate(LABELS):
         padded = labels + [-1] * ((slots or len(labels)) - len(labels))
-        yield i, {"image": io.BytesIO(get_png(labels)), "label": padded}
+        yield i, {"image": io.BytesIO(get_png(i)), "label": padded}
 
     _generate_examples = generate
 
@@ -98,12 +108,13 @@ def test_a_run_is_scored_on_all_labels(quarters, config, tmp_path):
       build(config)
     config["data"]["label_slots"] = 3
   config["objective"] = dict(cross_entropy="sigmoid")
-  config["train"] |= dict(steps=4, batch_size=40)
-  config["evals"] = {"test": dict(split="test", batch_size=24)}
+  config["train"] |= dict(steps=4, batch_size=40, report=True)
+  config["evals"] = {"test": dict(split="test", batch_size=24, every=2)}
+  config["checkpoint"] = dict(every=2, keep_best=1, best="test/map")
   assert build(config).abstract_batch["label"].shape == (40, 3)
   result = train(config, str(tmp_path / "run"))
   model, preprocess = load(str(tmp_path / "run"))
-  logits = np.asarray(model(preprocess([get_png(x) for x in LABELS])))
+  logits = np.asarray(model(preprocess([get_png(i) for i in range(40)])))
   truth = np.zeros((40, 4))
   for row, labels in zip(truth, LABELS, strict=True):
     row[labels] = 1
@@ -111,6 +122,55 @@ def test_a_run_is_scored_on_all_labels(quarters, config, tmp_path):
   hits = truth[np.arange(40), logits.argmax(axis=1)]
   assert (result["correct"], result["total"]) == (hits.sum(), 40)
   assert result["loss"] == pytest.approx(losses.sum(axis=1).mean(), rel=1e-5)
+  expected = pytest.approx(average_precision_score(truth, logits), rel=1e-6)
+  assert result["map"] == expected
+  written = json.loads(
+    (tmp_path / "run/evaluation/evaluation.json").read_text()
+  )
+  again = evaluate(tmp_path / "run", out=tmp_path / "out", batch_size=40)
+  for found in (written, again):
+    assert found["map"] == expected and "confusions" not in found
+    assert [row["support"] for row in found["classes"]] == [15, 15, 20, 15]
+  with (tmp_path / "out/predictions.csv").open(newline="") as file:
+    rows = list(csv.DictReader(file))
+  assert collections.Counter(row["label"] for row in rows) == {
+    " ".join(map(str, x)): 5 for x in LABELS
+  }
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "softmax"])
+def test_all_classes_are_ranked(
+  quarters, config, fill_state, tmp_path, loss, monkeypatch
+):
+  config["data"] = dict(
+    source="tfds:quarters", dir=str(tmp_path), size=8, crop="none", threads=2
+  )
+  config["data"]["label_slots"] = 3
+  config["objective"] = dict(cross_entropy=loss)
+  config["evals"] = {"test": dict(split="test", batch_size=24)}
+  exp = build(config, jax.devices())
+  state, evaluator = fill_state(exp), exp.evaluators["test"]
+  _, scores = evaluator.score(state, 2)
+  source = sources.open_source("tfds:quarters", "test", str(tmp_path))
+  images = np.stack([decode(x["image"], 3) for x in source])
+  logits = exp.model.apply(
+    {"params": state.ema}, jnp.float32(images / 127.5 - 1)
+  )
+  take = dict(sigmoid=jax.nn.log_sigmoid, softmax=jax.nn.log_softmax)[loss]
+  # In float32, of another batch.
+  np.testing.assert_allclose(scores.ranking, take(logits), atol=1e-4)
+  truth = (scores.label[:, :, None] == np.arange(4)).any(axis=1)
+  found = dict(evaluator.run(state))
+  assert found["map"] == average_precision_score(truth, scores.ranking)
+  monkeypatch.setattr(classification, "MAX_SCORES", 159)
+  too_many = build(config, jax.devices()).evaluators["test"]
+  assert "map" not in dict(too_many.run(state))
+
+
+def test_one_label_has_no_map(config):
+  config["checkpoint"] = dict(keep_best=1, best="test/map")
+  with pytest.raises(ConfigError, match="one each: take 'test/accuracy'"):
+    build(config)
 
 
 @pytest.mark.parametrize(

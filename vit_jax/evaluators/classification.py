@@ -1,22 +1,33 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy and loss over a split, every example counted once."""
+"""Accuracy and loss over a split, every example counted once.
+
+And mean average precision, where images may have several labels.
+"""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vit_jax.evaluators.split import Evaluator, check_count
 from vit_jax.metrics.folding import merge
+from vit_jax.metrics.ranking import MAX_SCORES, compute_map
+from vit_jax.objectives.distillation import Distillation
 from vit_jax.sharding import replicate
 from vit_jax.train_state import Batch, TrainState
 
-# What makes probabilities of logits, by the cross-entropy of training.
+log = logging.getLogger(__name__)
+
+# What makes probabilities of logits, by the cross-entropy of training, and
+# their logarithms, which still differ where probabilities round to 1.
 SCORES = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}
+LOGARITHMS = {"softmax": jax.nn.log_softmax, "sigmoid": jax.nn.log_sigmoid}
 
 
 class Scores(NamedTuple):
@@ -26,18 +37,21 @@ class Scores(NamedTuple):
     label: int32 [n], or [n s] padded by -1.
     classes: int32 [n k], the k most likely, the likeliest first.
     probability: float32 [n k].
+    ranking: float32 [n Y], logarithms of the probabilities of all classes,
+      where images may have several labels; else None, or if they are too many.
   """
 
   label: Any
   classes: Any
   probability: Any
+  ranking: Any = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classification(Evaluator):
   """Top-1 and top-5 accuracy, and loss, as the objective computes them."""
 
-  METRICS = ("accuracy", "correct", "total", "loss")
+  METRICS = ("accuracy", "correct", "total", "loss", "map")
   READS_HEAD = True
 
   @functools.cached_property
@@ -51,7 +65,8 @@ class Classification(Evaluator):
   ) -> Iterator[tuple[str, float]]:
     """Yields accuracy (a fraction), correct, total and loss.
 
-    And accuracy_top5, where there are more than five classes.
+    And accuracy_top5, where there are more than five classes, and map, where
+    images may have several labels.
 
     Args:
       state: its parameters are evaluated.
@@ -60,28 +75,33 @@ class Classification(Evaluator):
     Raises:
       RuntimeError: unless every example was counted exactly once.
     """
-    results, size = self.map(self.step, state, mark)
-    yield from self._fold(results, size)
+    if self.data.label_slots is None:
+      results, size = self.map(self.step, state, mark)
+      yield from self._fold(results, size)
+      return
+    values, scores = self.score(state, 1, mark)
+    yield from values.items()
+    # There is none of images without any label.
+    if scores.ranking is not None and (scores.label >= 0).any():
+      yield "map", compute_map(scores.ranking, scores.label)
 
-  def score(
-    self,
-    state: TrainState,
-    top: int,
-    mark: Callable[[], None] = lambda: None,
-  ) -> tuple[dict[str, float], Scores]:
-    """Computes what `run` yields, and the scores of every example.
+  @property
+  def supervised(self) -> Any:
+    """The `Supervised` objective: of a distillation the student's alone."""
+    given = self.objective
+    return given.labels if isinstance(given, Distillation) else given
 
-    On every process; the objective is a `Supervised`.
+  @functools.cached_property
+  def scorer(self) -> Any:
+    """The jitted function (params, batch, top, images) of `score`.
 
-    Args:
-      state: as of `run`.
-      top: number of classes of an example, at most.
-      mark: as of `run`.
+    It returns metrics, the batch's mask, and scores of `top` classes. `images`
+    is the number of those that are to have a ranking, or 0.
     """
-    objective, prepare = self.objective, self.data.prepare
+    objective, prepare = self.supervised, self.data.prepare
     turn = SCORES[objective.cross_entropy]
 
-    def step(params: Any, batch: Batch) -> tuple[Any, tuple[Any, Scores]]:
+    def step(params: Any, batch: Batch, top: int, images: int) -> Any:
       prepared = prepare(batch)
       logits = objective.model.apply({"params": params}, prepared["image"])
       label, mask = prepared["label"], prepared["mask"]
@@ -89,21 +109,53 @@ class Classification(Evaluator):
       probability, classes = jax.lax.top_k(
         turn(logits), min(top, logits.shape[-1])
       )
+      scores = Scores(label, classes, probability)
+      if images * logits.shape[-1] > MAX_SCORES:
+        log.warning(  # As the step is traced, so once.
+          "%s has no mean average precision: %d images of %d classes have more "
+          "scores than the %d that are kept",
+          *(self.split, images, logits.shape[-1], MAX_SCORES),
+        )
+      elif images:
+        take = LOGARITHMS[objective.cross_entropy]
+        scores = scores._replace(ranking=take(logits.astype(jnp.float32)))
       # Whole on every process.
-      scores = jax.tree.map(replicate, Scores(label, classes, probability))
-      return metrics, (replicate(mask), scores)
+      return metrics, *jax.tree.map(replicate, (mask, scores))
 
-    results, size = self.map(jax.jit(step), state, mark)
-    masks = [mask for _, (mask, _) in results]
-    rows = zip(*(scores for _, (_, scores) in results), strict=True)
+    return jax.jit(step, static_argnames=("top", "images"))
+
+  def score(
+    self,
+    state: TrainState,
+    top: int,
+    mark: Callable[[], None] = lambda: None,
+    *,
+    ranked: bool = True,
+  ) -> tuple[dict[str, float], Scores]:
+    """Computes what `run` yields but map, and the scores of every example.
+
+    On every process.
+
+    Args:
+      state: as of `run`.
+      top: number of classes of an example, at most.
+      mark: as of `run`.
+      ranked: whether images that may have several labels get a ranking.
+    """
+    ranked = ranked and self.data.label_slots is not None
+    images = len(self.data.open(self.split)) if ranked else 0
+    step = functools.partial(self.scorer, top=top, images=images)
+    results, size = self.map(step, state, mark)
+    metrics, masks, rows = zip(*results, strict=True)
     # Padding is at the end, so the examples keep their order.
     kept = np.concatenate(masks)
-    scores = Scores(*(np.concatenate(x)[kept] for x in rows))
-    metrics = dict(self._fold([metrics for metrics, _ in results], size))
+    scores = jax.tree.map(lambda *x: np.concatenate(x)[kept], *rows)
     check_count(len(scores.label), size, self.split)
-    return metrics, scores
+    return dict(self._fold(metrics, size)), scores
 
-  def _fold(self, results: list[Any], size: int) -> Iterator[tuple[str, float]]:
+  def _fold(
+    self, results: Sequence[Any], size: int
+  ) -> Iterator[tuple[str, float]]:
     """Yields the metrics of all batches."""
     metrics = merge(results)
     correct, total = metrics["accuracy"].total, metrics["accuracy"].count

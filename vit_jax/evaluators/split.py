@@ -79,7 +79,7 @@ def map_split(
     are in them.
   """
   results, size = iterate_split(step, *arguments, **keys)
-  return jax.device_get(list(results)), size
+  return [jax.device_get(x) for x in results], size
 
 
 def check_count(count: int, size: int, split: str) -> None:

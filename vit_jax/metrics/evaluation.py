@@ -22,6 +22,7 @@ from vit_jax.metrics.classification import (
   list_confusions,
 )
 from vit_jax.metrics.progress import escape
+from vit_jax.metrics.ranking import describe_ranking
 from vit_jax.metrics.robustness import FOLDER, format_curves
 from vit_jax.storage.files import write_csv
 
@@ -42,19 +43,22 @@ def describe_scores(
   classes: Int[np.ndarray, "n k"],
   probability: Float[np.ndarray, "n k"],
   names: Sequence[str],
+  ranking: Float[np.ndarray, "n Y"] | None = None,
 ) -> dict[str, Any]:
   """Describes predictions as evaluation.json does.
 
   Args:
-    label: class of each example, or several, padded by -1, whose images have
-      no figures by class.
+    label: class of each example, or several, padded by -1, whose figures by
+      class come of the ranking.
     classes: most likely classes, the likeliest first.
     probability: theirs.
     names: names of the classes (Y).
+    ranking: logarithms of the probabilities of all classes; None without.
 
   Returns:
     accuracy_interval, accuracy_wilson, calibration_error, reliability, and by
-    class: classes and confusions.
+    class: classes and confusions. Of several labels there are no confusions,
+    but what `describe_ranking` returns.
   """
   first = classes[:, 0]
   several = label if label.ndim == 2 else label[:, None]
@@ -70,6 +74,8 @@ def describe_scores(
     },
   }
   if label.ndim == 2:
+    if ranking is not None:
+      found |= describe_ranking(ranking, label, names)
     return found
   by_class = compute_by_class(label, first, len(names))
   rows = zip(*(x.tolist() for x in by_class), strict=True)
@@ -117,7 +123,7 @@ def format_table(found: Mapping[str, Any]) -> str:
         lines.append(f"{title:18} {value:8.2%}{more}")
   if "classes" in found:
     lines += ["", *_format_classes(found["classes"])]
-    lines += _format_confusions(found["confusions"])
+    lines += _format_confusions(found.get("confusions", ()))
   if "robustness" in found:
     lines += format_curves(found["robustness"])
   return "\n".join(lines) + "\n"
@@ -125,9 +131,23 @@ def format_table(found: Mapping[str, Any]) -> str:
 
 def _format_figures(found: Mapping[str, Any]) -> Iterator[str]:
   low, high = compute_wilson(found["correct"], found["total"])
+  share = f"{found['correct']:,} of {found['total']:,}"
+  if "map" in found:
+    share += " have it among their labels"
+    labels = found["labels"]
+    there = sum(row["support"] > 0 for row in found["classes"])
+    yield (
+      f"{'mAP':18} {found['map']:8.2%}   mean average precision of "
+      f"{counted(there, 'class')}"
+    )
+    yield (
+      f"{'F1':18} {labels['f1']:8.2%}   precision {labels['precision']:.2%}, "
+      f"recall {labels['recall']:.2%} of {counted(labels['total'], 'label')}, "
+      f"predicted from a probability of 50 % on"
+    )
   yield (
-    f"{'top-1':18} {found['accuracy']:8.2%}   {found['correct']:,} of "
-    f"{found['total']:,}; 95 % interval {low:.2%} to {high:.2%}"
+    f"{'top-1':18} {found['accuracy']:8.2%}   {share}; 95 % interval {low:.2%} "
+    f"to {high:.2%}"
   )
   if "accuracy_top5" in found:
     yield f"{'top-5':18} {found['accuracy_top5']:8.2%}"
@@ -147,22 +167,26 @@ def _format_pixels(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _format_classes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  """The worst and the best classes by recall."""
+  """The worst and the best classes by recall, or by average precision."""
   there = [row for row in rows if row["support"]]
-  worst = sorted(there, key=lambda row: (row["recall"], -row["support"]))
+  ranked = "average_precision" in rows[0]
+  by = "average_precision" if ranked else "recall"
+  worst = sorted(there, key=lambda row: (row[by], -row["support"]))
   shown = {"classes": worst}
   if len(there) > ALL:
     shown = {"worst": worst[:SHOWN], "best": worst[: -SHOWN - 1 : -1]}
   names = [_cut(x["class"]) for part in shown.values() for x in part]
   width = max(len("classes"), *map(len, names))
   for title, part in shown.items():
-    yield f"{title:{width + 2}}   recall  precision  images"
+    first = f"{'AP':>8} " if ranked else ""
+    yield f"{title:{width + 2}} {first}  recall  precision  images"
     for row in part:
       precision = row["precision"]
       text = "-" if np.isnan(precision) else f"{precision:.2%}"
+      first = f"{row['average_precision']:8.2%} " if ranked else ""
       yield (
-        f"  {_cut(row['class']):{width}} {row['recall']:8.2%} {text:>10} "
-        f"{row['support']:7,}"
+        f"  {_cut(row['class']):{width}} {first}{row['recall']:8.2%} "
+        f"{text:>10} {row['support']:7,}"
       )
 
 

@@ -49,9 +49,11 @@ def describe_values(name: str, values: Mapping[str, float]) -> str:
     values: metric -> value.
   """
   if "accuracy" in values:
+    ranked = f"mAP {values['map']:.2%}, " if "map" in values else ""
+    right = f"{values['correct']:,}/{values['total']:,}"
     return (
-      f"{name} accuracy {values['accuracy']:.2%} ({values['correct']:,}/"
-      f"{values['total']:,}), loss {values['loss']:.4f}"
+      f"{name} {ranked}accuracy {values['accuracy']:.2%} ({right}), loss "
+      f"{values['loss']:.4f}"
     )
   parts = [f"{k} {x:.4g}" for k, x in values.items() if k != "total"]
   if "total" in values:

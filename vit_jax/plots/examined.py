@@ -149,10 +149,19 @@ def _show_classes(
 ) -> list[Section]:
   """Figures by class, confusions and calibration."""
   low, high = compute_wilson(found["correct"], found["total"])
+  interval = f"95 % interval {_percent(low)} to {_percent(high)}"
+  right = f"accuracy {_percent(found['accuracy'])} ({interval})"
+  if "map" in found:
+    labels = found["labels"]
+    right = (
+      f"mean average precision (mAP) {_percent(found['map'])}; F1 of all "
+      f"labels {_percent(labels['f1'])}, predicted from a probability of 50 % "
+      f"on; the likeliest class is among an image's labels in "
+      f"{_percent(found['accuracy'])} ({interval})"
+    )
   text = (
     f"{counted(found['images'], 'image')} of {found['split']} of "
-    f"{found['data']}: accuracy {_percent(found['accuracy'])} (95 % interval "
-    f"{_percent(low)} to {_percent(high)}), calibration error "
+    f"{found['data']}: {right}, calibration error "
     f"{_percent(found['calibration_error'])}. Every prediction stands in "
     f"{FOLDER}/predictions.csv."
   )
@@ -176,21 +185,24 @@ def _show_classes(
     )
   )
   if rows:
+    shares = {"recall": "recall", "precision": "precision"}
+    if "map" in found:
+      shares = {"average_precision": "average precision"} | shares
     worst = sorted(
-      (row for row in rows if row["support"]), key=lambda row: row["recall"]
+      (row for row in rows if row["support"]),
+      key=lambda row: row[next(iter(shares))],
     )
     tables.append(
       Table(
         [
           [
             row["class"],
-            _percent(row["recall"]),
-            _percent(row["precision"]),
+            *(_percent(row[x]) for x in shares),
             f"{row['support']:,}",
           ]
           for row in worst
         ],
-        ["class, worst first", "recall", "precision", "images"],
+        ["class, worst first", *shares.values(), "images"],
         folded="" if len(worst) <= OPEN else f"All {len(worst)} classes",
       )
     )

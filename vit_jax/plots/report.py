@@ -72,7 +72,7 @@ HARDER = {
 # What rows of evaluations count, and no curve shows.
 COUNTS = ("correct", "total")
 # How metrics that are shares begin, as accuracy_top5.
-SHARE = ("accuracy", "patch_accuracy", "pixel_accuracy", "miou", "iou_")
+SHARE = ("accuracy", "patch_accuracy", "pixel_accuracy", "map", "miou", "iou_")
 
 
 def make_report(runs: Sequence[RunFiles], more: Sequence[Section] = ()) -> Page:
@@ -173,6 +173,8 @@ def _describe(run: RunFiles) -> str:
 def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
   """What is read first."""
   facts, result = [], run.result or {}
+  if "map" in result:
+    facts.append(("mAP", f"{100 * result['map']:.2f} %"))
   if "accuracy" in result:
     facts.append(("accuracy", f"{100 * result['accuracy']:.2f} %"))
     if {"correct", "total"} <= result.keys():

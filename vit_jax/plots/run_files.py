@@ -18,7 +18,7 @@ from vit_jax.storage.untrusted import load_json
 RECORDED = ("versions", "hardware", "sha256")
 # Of result.json.
 NUMBERS = (
-  *("accuracy", "correct", "total", "loss", "miou", "pixel_accuracy"),
+  *("accuracy", "correct", "total", "loss", "map", "miou", "pixel_accuracy"),
   *("steps", "train_images", "parameters", "start_step", "seconds"),
 )
 EXAMPLES = "examples.png"  # Written by a run at its end.

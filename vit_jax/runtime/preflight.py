@@ -102,8 +102,11 @@ def prepare_data(
 def check_splits(config: Mapping[str, Any], info: DatasetInfo) -> None:
   """Checks that all splits that a config names are there, with examples.
 
+  And that images may have several labels where a key names their metric.
+
   Raises:
     DataError: if one is not; names the key that asks for it.
+    ConfigError: if each image has one label.
   """
   asked = {"data.train": config["data"]["train"]}
   for name, section in config["evals"].items():
@@ -115,6 +118,15 @@ def check_splits(config: Mapping[str, Any], info: DatasetInfo) -> None:
       info.count(split)
     except DataError as error:
       raise DataError(f"{key}: {error}") from error
+  if config["data"]["label_slots"] or info.label_slots is not None:
+    return
+  for section, key in (("checkpoint", "best"), ("train", "stop_by")):
+    name, _, metric = str(config[section][key]).rpartition("/")
+    if metric == "map":
+      raise ConfigError(
+        f"{section}.{key}='{name}/map' is of images with several labels, and "
+        f"those of {info.name} have one each: take '{name}/accuracy'"
+      )
 
 
 def check_batches(config: Mapping[str, Any], mesh: Mesh) -> None:
