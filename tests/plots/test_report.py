@@ -151,6 +151,26 @@ def test_runs_are_compared_by_what_differs(tmp_path, drawn):
   assert ["steps", "40", "10"] in sections["Result"].tables[0].rows
 
 
+def test_runs_of_one_name_have_more_of_their_paths(tmp_path, drawn):
+  """As those of a study, whose directories are POINT/seed_N."""
+  names = ["deep/seed_0", "deep/seed_1", "wide/seed_0"]
+  paths = []
+  for number, name in enumerate(names, 1):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    rows = [{"step": 10, "loss": number}, {"step": 10, "test/total": number}]
+    paths.append(write_run(tmp_path / name, rows=rows))
+  out = tmp_path / "all.html"
+  save_report(paths, out)
+  text = out.read_text()
+  assert "<title>deep/seed_0, seed_1, wide/seed_0</title>" in text
+  assert "At the end deep/seed_0 1, seed_1 2, wide/seed_0 3." in text
+  assert text.count(">deep/seed_0</th>") == text.count(">seed_1</th>") > 0
+  assert ">seed_0</th>" not in text
+  legend = drawn()[0].get_legend()
+  shown = [x.get_text() for x in legend.get_texts()]
+  assert shown == ["deep/seed_0", "seed_1", "wide/seed_0"]
+
+
 def test_every_run_is_in_the_legend(drawn):
   """A name that begins with an underscore is one that matplotlib leaves out."""
   names = ["_x", "y", "__z$1$"]

@@ -72,5 +72,5 @@ def draw_curves(
       numbers = [str(i) for i in range(len(curves))]
       legend = axes.legend(axes.lines, numbers, loc="best")
       for text, name in zip(legend.get_texts(), curves, strict=True):
-        text.set_text(shorten(name))
+        text.set_text(shorten(name, 40))
   return drawn.png

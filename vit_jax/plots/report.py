@@ -128,7 +128,7 @@ def save_report(paths: Sequence[str], out: Any = None) -> Any:
     ConfigError: if there is no run.
     OSError: if the page cannot be written.
   """
-  runs = [read_run(path) for path in paths]
+  runs = [read_run(path, paths) for path in paths]
   more = []
   if len(runs) == 1 and runs[0].result is not None:
     more = make_sections(locate(paths[0]), runs[0].step)
@@ -251,8 +251,7 @@ def _draw(
   for run in runs:
     steps, values = run.get_curve(metric)
     if steps:
-      name = run.name if run.name not in curves else run.path
-      curves[name] = (steps, [quantity.factor * x for x in values])
+      curves[run.name] = (steps, [quantity.factor * x for x in values])
   if not curves:
     return []
   units = {_get_unit(run) or "mean square" for run in runs}

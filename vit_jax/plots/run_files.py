@@ -4,8 +4,7 @@
 
 import dataclasses
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vit_jax.config import ConfigError
@@ -30,6 +29,7 @@ class RunFiles:
 
   Attributes:
     path: of the workdir, as it was given.
+    name: the last part of its path, or the last ones, as of `find_name`.
     config: sections of keys.
     versions: of Python and of packages.
     hardware: what it ran on last; empty for runs of earlier versions.
@@ -40,6 +40,7 @@ class RunFiles:
   """
 
   path: str
+  name: str
   config: Mapping[str, Any]
   versions: Mapping[str, str]
   hardware: Mapping[str, Any]
@@ -47,11 +48,6 @@ class RunFiles:
   result: Mapping[str, Any] | None
   manifest: Mapping[str, Any]
   examples: bytes | None
-
-  @property
-  def name(self) -> str:
-    """The last part of its path."""
-    return os.path.basename(self.path.rstrip("/")) or self.path
 
   @property
   def step(self) -> int:
@@ -91,11 +87,22 @@ def _flatten(section: Mapping[str, Any], prefix: str = "") -> Any:
       yield f"{prefix}{name}", value
 
 
-def read_run(path: str) -> RunFiles:
+def find_name(path: str, others: Sequence[str] = ()) -> str:
+  """The last parts of a path: as few as no other path ends in."""
+  parts = path.rstrip("/").split("/")
+  rest = [x.rstrip("/").split("/") for x in others if x != path]
+  count = 1
+  while count < len(parts) and any(x[-count:] == parts[-count:] for x in rest):
+    count += 1
+  return "/".join(parts[-count:]) or path
+
+
+def read_run(path: str, others: Sequence[str] = ()) -> RunFiles:
   """Reads what a workdir holds.
 
   Args:
     path: of the workdir, local or gs://.
+    others: paths of the runs beside it, which have other names.
 
   Raises:
     ConfigError: if there is no run, or its files cannot be read.
@@ -133,6 +140,7 @@ def read_run(path: str) -> RunFiles:
   )
   return RunFiles(
     path=path,
+    name=find_name(path, others),
     config={k: x for k, x in config.items() if k not in RECORDED},
     versions=versions,
     hardware=hardware,
