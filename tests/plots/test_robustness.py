@@ -34,3 +34,14 @@ def test_axes_double_where_places_do(xs, log, monkeypatch):
   png = draw_robustness([[curve | {"points": points}]], ["a/b"], 10)
   assert PIL.Image.open(io.BytesIO(png)).format == "PNG"
   assert bool(scales) == log
+
+
+def test_models_of_one_name_are_told_apart_by_the_ends_of_their_paths(drawn):
+  root = "/somewhere/that/is/long/enough/to/be/cut/off"
+  paths = [f"{root}/vit/seed_0", f"{root}/bit/seed_0"]
+  point = dict(x=0.0, accuracy=0.5, interval=[0.4, 0.6], correct=5, total=10)
+  curve = dict(evaluation="pgd", curve="linf", axis="x (%)", points=[point])
+  draw_robustness([[curve | {"model": path} for path in paths]], paths, 10)
+  legend = drawn()[0].get_legend()
+  shown = [x.get_text() for x in legend.get_texts()]
+  assert shown == ["vit/seed_0", "bit/seed_0"]

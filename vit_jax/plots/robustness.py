@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Curves of accuracy against how much images were changed."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from vit_jax.config.errors import counted
 from vit_jax.metrics.robustness import FOLDER, SHEET
+from vit_jax.plots.run_files import find_name
 from vit_jax.plots.style import drawing, get_line, shorten
 
 DOUBLED = 3.9  # From so many times the least x on, steps are by factors.
@@ -55,9 +55,7 @@ def draw_robustness(
   Returns:
     A PNG.
   """
-  last = [os.path.basename(name.rstrip("/")) or name for name in names]
-  if len(set(last)) == len(names):
-    names = last
+  names = [find_name(name, names) for name in names]
   columns = min(COLUMNS, len(panels))
   rows = -(-len(panels) // columns)
   with drawing(4.4 * columns, 3.2 * rows, rows, columns) as drawn:
