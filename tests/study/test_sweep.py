@@ -108,7 +108,8 @@ def test_of_equal_accuracies_the_lower_loss_is_chosen():
     dict(arguments={"lr": 3}, accuracy=0.8, loss=0.0),
     dict(arguments={"lr": 4}, accuracy=0.9, loss=0.4),
   ]
-  assert sweep.choose(tried) == {"lr": 2}
+  assert sweep.choose(tried, "accuracy") == {"lr": 2}
+  assert sweep.choose(tried, "loss") == {"lr": 3}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@
       [--seeds=0,1,2] [--config.SECTION.KEY=VALUE] [--allow_cpu] [--extend]
 
 STUDY is one of
-  seeds   one run per seed: mean, standard deviation and worst accuracy
+  seeds   one run per seed: mean, standard deviation and worst accuracy (of a
+          segmentation mean IoU, of runs without labels the loss)
   sweep   one run for each combination of values in the recipe's get_sweep, on a
           part of the training images; then, with the best one and all training
           images, one run per seed

@@ -35,8 +35,6 @@ from vit_jax.storage.files import replacing, to_json
 from vit_jax.storage.untrusted import load_json
 from vit_jax.study.claims import claiming, tidy
 
-TITLES = "accuracy  correct/total  loss    seconds"
-
 MAIN = (sys.executable, "-m", "vit_jax.main")
 
 Results = dict[str, Mapping[str, Any]]
@@ -354,19 +352,3 @@ def save(
         if isinstance(content, str):
           content = content.encode()
         target.write_bytes(content)
-
-
-def format_rows(
-  title: str, rows: Iterable[tuple[Any, Mapping[str, Any]]]
-) -> list[str]:
-  """Formats runs, given as (name, result.json), as lines of a table."""
-  rows = [(str(name), result) for name, result in rows]
-  width = max(len(name) for name, _ in [(title, None), *rows])
-  lines = [f"{title:{width}}  {TITLES}"]
-  for name, result in rows:
-    counted = f"{result['correct']}/{result['total']}"
-    lines.append(
-      f"{name:{width}}  {result['accuracy']:8.2%}  {counted:>13}  "
-      f"{result['loss']:.4f}  {result['seconds']:7.1f}"
-    )
-  return lines

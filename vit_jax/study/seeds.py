@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""The study `seeds`: one run per seed; mean, spread and worst accuracy."""
+"""The study `seeds`: one run per seed; mean, spread and worst of them."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,7 +8,16 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.study.runs import Run, format_rows, train
+from vit_jax.config.recipe import load_config
+from vit_jax.sections import resolve
+from vit_jax.study.runs import Run, train
+from vit_jax.study.scores import (
+  COLUMNS,
+  find_score,
+  format_rows,
+  format_score,
+  is_lower_better,
+)
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -25,22 +34,29 @@ def run(
     seeds: seeds of the runs.
 
   Returns:
-    `study`, its name; `runs`, a dictionary seed -> result.json; and `mean`,
-    `stdev` (of a sample, 0 for one run) and `worst` of their accuracies.
+    `study`, its name; `runs`, a dictionary seed -> result.json; `score`, the
+    metric that they are compared by, as of `find_score`; and `mean`, `stdev`
+    (of a sample, 0 for one run) and `worst` of it.
+
+  Raises:
+    ConfigError: for a bad config, or one without such a metric.
   """
+  overrides = [flag for flag in flags if flag.startswith("--config.")]
+  score = find_score(resolve(load_config(recipe, overrides)), recipe)
   runs = {
     seed: train(
       make_run(f"seed {seed}", recipe, workdir / f"seed_{seed}", flags, seed)
     )
     for seed in seeds
   }
-  accuracies = [result["accuracy"] for result in runs.values()]
+  values = [result[score] for result in runs.values()]
   return {
     "study": "seeds",
     "runs": runs,
-    "mean": statistics.mean(accuracies),
-    "stdev": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
-    "worst": min(accuracies),
+    "score": score,
+    "mean": statistics.mean(values),
+    "stdev": statistics.stdev(values) if len(values) > 1 else 0.0,
+    "worst": max(values) if is_lower_better(score) else min(values),
   }
 
 
@@ -58,12 +74,15 @@ def make_run(
 
 def format_table(summary: dict[str, Any]) -> str:
   """Formats the study for people."""
-  spread = ""
-  if len(summary["runs"]) > 1:
-    spread = f"standard deviation {summary['stdev']:.2%}, "
+  score = summary["score"]
+  names = {"mean": "mean", "stdev": "standard deviation", "worst": "worst"}
+  if len(summary["runs"]) == 1:
+    del names["stdev"]
+  found = [f"{x} {format_score(score, summary[k])}" for k, x in names.items()]
+  what = "" if score == "accuracy" else f"{COLUMNS[score][0]}: "
   return "\n".join(
     [
       *format_rows("seed", summary["runs"].items()),
-      f"mean {summary['mean']:.2%}, {spread}worst {summary['worst']:.2%}",
+      f"{what}{', '.join(found)}",
     ]
   )

@@ -23,7 +23,8 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config, load_recipe
 from vit_jax.sections import resolve
 from vit_jax.study import seeds as final
-from vit_jax.study.runs import Run, format_rows, train
+from vit_jax.study.runs import Run, train
+from vit_jax.study.scores import find_score, format_rows, is_lower_better
 
 SEEDS = (0, 1, 2)
 
@@ -84,7 +85,7 @@ def check(
   flags: Sequence[str],
   points: Sequence[Mapping[str, Any]],
   dev: Mapping[str, Any],
-) -> None:
+) -> str:
   """Checks that all runs of a sweep can start, and differ.
 
   Args:
@@ -93,12 +94,17 @@ def check(
     points: combinations of arguments to try.
     dev: arguments that hold out images.
 
+  Returns:
+    What its runs are compared by, as of `find_score`.
+
   Raises:
-    ConfigError: for a bad config; for two equal runs; for a flag that sets a
-      split, by which held-out images could be trained on.
+    ConfigError: for a bad config; for two equal runs; for runs without a score,
+      or of several; for a flag that sets a split, by which held-out images
+      could be trained on.
   """
   overrides = [flag for flag in flags if flag.startswith("--config.")]
-  names = {}
+  names: dict[str, str] = {}
+  scores = set()
   for point in points:
     held_out = add(recipe, point | dev)
     splits, wanted = (
@@ -112,17 +118,25 @@ def check(
       )
     for arguments in (point, point | dev):
       config = resolve(load_config(add(recipe, arguments), overrides))
+      scores.add(find_score(config, recipe))
       same = names.setdefault(repr(config), join(arguments))
       if same != join(arguments):
         raise ConfigError(
           f"--config={recipe}: {same} and {join(arguments)} are the same run: "
           f"leave out the flag that sets what the sweep sets"
         )
+  if len(scores) > 1:
+    raise ConfigError(
+      f"--config={recipe}: runs of the sweep would be compared by "
+      f"{' and '.join(sorted(scores))}: give them evaluations of one kind"
+    )
+  return scores.pop()
 
 
-def choose(tried: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """The arguments with the highest accuracy, and of these the lowest loss."""
-  best = max(tried, key=lambda row: (row["accuracy"], -row["loss"]))
+def choose(tried: Sequence[Mapping[str, Any]], score: str) -> dict[str, Any]:
+  """The arguments with the best score, and of these the lowest loss."""
+  sign = -1 if is_lower_better(score) else 1
+  best = max(tried, key=lambda row: (sign * row[score], -row["loss"]))
   return best["arguments"]
 
 
@@ -145,7 +159,7 @@ def run(
     ConfigError: as `load_sweep` and `check`, before anything is trained.
   """
   points, dev = load_sweep(recipe)
-  check(recipe, flags, points, dev)
+  score = check(recipe, flags, points, dev)
   tried = []
   for point in points:
     name = join(point)
@@ -154,7 +168,7 @@ def run(
     run = Run(name=name, recipe=held_out, workdir=directory, flags=flags)
     result = train(run)
     tried.append({"arguments": point, **result})
-  choice = choose(tried)
+  choice = choose(tried, score)
   summary = final.run(add(recipe, choice), workdir / "final", flags, seeds)
   return summary | {"study": "sweep", "dev": tried, "choice": choice}
 
