@@ -94,6 +94,7 @@ def test_the_page_of_a_run_has_its_curves_and_results(tmp_path, drawn):
   assert dict(page.facts) == {
     "accuracy": "70.00 %",
     "correct": "7 / 10",
+    "95 % interval": "39.68 to 89.22 %",
     "loss": "0.5000 nats",
     "training images": "1,437",
     "steps": "40",

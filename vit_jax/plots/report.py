@@ -11,8 +11,10 @@ from jaxtyping import Float, UInt8
 
 import vit_jax
 from vit_jax.config.errors import counted
+from vit_jax.metrics.classification import compute_wilson
 from vit_jax.metrics.progress import format_duration
 from vit_jax.plots.commands import list_commands
+from vit_jax.plots.compared import compare
 from vit_jax.plots.curves import draw_curves
 from vit_jax.plots.examined import make_sections
 from vit_jax.plots.page import Figure, Page, Section, Table
@@ -130,7 +132,9 @@ def save_report(paths: Sequence[str], out: Any = None) -> Any:
   """
   runs = [read_run(path, paths) for path in paths]
   more = []
-  if len(runs) == 1 and runs[0].result is not None:
+  if len(runs) > 1:
+    more = compare(runs)
+  elif runs[0].result is not None:
     more = make_sections(locate(paths[0]), runs[0].step)
   page = make_report(runs, more)
   target = locate(paths[0]) / "report.html" if out is None else locate(out)
@@ -178,8 +182,11 @@ def _list_facts(run: RunFiles) -> list[tuple[str, str]]:
   if "accuracy" in result:
     facts.append(("accuracy", f"{100 * result['accuracy']:.2f} %"))
     if {"correct", "total"} <= result.keys():
-      counted = f"{result['correct']:,} / {result['total']:,}"
-      facts.append(("correct", counted))
+      correct, total = result["correct"], result["total"]
+      facts.append(("correct", f"{correct:,} / {total:,}"))
+      if 0 <= correct <= total:  # A file may say anything.
+        low, high = (100 * x for x in compute_wilson(correct, total))
+        facts.append(("95 % interval", f"{low:.2f} to {high:.2f} %"))
   for name, key in (("mean IoU", "miou"), ("pixel accuracy", "pixel_accuracy")):
     if key in result:
       facts.append((name, f"{100 * result[key]:.2f} %"))

@@ -12,6 +12,7 @@ from vit_jax.study.table import format_text
 SCORES = {"classification": "accuracy", "segmentation": "miou", "loss": "loss"}
 # Metric -> its name, and how it is formatted.
 COLUMNS = {
+  "map": ("mAP", ".2%"),
   "accuracy": ("accuracy", ".2%"),
   "miou": ("mean IoU", ".2%"),
   "pixel_accuracy": ("pixel accuracy", ".2%"),
@@ -67,5 +68,5 @@ def format_rows(
   if "accuracy" in names:
     counts = [f"{x['correct']}/{x['total']}" for _, x in rows]
     for row, cell in zip(made, ["correct/total", *counts], strict=True):
-      row.insert(2, cell)
+      row.insert(names.index("accuracy") + 2, cell)
   return format_text(made)
