@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of a run, of what its workdir holds."""
 
+import dataclasses
 import json
 
 import pytest
@@ -170,6 +171,29 @@ def test_runs_of_one_name_have_more_of_their_paths(tmp_path, drawn):
   legend = drawn()[0].get_legend()
   shown = [x.get_text() for x in legend.get_texts()]
   assert shown == ["deep/seed_0", "seed_1", "wide/seed_0"]
+
+
+def test_a_run_has_its_name_and_its_colour_in_every_figure(tmp_path, drawn):
+  """Also where others have no such metric, as runs without labels."""
+  rows = [{"step": 10, "loss": 1.0}]
+  one, two = (
+    read_run(write_run(tmp_path / name, rows=rows)) for name in ("one", "two")
+  )
+
+  def draw(*runs):
+    """The caption of the last figure, and name -> colour of its lines."""
+    figure = make_report(runs).sections[1].figures[-1]
+    (axes,) = drawn()
+    names = [x.get_text() for x in axes.get_legend().get_texts()]
+    colours = [x.get_color() for x in axes.lines]
+    return figure.caption, dict(zip(names, colours, strict=True))
+
+  _, colours = draw(one, two)
+  labelled = dataclasses.replace(two, rows=[{"step": 10, "accuracy": 0.25}])
+  caption, found = draw(one, labelled)
+  assert caption == "At the end two 25 %."
+  assert found == {"two": colours["two"]}
+  assert colours["one"] != colours["two"]
 
 
 def test_every_run_is_in_the_legend(drawn):

@@ -32,7 +32,8 @@ def draw_curves(
   """Draws a quantity of one run or of several.
 
   Args:
-    curves: name of a line -> its points; names are shown if there are several.
+    curves: name of a line -> its points, or none, by which the others keep the
+      colours that they have elsewhere; names are shown if there are several.
     label: the quantity, with its unit.
     log: on a logarithmic axis, where all values are above zero.
     from_zero: with zero on the axis.
@@ -45,14 +46,18 @@ def draw_curves(
 
   with drawing(4.6, 2.8) as drawn:
     axes = drawn.axes[0, 0]
-    for i, curve in enumerate(curves.values()):
+    shown = []
+    for i, (name, curve) in enumerate(curves.items()):
       steps, values = thin(curve)
+      if not steps:
+        continue
+      shown.append(name)
       # A point alone has no line.
       marker = "o" if len(steps) < 20 else None
       style = get_line(i)
       style |= {"marker": marker, "ms": 3}
       axes.plot(steps, values, **style)
-    if log and all(min(values) > 0 for _, values in curves.values()):
+    if log and all(x > 0 for _, values in curves.values() for x in values):
       axes.set_yscale("log")
       axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
       axes.yaxis.set_major_formatter("{x:g}")
@@ -69,8 +74,8 @@ def draw_curves(
     axes.xaxis.set_major_formatter("{x:,.0f}")
     if len(curves) > 1:
       # As labels it leaves out names that begin with an underscore.
-      numbers = [str(i) for i in range(len(curves))]
+      numbers = [str(i) for i in range(len(shown))]
       legend = axes.legend(axes.lines, numbers, loc="best")
-      for text, name in zip(legend.get_texts(), curves, strict=True):
+      for text, name in zip(legend.get_texts(), shown, strict=True):
         text.set_text(shorten(name, 40))
   return drawn.png

@@ -257,11 +257,12 @@ def _draw(
   curves = {}
   for run in runs:
     steps, values = run.get_curve(metric)
-    if steps:
-      curves[run.name] = (steps, [quantity.factor * x for x in values])
-  if not curves:
+    curves[run.name] = (steps, [quantity.factor * x for x in values])
+  if not any(steps for steps, _ in curves.values()):
     return []
-  units = {_get_unit(run) or "mean square" for run in runs}
+  units = {
+    _get_unit(run) or "mean square" for run in runs if curves[run.name][0]
+  }
   label = quantity.label.replace("UNIT", " or ".join(sorted(units)))
   png = draw_curves(
     curves,
@@ -274,6 +275,7 @@ def _draw(
   last = ", ".join(
     f"{name if len(curves) > 1 else ''} {_format(values[-1])}{unit}".strip()
     for name, (_, values) in curves.items()
+    if values
   )
   text = f"{label} by step; at the end {last}"
   return [Figure([(png, text)], f"{quantity.title}.", f"At the end {last}.")]
