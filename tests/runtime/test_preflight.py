@@ -40,8 +40,11 @@ def test_the_key_of_a_split_that_is_not_there_is_named(config):
   with pytest.raises(ConfigError, match="evals.few.train_split: .* 'tran'"):
     build(config)
   config["evals"]["few"] = dict(kind="knn", split="valid")
-  with pytest.raises(ConfigError, match="evals.few.split: .* 'valid'"):
+  with pytest.raises(ConfigError, match="evals.few.split: .* 'valid'") as e:
     build(config)
+  assert str(e.value).endswith(
+    "'train[:90%]'; --config.evals.few.split=SPLIT names another"
+  )
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,12 @@ class DatasetInfo:
       splits = ", ".join(
         f"{name} ({info.num_examples:,})" for name, info in self.splits.items()
       )
+      why = str(error).splitlines()[0]
+      # What TFDS says of a name that is not there is said already.
+      more = "" if why.startswith("Unknown split") else f" ({why})"
       raise DataError(
         f"{self.name} has no split {split!r}: it has {splits}, and slices of "
-        f"them as 'train[:90%]' ({str(error).splitlines()[0]})"
+        f"them as 'train[:90%]'{more}"
       ) from error
     ranges = []
     for part in parts:

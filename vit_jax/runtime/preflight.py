@@ -117,7 +117,9 @@ def check_splits(config: Mapping[str, Any], info: DatasetInfo) -> None:
     try:
       info.count(split)
     except DataError as error:
-      raise DataError(f"{key}: {error}") from error
+      raise DataError(
+        f"{key}: {error}; --config.{key}=SPLIT names another"
+      ) from error
   if config["data"]["label_slots"] or info.label_slots is not None:
     return
   for section, key in (("checkpoint", "best"), ("train", "stop_by")):
