@@ -11,6 +11,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import scipy.special
 from PIL import Image
 from sklearn import metrics as judge
 
@@ -94,6 +95,25 @@ def test_a_run_is_evaluated_on_what_it_held_out(run, photos, tmp_path, capsys):
     str(photos / name) for name in held_out
   )
   assert "held these images out" in shown.err
+
+
+def test_int8_is_what_a_model_of_it_predicts(photos, tmp_path):
+  path = save(tmp_path / "run", "vit_jax")
+  source = f"folder:{photos}"
+  options = dict(data=source, split="train+test", out=tmp_path)
+  exact = vit_jax.evaluate(path, **options)
+  found = vit_jax.evaluate(path, weights="int8", **options)
+  assert any("int8" in note for note in found["notes"])
+  rows = read(tmp_path / "predictions.csv")
+  model, preprocess = vit_jax.load(path, weights="int8")
+  logits = np.asarray(model(preprocess([row["path"] for row in rows])))
+  label = np.array([int(row["label"]) for row in rows])
+  assert found["correct"] == (logits.argmax(axis=1) == label).sum()
+  losses = -scipy.special.log_softmax(logits, axis=1)[range(42), label]
+  assert found["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+  assert exact["loss"] != pytest.approx(losses.mean(), rel=1e-5)
+  with pytest.raises(ConfigError, match="weights='int4'.*'int8'"):
+    vit_jax.evaluate(path, weights="int4", **options)
 
 
 def test_every_figure_follows_from_the_predictions(run, tmp_path, capsys):

@@ -24,6 +24,7 @@ from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.weight_options import (
   add_data_options,
   add_options,
+  add_weights,
   read_options,
   renaming,
 )
@@ -79,7 +80,7 @@ def evaluate(
     baseline: a run or weights whose curves of robustness are drawn beside.
     examples: largest number of images for these, evenly from all of the split.
     progress: where it is shown; None is nowhere.
-    **options: `data_dir`, `batch_size`, `max_unreadable` and
+    **options: `data_dir`, `batch_size`, `max_unreadable`, `weights` and
       `label_map_sha256`, see `trained.open_trained`; others see
       `vit_jax.load`.
 
@@ -302,6 +303,7 @@ def main(argv: list[str] | None = None) -> None:
     "run", metavar="RUN", help="directory of a run, or weights"
   )
   add_data_options(parser)
+  add_weights(parser)
   parser.add_argument(
     "--evals",
     metavar="NAME,...",
@@ -373,6 +375,7 @@ def main(argv: list[str] | None = None) -> None:
         baseline=arguments.baseline,
         examples=arguments.examples,
         progress=progress,
+        weights=arguments.weights,
         **options,
       )
     show(found, arguments.out, arguments.json)

@@ -29,7 +29,11 @@ from typing import Any
 from vit_jax.config import INTERRUPTED, ConfigError, Count
 from vit_jax.config.command_line import make_parser, positive, reported
 from vit_jax.config.errors import counted
-from vit_jax.config.weight_options import add_options, read_options
+from vit_jax.config.weight_options import (
+  add_options,
+  add_weights,
+  read_options,
+)
 from vit_jax.data.images import decode_batches, find_images, list_images, rank
 from vit_jax.devices.detection import start_backend
 from vit_jax.metrics import predictions
@@ -312,12 +316,7 @@ def main(argv: list[str] | None = None) -> None:
     help="dtype that the model computes in (default: bfloat16 on an "
     "accelerator; on a CPU that of the run, or float32)",
   )
-  parser.add_argument(
-    "--weights",
-    choices=("float32", "int8"),
-    default="float32",
-    help="int8 keeps the weights in a quarter of the memory",
-  )
+  add_weights(parser)
   parser.add_argument(
     "--attention",
     metavar="DIR",

@@ -30,6 +30,7 @@ from vit_jax.config.errors import counted
 from vit_jax.convert import load
 from vit_jax.convert.classes import match_classes, select_classes
 from vit_jax.convert.manifest import load_json
+from vit_jax.convert.quantize import round_kernels
 from vit_jax.convert.segmentation import Segmenter, add_head
 from vit_jax.convert.weights import Weights, is_run, make_abstract_params
 from vit_jax.data.info import DatasetInfo
@@ -141,7 +142,7 @@ def open_trained(
     label_map: a set of `data.relatives`, or a file that maps classes or images
       to classes of the weights, see `data.label_map`.
     label_map_sha256: digest that it must have.
-    **options: as of `vit_jax.load`.
+    **options: as of `vit_jax.load`; weights="int8" rounds the kernels.
 
   Raises:
     ConfigError: for all that is wrong, before anything is compiled.
@@ -187,7 +188,13 @@ def open_trained(
   split = split or find_split(config, data, info)
   info.count(split)  # Raises if there is no such split.
   by_order = isinstance(classes, str) and classes == "data"
+  rounded = options.pop("weights", "float32") == "int8"
   weights = load.load_as(path, classes=None if by_order else classes, **options)
+  if rounded:
+    if segment:
+      raise ConfigError(f"{path} classifies pixels: leave out --weights=int8")
+    weights = dataclasses.replace(weights, params=round_kernels(weights.params))
+    notes.append("kernels are rounded to int8, as predict --weights=int8 does")
   if classify and mapped is None:
     names = () if by_order else weights.class_names
     weights, note = match_classes(weights, names, info)
@@ -260,9 +267,7 @@ def open_trained(
 
 def list_options() -> dict[str, inspect.Parameter]:
   """Lists what `open_trained` takes by name, for `config.arguments.checked`."""
-  found = load.list_options()
-  del found["weights"]  # On a mesh they are as they were trained.
-  return found | parameters(open_trained)
+  return load.list_options() | parameters(open_trained)
 
 
 def open_beside(

@@ -113,6 +113,17 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+  """Adds the flag of `vit_jax.load`'s `weights`."""
+  parser.add_argument(
+    "--weights",
+    choices=("float32", "int8"),
+    default="float32",
+    help="int8 rounds the kernels of layers, for a quarter of the memory of "
+    "predict and load",
+  )
+
+
 @contextlib.contextmanager
 def renaming() -> Iterator[None]:
   """Turns a config's keys into the flags of `add_data_options` in errors."""

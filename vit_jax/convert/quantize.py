@@ -40,6 +40,22 @@ def quantize(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   return found
 
 
+def round_kernels(
+  params: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+  """Replaces every kernel by what its int8 values and scales stand for.
+
+  Args:
+    params: our path -> float array.
+  """
+  found = quantize(params)
+  for path in [x for x in found if x.rpartition("/")[2] == SCALE]:
+    scale = found.pop(path)
+    kernel = path.removesuffix(SCALE) + KERNEL
+    found[kernel] = found[kernel].astype(np.float32) * scale
+  return found
+
+
 def _quantize_kernel(
   path: str, array: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
