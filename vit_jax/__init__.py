@@ -97,6 +97,13 @@ def watch_interrupts() -> None:
 # While Python looks for the verb that `python -m vit_jax.VERB` names.
 if sys.argv[:1] == ["-m"]:
   watch_interrupts()
+  if "vit_jax.train" in sys.orig_argv:  # A function, which would do nothing.
+    print(
+      "error: vit_jax.train is a function of Python: python -m vit_jax.main is "
+      "the command that trains",
+      file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 def __getattr__(name: str) -> Any:

@@ -75,6 +75,13 @@ time.sleep(9)
   assert (done.returncode, done.stderr) == (config.INTERRUPTED, "interrupted\n")
 
 
+def test_who_takes_train_for_a_command_is_told():
+  command = [sys.executable, "-m", "vit_jax.train", "--config=digits"]
+  done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+  assert done.returncode == 2 and done.stdout == ""
+  assert done.stderr.endswith("vit_jax.main is the command that trains\n")
+
+
 @pytest.mark.parametrize(
   ("error", "status"), [(config.ConfigError, 2), (config.RunError, 1)]
 )
