@@ -93,9 +93,12 @@ def predict(
   if is_segmentation(os.fspath(path)):
     from vit_jax.segmented import predict_pixels
 
-    if attention is not None or arguments.pop("weights", None) == "int8":
+    given = ["--attention"] if attention is not None else []
+    if arguments.pop("weights", None) == "int8":
+      given.append("--weights=int8")
+    if given:
       raise ConfigError(
-        f"{path} classifies pixels: leave out --attention and --weights=int8"
+        f"{path} classifies pixels: leave out {' and '.join(given)}"
       )
     yield from predict_pixels(
       os.fspath(path),

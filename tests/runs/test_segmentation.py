@@ -103,6 +103,10 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
   assert "/a.npz cannot be written" in capsys.readouterr().err
   with pytest.raises(ConfigError, match="does not classify pixels"):
     list(vit_jax.predict(tmp_path / "a.npz", str(folder), masks=print))
+  with pytest.raises(ConfigError, match="pixels: leave out --weights=int8$"):
+    list(vit_jax.predict(tmp_path / "run", str(folder), weights="int8"))
+  with pytest.raises(ConfigError, match="pixels: leave out --weights=int8$"):
+    vit_jax.evaluate(tmp_path / "run", weights="int8")
   # Its encoder is a model like any other.
   model, preprocess = vit_jax.load(tmp_path / "run")
   assert "segmentation" not in model.params
