@@ -12,6 +12,7 @@ import pytest
 import vit_jax
 from tests.support.weights import (
   VIT,
+  check_params,
   make_tiny_weights,
   make_weights,
   read_arrays,
@@ -135,6 +136,16 @@ def test_a_class_token_may_have_a_norm_after_it(manifest, tmp_path):
   assert found.params.keys() == weights.params.keys()
   for name, array in weights.params.items():
     np.testing.assert_array_equal(found.params[name], array)
+
+
+def test_swiglu_beside_attention_pooling_is_no_model_of_timm(tmp_path):
+  """Its pooling has an MLP of twice the width there, without a gate."""
+  weights = make_weights(VIT, swiglu=True, pool="map", layer_norm_eps=1e-6)
+  with pytest.raises(CheckpointError, match="another MLP in their attention"):
+    save_weights(weights, str(tmp_path / "w"), "timm")
+  path = str(tmp_path / "w.safetensors")
+  save_weights(weights, path, "timm")
+  check_params(load_weights(path).params, weights.params)
 
 
 def test_one_class_is_no_softmax_to_transformers(tmp_path):

@@ -93,6 +93,8 @@ _TIMM_HYBRIDS = {
 
 # An architecture with SwiGLU, which is no argument of others.
 _SWIGLU = "vit_giant_patch14_dinov2"
+# What can be written without a config.json.
+_ALONE = "name a file, *.safetensors, to write the arrays alone"
 
 
 # Constants of timm's classes, which no config.json of its changes.
@@ -140,7 +142,8 @@ def make_timm(
   A model without a name of timm's is one of its architectures with arguments.
 
   Raises:
-    CheckpointError: for a stem or an epsilon that timm does not have.
+    CheckpointError: for a stem, an epsilon, or a pooling beside SwiGLU that timm
+      does not have.
   """
   constants = find_constants(fields)
   if constants:
@@ -151,6 +154,11 @@ def make_timm(
       f"{lines}\n  {flags} takes timm's constants, and so changes the logits; "
       f"the format vit_jax can hold them: give a directory, without --to"
     )
+  if fields["swiglu"] and fields["pool"] == "map":
+    raise CheckpointError(
+      f"timm's models with SwiGLU have another MLP in their attention pooling, "
+      f"so there is no config.json to write; {_ALONE}"
+    )
   height, width = preprocess.size
   base, _, _ = variant.partition("/")
   _, row = models.get_row(variant)
@@ -160,8 +168,7 @@ def make_timm(
   if hybrid and (name is None or not same):
     raise CheckpointError(
       f"timm has no architecture of the stem {fields['stem']} in this size, so "
-      f"there is no config.json to write; name a file, *.safetensors, to "
-      f"write the arrays alone"
+      f"there is no config.json to write; {_ALONE}"
     )
   pool = {own: name for name, own in _POOLS.items()}[fields["pool"]]
   arguments = {
