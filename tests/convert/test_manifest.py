@@ -81,6 +81,11 @@ def test_a_config_that_is_of_other_arrays(form, changes, message, tmp_path):
       dict(num_heads=2, gelu="exact"),
     ),
     ({"architecture": "vit_base_patch16_gap_224"}, dict(num_heads=16)),
+    ({"architecture": "vit_medium_patch16_reg4_gap_256"}, dict(num_heads=8)),
+    (
+      {"architecture": "vit_giantopt_patch16_siglip_256"},
+      dict(num_heads=16, gelu="tanh"),
+    ),
   ],
 )
 def test_what_timm_says_of_a_model(changes, expected, tmp_path):
@@ -88,6 +93,17 @@ def test_what_timm_says_of_a_model(changes, expected, tmp_path):
   weights = load_weights(path, source_size=(8, 8))
   assert {name: weights.fields[name] for name in expected} == expected
   assert weights.class_names == tuple("vwxyz")
+
+
+def test_a_size_that_patches_do_not_divide(tmp_path):
+  """As SigLIP's 384 px of patches of 14 px, whose last 6 px timm leaves out."""
+  path = write(tmp_path, "timm")
+  patch = load_weights(path).fields["patch_size"]
+  size = 8 + patch - 1, 8
+  with pytest.raises(CheckpointError) as error:
+    load_weights(path, source_size=size)
+  for text in (f"no multiple of patches of {patch} px", "source_size=(8, 8)"):
+    assert text in str(error.value)
 
 
 @pytest.mark.parametrize("form", ["timm", "hugging_face"])

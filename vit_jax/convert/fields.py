@@ -251,9 +251,18 @@ def infer_size(
       if whole and math.prod(grid) == count:
         return (height, width), count
   if size:
+    rows, columns = size[0] // stride, size[1] // stride
+    if rows * columns in patches:
+      whole = rows * stride, columns * stride
+      raise CheckpointError(
+        f"stated size {size[0]}x{size[1]} px is no multiple of patches of "
+        f"{stride} px, of which {rows}x{columns} fit; models here take no part "
+        f"of one: pass source_size={whole}, on the command line "
+        f"--source_size={whole[0]},{whole[1]}"
+      )
     raise CheckpointError(
-      f"stated size {size[0]}x{size[1]} px has {size[0] // stride}x"
-      f"{size[1] // stride} patches, but there are {patches[0]} positions"
+      f"stated size {size[0]}x{size[1]} px has {rows}x{columns} patches, but "
+      f"there are {patches[0]} positions"
     )
   raise CheckpointError(
     f"image size unknown for {patches[0]} positions of {stride} px patches: no "

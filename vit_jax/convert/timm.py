@@ -18,8 +18,17 @@ _TANH = re.compile(
   r"vit_(base_patch32|large_patch16(?=.*_512)|so400m_patch16|giantopt_patch16)"
   r"_siglip.*"
 )
-# Architectures whose number of heads is unusual for their width.
-_HEADS = {"vit_base_patch16_gap_224": 16}
+# The number of heads of architectures, where their width does not tell it.
+_HEADS = {
+  r"vit_base_patch16_gap_224": 16,
+  r"vit_wee_.*": 4,
+  r"vit_little_.*": 5,
+  r"(vit|deit3)_mediumd?_.*": 8,
+  r"vit_betwixt_.*": 10,
+  r"vit_(so150m|base_patch\d+_plus)_.*": 14,
+  r"vit_giantopt_.*": 16,
+  r"vit_giant_.*_(dinov2|tipsv2)": 24,
+}
 
 
 # Values of model_args that change what a model computes and show in no array.
@@ -57,7 +66,8 @@ def read_timm(config: dict[str, Any]) -> Manifest:
   pool = arguments.get("global_pool") or config.get("global_pool")
   if pool in _POOLS:
     fields["pool"] = _POOLS[pool]
-  heads = arguments.get("num_heads", _HEADS.get(name))
+  usual = (k for pattern, k in _HEADS.items() if re.fullmatch(pattern, name))
+  heads = arguments.get("num_heads", next(usual, None))
   if heads:
     fields["num_heads"] = int(heads)
   act = arguments.get("act_layer")
@@ -142,8 +152,8 @@ def make_timm(
   A model without a name of timm's is one of its architectures with arguments.
 
   Raises:
-    CheckpointError: for a stem, an epsilon, or a pooling beside SwiGLU that timm
-      does not have.
+    CheckpointError: for a stem, an epsilon, or a pooling beside SwiGLU that
+      timm does not have.
   """
   constants = find_constants(fields)
   if constants:
