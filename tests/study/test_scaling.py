@@ -25,6 +25,25 @@ def test_a_law_is_found_again(a, b, c, d):
   assert law.c == pytest.approx(c, abs=0.02)
 
 
+def test_the_best_exponent_is_found_along_the_valley():
+  """Where exponent and shift make up for one another, and there is noise."""
+  x = [1.0, 2.37, 4.25, 32.96, 88.83, 100.69, 117.91, 145.33]
+  error = [0.3934, 0.2035, 0.129, 0.0762, 0.0871, 0.0741, 0.0735, 0.0845]
+  law = power_law.fit(np.array(x), np.array(error))
+  # By least squares of SciPy, from 30 starts: a, b, c and d.
+  best = power_law.PowerLaw(0.0790171, 12.218021, 2.862969, 2.59115, 1.0)
+  assert law.c == pytest.approx(best.c, abs=0.02)
+  losses = [np.square(z(np.array(x)) - error).sum() for z in (law, best)]
+  assert losses[0] < 1.0001 * losses[1]
+
+
+def test_the_exponent_stays_within_its_limits():
+  x = np.geomspace(1, 50, 6)
+  law = power_law.fit(x, 0.1 + np.exp(-x / 3))  # No power falls so.
+  low, high = power_law.EXPONENTS
+  assert low <= law.c <= high
+
+
 def test_what_does_not_fall_has_a_flat_law():
   law = power_law.fit(X, np.linspace(0.2, 0.3, 6))
   np.testing.assert_allclose(law(X), 0.25, atol=1e-12)

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 FEWEST = 4  # Points; there are four parameters.
 EXPONENTS = (0.02, 4.0)
 SHIFTS = (1e-3, 1e3)  # As a multiple of the smallest C; and none.
 STEPS = 24  # Values of each in a search.
-ROUNDS = 16  # Searches, each nearer around the best.
-WIDTH = 7  # Values on either side of the best that the next one is between.
+ROUNDS = 5  # Searches, each nearer around the best.
+WIDTH = 2  # Values on either side of the best that the next one is between.
 
 
 class PowerLaw(NamedTuple):
@@ -45,8 +45,10 @@ class PowerLaw(NamedTuple):
 def fit(x: Float[np.ndarray, "n"], error: Float[np.ndarray, "n"]) -> PowerLaw:
   """Fits a law by least squares.
 
-  For each exponent and shift of a grid a and b are found in closed form; then
-  the grid is drawn around the best.
+  For each exponent and shift a and b are found in closed form, for each
+  exponent of a grid the best shift, and then the grid is drawn around the best.
+  Not around the best of both together: they make up for one another, so that
+  it may be far from the best of all.
 
   Args:
     x: C, positive.
@@ -61,18 +63,34 @@ def fit(x: Float[np.ndarray, "n"], error: Float[np.ndarray, "n"]) -> PowerLaw:
       f"parameters"
     )
   unit = float(x.min())
-  exponents = np.geomspace(EXPONENTS[0], EXPONENTS[1], STEPS)
-  shifts = np.append(0, np.geomspace(SHIFTS[0], SHIFTS[1], STEPS))
+  exponents = np.geomspace(*EXPONENTS, STEPS)
   for _ in range(ROUNDS):
-    c, d = (z.ravel() for z in np.meshgrid(exponents, shifts))
-    basis = (x / unit + d[:, None]) ** -c[:, None]
-    a, b = _solve(basis, error)
-    losses = np.square(a[:, None] + b[:, None] * basis - error).sum(axis=1)
+    shifts, losses = _find_shifts(x / unit, error, exponents)
     best = int(losses.argmin())
-    a_best, b_best, c_best, d_best = (float(z[best]) for z in (a, b, c, d))
-    found = PowerLaw(a_best, b_best, c_best, d_best, unit)
-    exponents = _zoom(exponents, found.c)
-    shifts = _zoom(shifts, found.d)
+    c, d = float(exponents[best]), float(shifts[best])
+    exponents = _zoom(exponents[None], losses.argmin(keepdims=True))[0]
+  a, b = _solve((x[None] / unit + d) ** -c, error)
+  return PowerLaw(float(a[0]), float(b[0]), c, d, unit)
+
+
+def _find_shifts(
+  x: Float[np.ndarray, "n"],
+  error: Float[np.ndarray, "n"],
+  exponents: Float[np.ndarray, "m"],
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
+  """The best shift for each exponent, and its loss."""
+  shifts = np.append(0, np.geomspace(*SHIFTS, STEPS))
+  shifts = np.tile(shifts, (len(exponents), 1))
+  rows = np.arange(len(exponents))
+  for _ in range(ROUNDS):
+    basis = (x + shifts[..., None]) ** -exponents[:, None, None]
+    flat = basis.reshape(-1, len(x))
+    a, b = _solve(flat, error)
+    losses = np.square(a[:, None] + b[:, None] * flat - error).sum(axis=1)
+    losses = losses.reshape(shifts.shape)
+    best = losses.argmin(axis=1)
+    found = shifts[rows, best], losses[rows, best]
+    shifts = _zoom(shifts, best)
   return found
 
 
@@ -90,13 +108,12 @@ def _solve(
 
 
 def _zoom(
-  values: Float[np.ndarray, "n"], best: float
-) -> Float[np.ndarray, "m"]:
-  """Values around the best."""
-  at = int(np.abs(values - best).argmin())
-  low, high = max(0, at - WIDTH), min(len(values) - 1, at + WIDTH)
-  half = (values[high] - values[low]) / 2  # It may move beyond the last ones.
-  return np.linspace(max(0, best - half), best + half, STEPS)
+  values: Float[np.ndarray, "m n"], best: Int[np.ndarray, "m"]
+) -> Float[np.ndarray, "m k"]:
+  """Values around the one with this index, between the first and the last."""
+  ends = np.clip([best - WIDTH, best + WIDTH], 0, values.shape[1] - 1)
+  low, high = (values[np.arange(len(values)), end] for end in ends)
+  return np.linspace(low, high, STEPS, axis=1)
 
 
 def resample(
