@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from vit_jax.study import power_law
+from vit_jax.study import power_law, scaling
 from vit_jax.study.__main__ import main
 
 X = np.array([1e9, 3e9, 1e10, 3e10, 1e11, 3e11])
@@ -40,8 +40,13 @@ def test_the_best_exponent_is_found_along_the_valley():
 def test_the_exponent_stays_within_its_limits():
   x = np.geomspace(1, 50, 6)
   law = power_law.fit(x, 0.1 + np.exp(-x / 3))  # No power falls so.
-  low, high = power_law.EXPONENTS
-  assert low <= law.c <= high
+  assert law.c == power_law.EXPONENTS[1]
+  about = dict(study="compute", scale="x", axis="C", metric="5-shot")
+  found = dict(line="ViT", points=[(1, 0.5, 1)] * 6, band=None)
+  page = scaling.explain(
+    {"laws": [about | found | {"law": law._asdict()}], "without": []}
+  )
+  assert any("ViT, compute: 4 is the largest exponent" in x for x in page)
 
 
 def test_what_does_not_fall_has_a_flat_law():

@@ -68,7 +68,7 @@ def fit(x: Float[np.ndarray, "n"], error: Float[np.ndarray, "n"]) -> PowerLaw:
     shifts, losses = _find_shifts(x / unit, error, exponents)
     best = int(losses.argmin())
     c, d = float(exponents[best]), float(shifts[best])
-    exponents = _zoom(exponents[None], losses.argmin(keepdims=True))[0]
+    exponents = _zoom(exponents[None], np.array([best]))[0]
   a, b = _solve((x[None] / unit + d) ** -c, error)
   return PowerLaw(float(a[0]), float(b[0]), c, d, unit)
 

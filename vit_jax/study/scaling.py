@@ -216,6 +216,14 @@ def explain(summary: Mapping[str, Any]) -> list[str]:
         f"{law['line']}, {law['study']}: as many parameters as points, so that "
         f"the law passes near all of them whatever they are."
       )
+  low, high = power_law.EXPONENTS
+  for law in summary["laws"]:
+    if (c := law["law"]["c"]) in (low, high):
+      texts.append(
+        f"{law['line']}, {law['study']}: {c:g} is the "
+        f"{'least' if c == low else 'largest'} exponent that is tried, and so "
+        f"its points do not tell how fast it falls."
+      )
   texts += [f"{explain_few(law)}, and so none." for law in summary["without"]]
   if any(law["study"] == "compute" for law in summary["laws"]):
     texts.append(
