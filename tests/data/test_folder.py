@@ -170,7 +170,8 @@ def test_validation_images_that_are_the_test_images_are_counted_once(tmp_path):
   for split, count in (("train", 3), ("val", 2)):
     for label in "ab":
       for i in range(count):
-        write(tmp_path / split / label / f"{i}.png", i)
+        value = i + 10 * (label == "b") + 20 * (split == "val")
+        write(tmp_path / split / label / f"{i}.png", value)
   found = folder.load_folder(str(tmp_path))
   assert len(found.splits["test"]) == len(found.splits["validation"]) == 4
   assert found.describe().splitlines() == [

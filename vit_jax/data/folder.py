@@ -18,6 +18,7 @@ from typing import Any
 
 from vit_jax.config import ConfigError, nearest
 from vit_jax.config.errors import counted
+from vit_jax.data.copies import describe_copies, find_alike, find_copies
 from vit_jax.data.examples import Examples
 from vit_jax.data.fingerprint import make_digest
 from vit_jax.data.folder_files import (
@@ -85,6 +86,7 @@ class Folder:
     empty: classes of which no image can be read.
     hollow: folders without images.
     facts: split name -> its part of the fingerprint.
+    alike: groups of images that may be copies, see `copies.find_alike`.
   """
 
   info: DatasetInfo
@@ -95,6 +97,7 @@ class Folder:
   empty: tuple[str, ...]
   hollow: tuple[str, ...]
   facts: dict[str, dict[str, Any]]
+  alike: list[list[str]]
 
   def open(self, split: str) -> Examples:
     """Opens a split, as "train[:90%]".
@@ -140,6 +143,8 @@ class Folder:
     if self.hollow:
       lines.append(f"  left out, without images: {join(self.hollow)}")
     lines += [f"  {note}" for note in self.layout.notes]
+    items = {split: x.items for split, x in self._own.items()}
+    lines += describe_copies(find_copies(self.alike), items)
     return "\n".join(lines)
 
   @property
@@ -240,6 +245,7 @@ def load_folder(name: str) -> Folder:
     tuple(sorted(before - after)),
     tuple(listing.empty),
     facts,
+    find_alike({os.fspath(root / x): size for x, size in sizes.items()}),
   )
 
 

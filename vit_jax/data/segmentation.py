@@ -22,6 +22,7 @@ import PIL.Image
 
 from vit_jax.config.errors import counted
 from vit_jax.data import formats
+from vit_jax.data.copies import describe_copies, find_alike, find_copies
 from vit_jax.data.examples import Examples
 from vit_jax.data.fingerprint import make_digest
 from vit_jax.data.folder import read_labelled
@@ -73,6 +74,7 @@ class Masked:
     facts: split name -> its part of the fingerprint.
     alone: number of masks without an image, which are left out.
     absent: names of classes that no pixel of train has.
+    alike: groups of images that may be copies, see `copies.find_alike`.
   """
 
   info: DatasetInfo
@@ -80,6 +82,7 @@ class Masked:
   facts: dict[str, dict[str, Any]]
   alone: int
   absent: Sequence[str]
+  alike: list[list[str]]
 
   def open(self, split: str) -> Examples:
     """Opens a split, as "train[:90%]".
@@ -104,7 +107,12 @@ class Masked:
       line += f"\n  no pixel of train has: {_shorten(self.absent)}"
     if self.alone:
       line += f"\n  left out: {counted(self.alone, 'mask')} without an image"
-    return line
+    items = {
+      split: [(pair.image, 0) for pair in x.items]
+      for split, x in self.splits.items()
+    }
+    warnings = describe_copies(find_copies(self.alike), items)
+    return "\n".join([line, *warnings])
 
 
 @functools.cache
@@ -165,7 +173,9 @@ def load_masked(name: str) -> Masked:
   )
   facts = {split: _describe_files(root, x) for split, x in pairs.items()}
   absent = [x for i, x in enumerate(names) if i not in there]
-  return Masked(info, splits, facts, alone, absent)
+  images = [image for found in pairs.values() for image, _ in found]
+  alike = find_alike({path: os.path.getsize(path) for path in images})
+  return Masked(info, splits, facts, alone, absent, alike)
 
 
 def check_count(name: str, root: pathlib.Path, count: int) -> int:
