@@ -293,7 +293,7 @@ def find_mistakes(
     except ValueError:  # The evaluation saw it black, and counted it.
       inputs.append(preprocess(black)[0])
       note = ", which cannot be read"
-    truth = ", ".join(names[j] for j in several[i] if j >= 0)
+    truth = " + ".join(names[j] for j in several[i] if j >= 0)
     taken, chance = names[scores.classes[i, 0]], scores.probability[i, 0]
     captions.append(
       f"{truth} taken for {taken} ({100 * chance:.0f} %); "

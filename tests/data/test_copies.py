@@ -76,6 +76,14 @@ def test_what_is_held_out_is_compared_too(tmp_path, names):
   assert "of 2 images of test 2 are copies" in both[0]
 
 
+def test_a_name_that_is_no_text_can_be_shown(tmp_path, names):
+  odd = os.fsdecode(b"train/cat/caf\xe9.jpg")
+  names[odd] = names["train/dog/9.jpg"]
+  write(tmp_path, names)
+  (found,) = find_warnings(tmp_path)
+  assert "train/cat/caf\\xe9.jpg is train/dog/9.jpg;" in found
+
+
 def test_copies_in_one_split_and_class_are_left_alone(tmp_path, names):
   names["train/cat/8.jpg"] = names["train/cat/9.jpg"]
   write(tmp_path, names)

@@ -101,6 +101,18 @@ def test_several_labels_an_image(kind, tmp_path):
   assert label.get_tensor_info().shape == (3,)
 
 
+def test_a_list_of_test_images_alone_is_a_set_to_evaluate_on(tmp_path):
+  write_images(tmp_path)
+  path = write_lines(
+    tmp_path / "m.jsonl", *((f"{i}.jpg", ["ab"[i % 2]], "test") for i in (0, 1))
+  )
+  run(path, tmp_path, new_name="two")
+  info = sources.load_info("tfds:two", str(tmp_path / "data"))
+  assert info.class_names == ("a", "b") and info.count("test") == 2
+  with pytest.raises(DataError, match="no split 'train': it has test \\(2"):
+    info.count("train")
+
+
 def test_one_label_an_image_is_a_class_label(tmp_path):
   write_images(tmp_path)
   path = write_lines(
@@ -239,7 +251,7 @@ def test_five_wrong_lines_are_named(tmp_path):
     ("m.csv", "a.jpg,cat\n", {}, "m.csv has the columns a.jpg,cat"),
     ("m.csv", "", {}, "must have image,labels"),
     ("m.csv", "image,labels\n" + "x" * 200_000, {}, "line 2: field larger"),
-    ("m.jsonl", "", {}, "m.jsonl lists no image of the split 'train'"),
+    ("m.jsonl", "", {}, "m.jsonl lists no image"),
     ("m.jsonl", "", {"root": "/nowhere"}, "--root=/nowhere: there is no"),
     ("m.jsonl", "", {"new_name": "My Set"}, "'My Set'"),
   ],

@@ -13,6 +13,7 @@ from concurrent import futures
 
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import counted
+from vit_jax.data.folder_names import to_label
 from vit_jax.storage.untrusted import read_file
 
 MOST, MOST_BYTES = 50_000, 1 << 28  # Files that are read, and their bytes.
@@ -85,11 +86,12 @@ def describe_copies(
       if places[path][0] == split != "train"
     ]
     if pairs:
+      copy, original = map(to_label, pairs[0])
       yield (
         f"warning: of {counted(len(items), 'image')} of {split} {len(pairs):,} "
         f"{'is a copy' if len(pairs) == 1 else 'are copies'} of training "
-        f"images, so that the accuracy is not of unseen ones: {pairs[0][0]} is "
-        f"{pairs[0][1]}; remove one of each"
+        f"images, so that the accuracy is not of unseen ones: {copy} is "
+        f"{original}; remove one of each"
       )
   mixed = [x for x in groups if len({places[path][1] for path in x}) > 1]
   if mixed:
@@ -98,6 +100,6 @@ def describe_copies(
     second = next(path for path in rest if places[path][1] != label)
     yield (
       f"warning: {counted(len(mixed), 'image')} "
-      f"{'is' if len(mixed) == 1 else 'are'} of two classes: {first} is "
-      f"{second}; remove the wrong one"
+      f"{'is' if len(mixed) == 1 else 'are'} of two classes: "
+      f"{to_label(first)} is {to_label(second)}; remove the wrong one"
     )

@@ -152,8 +152,8 @@ def load_image_list(
   progress.end()
   if errors:
     raise DataError(f"{path} has invalid lines:\n" + "\n".join(errors))
-  if "train" not in splits:
-    raise DataError(f"{path} lists no image of the split 'train'")
+  if not splits:
+    raise DataError(f"{path} lists no image")
   classes = {label: i for i, label in enumerate(sorted(labels))}
   for split in splits.values():
     split.close(classes)
