@@ -113,7 +113,7 @@ def test_ctrl_c_while_workers_start(starting):
       os.kill(pid, signal.SIGHUP)
     return len(found) == 2
 
-  wait_until(interrupt, every=0.001)
+  wait_until(interrupt, 60, every=0.001)  # It imports for seconds before.
   workers = [int(x) for x in starting.stdout.readline().split()]
   assert set(workers) == found
   starting.kill()
