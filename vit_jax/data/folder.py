@@ -245,7 +245,7 @@ def load_folder(name: str) -> Folder:
     tuple(sorted(before - after)),
     tuple(listing.empty),
     facts,
-    find_alike({os.fspath(root / x): size for x, size in sizes.items()}),
+    [[os.fspath(root / x) for x in group] for group in find_alike(sizes)],
   )
 
 

@@ -10,7 +10,7 @@ Wilson's of a share (1927).
 
 import math
 import statistics
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -65,7 +65,7 @@ def compute_by_class(
   right = np.bincount(labels[labels == predictions], minlength=classes)
   support = np.bincount(labels, minlength=classes)
   taken = np.bincount(predictions, minlength=classes)
-  return ByClass(_divide(right, taken), _divide(right, support), support)
+  return ByClass(divide(right, taken), divide(right, support), support)
 
 
 def list_confusions(
@@ -101,7 +101,7 @@ def compute_reliability(
   count = np.bincount(index, minlength=bins)
   total = np.bincount(index, confidence, minlength=bins)
   right = np.bincount(index, correct, minlength=bins)
-  return Reliability(_divide(total, count), _divide(right, count), count)
+  return Reliability(divide(total, count), divide(right, count), count)
 
 
 def compute_calibration_error(reliability: Reliability) -> float:
@@ -159,7 +159,7 @@ def compute_wilson(
   return low, middle + half if correct < total else 1.0
 
 
-def _divide(part: np.ndarray, whole: np.ndarray) -> Float[np.ndarray, "..."]:
-  """part / whole, and NaN where whole is 0."""
+def divide(part: Any, whole: Any) -> Float[np.ndarray, "..."]:
+  """Computes part / whole, and NaN where whole is 0."""
   none = np.full(part.shape, np.nan)
   return np.divide(part, whole, out=none, where=whole > 0)

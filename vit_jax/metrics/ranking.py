@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vit_jax.metrics.classification import compute_wilson
+from vit_jax.metrics.classification import compute_wilson, divide
 
 MAX_SCORES = 1 << 28  # Images times classes: 1 GiB of float32.
 
@@ -63,8 +63,12 @@ def compute_map(
 ) -> float:
   """Computes mAP over the classes that images have; NaN if they have none."""
   present = mark_labels(label, scores.shape[1])
-  found = compute_average_precision(scores, present)
-  there = found[present.any(axis=0)]
+  return _average(compute_average_precision(scores, present))
+
+
+def _average(found: Float[np.ndarray, "Y"]) -> float:
+  """The mean of what is not NaN; NaN if there is nothing."""
+  there = found[~np.isnan(found)]
   return float(there.mean()) if len(there) else math.nan
 
 
@@ -89,13 +93,14 @@ def describe_ranking(
   right, support = (present & taken).sum(axis=0), present.sum(axis=0)
   predicted = taken.sum(axis=0)
   average = compute_average_precision(scores, present)
+  precision, recall = divide(right, predicted), divide(right, support)
   rows = [
     {
       "index": i,
       "class": name,
       "average_precision": float(average[i]),
-      "precision": _divide(right[i], predicted[i]),
-      "recall": _divide(right[i], support[i]),
+      "precision": float(precision[i]),
+      "recall": float(recall[i]),
       "recall_wilson": list(compute_wilson(int(right[i]), int(support[i])))
       if support[i]
       else None,
@@ -103,18 +108,14 @@ def describe_ranking(
     }
     for i, name in enumerate(names)
   ]
+  hits, taken_all, total = right.sum(), predicted.sum(), support.sum()
   return {
-    "map": compute_map(scores, label),
+    "map": _average(average),
     "labels": {
-      "total": int(support.sum()),
-      "precision": _divide(right.sum(), predicted.sum()),
-      "recall": _divide(right.sum(), support.sum()),
-      "f1": _divide(2 * right.sum(), predicted.sum() + support.sum()),
+      "total": int(total),
+      "precision": float(divide(hits, taken_all)),
+      "recall": float(divide(hits, total)),
+      "f1": float(divide(2 * hits, taken_all + total)),
     },
     "classes": rows,
   }
-
-
-def _divide(part: Any, whole: Any) -> float:
-  """part / whole, and NaN where whole is 0."""
-  return float(part / whole) if whole else math.nan
