@@ -44,7 +44,7 @@ chaos: $(INSTALLED)
 judges: $(INSTALLED)
 	$(VENV)/bin/pip install -q -e '.[dev,judges,tf]'
 	$(VENV)/bin/pip install -q --no-deps 'timm>=1.0.31,<1.1'
-	$(RUN) -m pytest -m judges tests/judges
+	$(RUN) $(PYTEST) -m judges tests/judges
 
 # Every reader of untrusted files, FUZZ_SECONDS each.
 fuzz: $(INSTALLED)

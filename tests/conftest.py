@@ -146,16 +146,19 @@ def pytest_pyfunc_call(pyfuncitem):
 def compilation_cache(tmp_path_factory):
   """Programs that several tests or processes compile are compiled once.
 
-  And once for all test runs on a kind of processor: the second of
-  tests/evaluators, objectives, export and checkpoint took 162 s for 252 s.
-  `--cache-clear` forgets them.
+  And once for all test runs on a kind of processor, of every clone: the second
+  of tests/evaluators, objectives, export and checkpoint took 162 s for 252 s.
   """
-  from vit_jax.runtime.compilation_cache import describe_cpu, prune
+  from vit_jax.runtime.compilation_cache import (
+    describe_cpu,
+    find_cache_dir,
+    prune,
+  )
 
   kind = describe_cpu()
   place = get_shared_root(tmp_path_factory) / "xla"
   if kind:
-    place = ROOT / ".pytest_cache" / f"xla-{kind}"
+    place = find_cache_dir().with_name("tests") / f"cpu-{kind}"
   place.mkdir(parents=True, exist_ok=True)
   prune(place, CACHE_BYTES)
   values = {
