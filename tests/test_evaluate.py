@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.special
+from etils import epath
 from PIL import Image
 from sklearn import metrics as judge
 
@@ -22,6 +23,8 @@ from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
 from vit_jax.data import sources
 from vit_jax.data.pipeline import Data
+from vit_jax.plots.examined import load_mistakes
+from vit_jax.prepare.dataset import prepare_dataset
 from vit_jax.train import train
 
 NAMES = ("a, b", "dog", "épée")
@@ -206,6 +209,35 @@ def test_devices_and_batches_change_nothing(run, tmp_path):
     assert text == (tmp_path / "8/predictions.csv").read_text()
   assert found[8]["correct"] == found[40]["correct"]
   assert found[8]["loss"] == pytest.approx(found[40]["loss"], rel=1e-6)
+
+
+def test_a_prepared_set_names_its_images(run, photos, tmp_path):
+  """In the files of a run, of an evaluation, and beside features."""
+  workdir, _ = run
+  files = [f"{x}/{i}.png" for x in NAMES for i in (0, 2, 3)]
+  lines = [
+    json.dumps(dict(image=x, labels=[x.partition("/")[0]], split=split))
+    for split in ("train", "test")
+    for x in files
+  ]
+  path, sets = tmp_path / "list.jsonl", str(tmp_path / "sets")
+  path.write_text("\n".join(lines))
+  prepare_dataset(f"manifest:{path}", sets, root=str(photos))
+  source = dict(data="tfds:list", data_dir=sets)
+  evaluate.evaluate(workdir, out=tmp_path / "out", **source)
+  config = json.loads((workdir / "config.json").read_text())
+  config = {key: config[key] for key in ("model", "optim", "train", "evals")}
+  config["train"]["report"] = True
+  config["data"] = dict(source="tfds:list", dir=sets, size=8)
+  train(config, str(tmp_path / "run"))
+  for directory in (tmp_path / "out", tmp_path / "run" / "evaluation"):
+    rows = read(directory / "predictions.csv")
+    assert sorted(row["path"] for row in rows) == sorted(files)
+    assert all(row["path"].startswith(row["label_class"]) for row in rows)
+  mistakes = load_mistakes(epath.Path(tmp_path / "run" / "evaluation"))
+  assert all(x.rpartition("; ")[2] in files for x in mistakes.captions)
+  found = vit_jax.features(workdir, **source)
+  assert list(found["path"]) == [row["path"] for row in rows]
 
 
 def test_classes_are_matched_by_name(photos, tmp_path, capsys):

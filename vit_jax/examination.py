@@ -24,7 +24,8 @@ from vit_jax.analysis.examples import make_examples
 from vit_jax.analysis.explain import count_attention_bytes, has_attention
 from vit_jax.analysis.rollout import compute_rollout, read_rollout
 from vit_jax.data import placing
-from vit_jax.data.label_map import list_names
+from vit_jax.data.examples import describe_example
+from vit_jax.data.label_map import list_images
 from vit_jax.data.masks import cut_mask
 from vit_jax.evaluators.classification import Classification, Scores
 from vit_jax.evaluators.loss import Loss
@@ -86,9 +87,9 @@ def examine(
   values, scores = evaluator.score(state, TOP, mark)
   names = list(exp.info.class_names)
   names += [str(i) for i in range(len(names), exp.num_classes)]
-  paths = list_names(exp.data.open(evaluator.split))
-  mistakes = find_mistakes(evaluator, state, scores, names, paths, mark)
+  mistakes = find_mistakes(evaluator, state, scores, names, mark)
   # From here on no process waits for another.
+  paths = list_images(exp.data.open(evaluator.split), mark)
   if jax.process_index() > 0:
     return False
   directory = workdir / FOLDER
@@ -270,7 +271,6 @@ def find_mistakes(
   state: TrainState,
   scores: Scores,
   names: Sequence[str],
-  paths: Sequence[str],
   mark: Callable[[], None],
 ) -> Pictures:
   """Finds the images that the model is most sure of, and wrong about.
@@ -278,7 +278,7 @@ def find_mistakes(
   Returns:
     As the model saw them, with its rollout where it has attention.
   """
-  several = scores.label.reshape(len(paths), -1)
+  several = scores.label.reshape(len(scores.label), -1)
   wrong = (several != scores.classes[:, :1]).all(axis=1)
   # Of equals the first.
   order = np.argsort(-scores.probability[:, 0] * wrong, kind="stable")[:SHOWN]
@@ -288,8 +288,9 @@ def find_mistakes(
   black = np.zeros((*preprocess.size, preprocess.channels), np.uint8)
   for i in chosen:
     note = ""
+    example = source[i]
     try:
-      inputs.append(preprocess(source[i]["image"])[0])
+      inputs.append(preprocess(example["image"])[0])
     except ValueError:  # The evaluation saw it black, and counted it.
       inputs.append(preprocess(black)[0])
       note = ", which cannot be read"
@@ -297,7 +298,7 @@ def find_mistakes(
     taken, chance = names[scores.classes[i, 0]], scores.probability[i, 0]
     captions.append(
       f"{truth} taken for {taken} ({100 * chance:.0f} %); "
-      f"{shorten(paths[i])}{note}"
+      f"{shorten(describe_example(example, i))}{note}"
     )
   mean, std = preprocess.mean or (), preprocess.std or ()
   return Pictures(
@@ -308,8 +309,8 @@ def find_mistakes(
 
 
 def shorten(path: str) -> str:
-  """The end of a path, as "cat/1.jpg"; of an index what it is."""
-  return f"image {path}" if path.isdecimal() else "/".join(path.split("/")[-2:])
+  """The end of a path, as "cat/1.jpg"."""
+  return "/".join(path.split("/")[-2:])
 
 
 def compute_maps(

@@ -7,8 +7,9 @@
 
 A feature is what the head reads, float32 [R]. A .npz has the arrays features
 [n, R], label [n] and path [n]; a .parquet columns of these names. A label is a
-class of the data, by its index; paths are indices where images have none. Rows
-are in the order of the split, and are written as they are computed.
+class of the data, by its index; a path is the file name that a prepared set has
+recorded, or else an index. Rows are in the order of the split, and are written
+as they are computed.
 """
 
 import contextlib
@@ -151,8 +152,8 @@ def features(
 
   Returns:
     "features" float32 [n R]; "label" int32 [n], or [n s] padded by -1, a class
-    of the data by its index; "path" strings [n], indices where images have no
-    path.
+    of the data by its index; "path" strings [n], of a prepared set the file
+    names that it has recorded, or else indices.
 
   Raises:
     ConfigError: for bad arguments and missing data.

@@ -99,12 +99,11 @@ class Trained:
     """Counts the images of a split that are evaluated."""
     return len(self.data.open(split))
 
-  def list_names(self, split: str) -> list[str]:
-    """Lists the paths of a split's images; indices where they have none."""
-    names = list_names(self.data.open_unmapped(split))
-    labels = (self.data.labels or {}).get(split)
-    if labels is None:
-      return names
+  def list_names(self, split: str, read: bool = True) -> list[str]:
+    """Lists the images of a split as `list_images`, or as `list_names`."""
+    source = self.data.open_unmapped(split)
+    names = list_images(source) if read else list_names(source)
+    labels = (self.data.labels or {}).get(split, [True] * len(names))
     return [x for x, found in zip(names, labels, strict=True) if found]
 
 
@@ -294,7 +293,8 @@ def open_beside(
   )
   if opened.weights.source == trained.weights.source:
     raise ConfigError(f"--baseline={path} is what it would be compared with")
-  if opened.list_names(trained.split) != trained.list_names(trained.split):
+  names, own = (x.list_names(trained.split, False) for x in (opened, trained))
+  if names != own:
     raise ConfigError(
       f"--baseline={path} held out other images of {trained.data.source} than "
       f"{trained.weights.source}: give --data=SOURCE that neither trained on"
