@@ -154,6 +154,15 @@ def test_a_resnet_shows_what_it_has_and_names_the_rest(root, capsys, tmp_path):
   assert "photos/0&.png" in page.text and "cat/0&.png" in page.text
   names = {x.stem for x in out.glob("*.png")}
   assert names == {"image_01", "image_02", "similarity", "components"}
+  # Another is not lost by chance, nor anything else at all.
+  command = tmp_path / "resnet", images[0], f"--out={out}"
+  assert "--overwrite" in run(capsys, root, *command, status=2).err
+  run(capsys, root, *command, "--overwrite")
+  names = {x.stem for x in out.glob("*.png")}
+  assert names == {"image_01", "similarity", "components"}
+  (out / "notes.txt").write_text("mine")
+  shown = run(capsys, root, *command, "--overwrite", status=2)
+  assert "notes.txt" in shown.err and (out / "analysis.html").exists()
 
 
 def test_what_cannot_be_read_is_named(root, capsys, tmp_path):
@@ -181,7 +190,7 @@ def test_what_cannot_be_read_is_named(root, capsys, tmp_path):
     ({"--images": "{root}/none"}, "/none: give the path of an image"),
     ({"--images": "{root}/*.jpg"}, "*.jpg fits no file"),
     ({"--images": "{root}/weights"}, "contains no images"),
-    ({"--out": "{root}/photos"}, "photos is not empty"),
+    ({"--out": "{root}/photos"}, "photos exists"),
     ({"--out": "{root}/photos/0&.png"}, "is a file"),
     ({"--out": ""}, "--out is empty"),
     ({"--limt": "3"}, "unrecognized arguments: --limt=3"),

@@ -105,7 +105,7 @@ def test_int8_is_what_a_model_of_it_predicts(photos, tmp_path):
   source = f"folder:{photos}"
   options = dict(data=source, split="train+test", out=tmp_path)
   exact = vit_jax.evaluate(path, **options)
-  found = vit_jax.evaluate(path, weights="int8", **options)
+  found = vit_jax.evaluate(path, weights="int8", overwrite=True, **options)
   assert any("int8" in note for note in found["notes"])
   rows = read(tmp_path / "predictions.csv")
   model, preprocess = vit_jax.load(path, weights="int8")
@@ -305,8 +305,10 @@ def test_what_changed_in_a_folder_is_not_tested(run, photos, tmp_path):
 def test_probes_and_features_of_a_command(run, tmp_path, capsys):
   workdir, _ = run
   (tmp_path / "predictions.csv").write_text("of another evaluation")
-  evals = "--evals=knn,fewshot,linear"
-  shown = call(capsys, workdir, evals, "--json", f"--out={tmp_path}")
+  arguments = workdir, "--evals=knn,fewshot,linear", f"--out={tmp_path}"
+  text = call(capsys, *arguments, status=2).err
+  assert "predictions.csv exists" in text and "--overwrite" in text
+  shown = call(capsys, *arguments, "--json", "--overwrite")
   found = json.loads(shown.out)
   assert "accuracy" not in found
   assert [x.name for x in tmp_path.iterdir()] == ["evaluation.json"]
@@ -314,6 +316,14 @@ def test_probes_and_features_of_a_command(run, tmp_path, capsys):
   assert all(0 <= found[key] <= 1 for key in keys)
   path = tmp_path / "f.npz"
   features.main([str(workdir), f"--out={path}", "--split=train[:19]"])
+  before = path.read_bytes()
+  command = [str(workdir), f"--out={path}", "--split=train[:19]"]
+  with pytest.raises(SystemExit) as caught:
+    features.main(command)
+  assert caught.value.code == 2 and path.read_bytes() == before
+  features.main([*command, "--split=test", "--overwrite"])
+  assert len(np.load(path)["label"]) == 4
+  features.main([*command, "--overwrite"])
   again = tmp_path / "f.parquet"
   features.main([str(workdir), f"--out={again}", "--split=train[:19]"])
   assert f"{again}: 19 images, 32 numbers each" in capsys.readouterr().out

@@ -98,6 +98,7 @@ def test_curves_beside_a_baselines(vit, resnet, data_dir, tmp_path, capsys):
       assert (np.abs(pixels.astype(int) - colour).sum(2) < 30).sum() > 100
   # Of another evaluation nothing is left.
   arguments[1:] = [arguments[1], "--evals=knn", f"--out={tmp_path}"]
+  arguments += ["--overwrite"]
   evaluate.main([str(vit), *arguments])
   left = [x.name for x in tmp_path.rglob("*") if x.is_file()]
   assert left == ["evaluation.json"]

@@ -28,10 +28,11 @@ from vit_jax.devices.detection import start_backend
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
-from vit_jax.storage.paths import locate
+from vit_jax.storage.paths import locate, written
 
 LIMIT = 128  # Images; so many has figure 7 of the paper.
 PICTURES = 8
+PAGE, ARRAYS = "analysis.html", "arrays.npz"  # Beside figures, as PNG.
 TOP = 3  # Classes named below a picture.
 
 
@@ -184,24 +185,36 @@ def describe(found: Analysis, path: str) -> Any:
   )
 
 
-def check_out(name: str) -> Any:
+def check_out(name: str, overwrite: bool) -> Any:
   """The directory to write to.
 
   Raises:
-    ConfigError: if it is not empty, no directory, or cannot be written.
+    ConfigError: if it holds what must not be lost, is no directory, or cannot
+      be written.
   """
   if not name:
     raise ConfigError("--out is empty: name a directory")
   path = locate(name)
-  try:
+  with written(name):
     if path.exists() and not path.is_dir():
       raise ConfigError(f"--out={name} is a file: name a directory")
-    if path.exists() and any(path.iterdir()):
-      raise ConfigError(f"--out={name} is not empty: name a new directory")
+    there = list(path.iterdir()) if path.exists() else []
+    if there and not overwrite:
+      raise ConfigError(
+        f"{name} exists: name another --out, or replace it (--overwrite)"
+      )
+    if others := sorted(x.name for x in there if not is_own(x)):
+      raise ConfigError(
+        f"{name} holds something else than an analysis ({others[0]}), which "
+        f"is not replaced: name another --out"
+      )
     path.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ConfigError(f"--out={name} cannot be written: {error}") from error
   return path
+
+
+def is_own(path: Any) -> bool:
+  """Whether a file has a name that `save` gives."""
+  return path.name in (PAGE, ARRAYS) or path.suffix == ".png"
 
 
 def save(found: Analysis, out: Any, name: str) -> None:
@@ -209,7 +222,7 @@ def save(found: Analysis, out: Any, name: str) -> None:
 
   Args:
     found: what `analyze` found.
-    out: an empty directory.
+    out: from `check_out`; what an earlier analysis wrote there is removed.
     name: of the model, for the page.
 
   Raises:
@@ -223,14 +236,14 @@ def save(found: Analysis, out: Any, name: str) -> None:
   file = io.BytesIO()
   named: Any = {"files": np.asarray(found.files), **arrays}
   np.savez_compressed(file, **named)
-  try:
-    (out / "arrays.npz").write_bytes(file.getvalue())
+  with written(out):
+    for old in filter(is_own, list(out.iterdir())):
+      old.unlink()
+    (out / ARRAYS).write_bytes(file.getvalue())
     for figure, png in figures.items():
       (out / f"{figure}.png").write_bytes(png)
     page = make_page(arrays, figures, described, found.bad)
-    (out / "analysis.html").write_bytes(page.render().encode())
-  except OSError as error:
-    raise ConfigError(f"--out={out} cannot be written: {error}") from error
+    (out / PAGE).write_bytes(page.render().encode())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -252,6 +265,9 @@ def main(argv: list[str] | None = None) -> None:
     metavar="DIR",
     required=True,
     help="directory to write to; a new or an empty one",
+  )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace an analysis in DIR"
   )
   parser.add_argument(
     "--limit",
@@ -279,7 +295,7 @@ def main(argv: list[str] | None = None) -> None:
     for note in notes:
       print(note, file=sys.stderr)
     chosen = read_options(arguments)
-    out = check_out(arguments.out)
+    out = check_out(arguments.out, arguments.overwrite)
     use_cache(start_backend())
     taken = min(len(images), arguments.limit)
     if taken < len(images):
@@ -302,7 +318,7 @@ def main(argv: list[str] | None = None) -> None:
     bad = found.bad
     for name, why in bad:
       print(f"{name}: {why}", file=sys.stderr)
-    print(out / "analysis.html")
+    print(out / PAGE)
   if bad:
     sys.exit(1)
 

@@ -13,10 +13,9 @@ evaluation.json has every figure, predictions.csv every image and confusion.csv
 the classes taken for one another.
 """
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vit_jax.config import ConfigError, Count, nearest
@@ -33,7 +32,7 @@ from vit_jax.metrics.progress import Progress, shown
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import to_json, write_json
-from vit_jax.storage.paths import is_local, locate
+from vit_jax.storage.paths import is_local, locate, refuse_existing, written
 
 PROBES = ("fewshot", "knn", "linear")
 ROBUSTNESS = (
@@ -55,6 +54,7 @@ def evaluate(
   train_split: str = "train",
   evals: Sequence[str] | None = None,
   out: str | os.PathLike | None = None,
+  overwrite: bool = False,
   top: Count = 5,
   label_map: str | None = None,
   baseline: str | os.PathLike | None = None,
@@ -74,6 +74,7 @@ def evaluate(
       pixels, and ("classification",) of all other weights.
     out: directory for evaluation.json, predictions.csv, confusion.csv and what
       robustness writes; None writes nothing.
+    overwrite: allows to replace those of another evaluation.
     top: number of classes per image in predictions.csv.
     label_map: labels instead of the data's: a set of `data.relatives`, or a
       file, see `data.label_map`.
@@ -88,7 +89,8 @@ def evaluate(
     Content of evaluation.json.
 
   Raises:
-    ConfigError: for bad arguments, missing data, and classes that differ.
+    ConfigError: for bad arguments, missing data, and classes that differ; and
+      if `out` has an evaluation, which may not be replaced.
   """
   evals = choose_evals(path, evals)
   robust = [x for x in ROBUSTNESS if x in evals or ALL in evals]
@@ -98,7 +100,7 @@ def evaluate(
     raise ConfigError(
       "--label_map_sha256 is for --label_map, and none is given"
     )
-  directory = None if out is None else make_directory(out)
+  directory = None if out is None else make_directory(out, overwrite)
 
   # Late: jax must not start before a message about bad arguments.
   import vit_jax
@@ -275,25 +277,19 @@ def choose_evals(
   return evals
 
 
-def make_directory(out: str | os.PathLike) -> Any:
+def make_directory(out: str | os.PathLike, overwrite: bool) -> Any:
   """Makes the directory of the files; raises ConfigError if it cannot."""
+  from vit_jax.metrics.evaluation import FILES
+
   directory = locate(out)
   with written(out):
+    refuse_existing([directory / name for name in FILES], overwrite)
     directory.mkdir(parents=True, exist_ok=True)
     if is_local(out):  # Else the end of a long evaluation would tell.
       probe = directory / ".evaluation.writing"
       probe.write_text("")
       probe.unlink()
   return directory
-
-
-@contextlib.contextmanager
-def written(out: str | os.PathLike | None) -> Iterator[None]:
-  """Turns errors of the directory of the files into a ConfigError."""
-  try:
-    yield
-  except OSError as error:
-    raise ConfigError(f"--out={out} cannot be written: {error}") from error
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -342,6 +338,9 @@ def main(argv: list[str] | None = None) -> None:
   )
   parser.add_argument("--out", metavar="DIR", help="write files to DIR")
   parser.add_argument(
+    "--overwrite", action="store_true", help="replace an evaluation in DIR"
+  )
+  parser.add_argument(
     "--top",
     type=positive,
     default=5,
@@ -369,6 +368,7 @@ def main(argv: list[str] | None = None) -> None:
         train_split=arguments.train_split,
         evals=names,
         out=arguments.out,
+        overwrite=arguments.overwrite,
         top=arguments.top,
         label_map=arguments.label_map,
         label_map_sha256=arguments.label_map_sha256,

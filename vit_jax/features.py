@@ -36,7 +36,13 @@ from vit_jax.metrics.progress import Progress, shown
 from vit_jax.prepare.listing import Meter
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import replacing
-from vit_jax.storage.paths import check_directory, is_local, locate
+from vit_jax.storage.paths import (
+  check_directory,
+  is_local,
+  locate,
+  refuse_existing,
+  written,
+)
 
 FORMATS = (".npz", ".parquet")
 
@@ -168,13 +174,19 @@ def features(
 
 
 def write_features(
-  path: str, out: str, *, progress: Progress | None = None, **options: Any
+  path: str,
+  out: str,
+  *,
+  overwrite: bool = False,
+  progress: Progress | None = None,
+  **options: Any,
 ) -> tuple[int, int]:
   """Writes the features of a split to a file, batch by batch.
 
   Args:
     path: as of `features`.
     out: FILE.npz or FILE.parquet.
+    overwrite: allows to replace it.
     progress: as of `features`.
     **options: as of `features`.
 
@@ -183,19 +195,16 @@ def write_features(
 
   Raises:
     ConfigError: for bad arguments, missing data, and a file that cannot be
-      written.
+      written, or is there and may not be replaced.
   """
   location = locate(out)
-  check_out(location, out)
+  check_out(location, out, overwrite)
   names, batches = compute_batches(path, progress, **options)
   count = width = 0
-  try:
-    with open_writer(location, names) as writer:
-      for values, label in batches:
-        writer.add(values, label)
-        count, width = count + len(values), values.shape[1]
-  except OSError as error:
-    raise ConfigError(f"--out={out} cannot be written: {error}") from error
+  with written(out), open_writer(location, names) as writer:
+    for values, label in batches:
+      writer.add(values, label)
+      count, width = count + len(values), values.shape[1]
   return count, width
 
 
@@ -244,7 +253,7 @@ def compute_batches(
   return trained.list_names(trained.split), iterate()
 
 
-def check_out(location: epath.Path, out: str) -> None:
+def check_out(location: epath.Path, out: str, overwrite: bool) -> None:
   """Raises ConfigError if a file cannot be written, before there is work."""
   if location.suffix not in FORMATS:
     raise ConfigError(
@@ -253,6 +262,7 @@ def check_out(location: epath.Path, out: str) -> None:
   if not location.parent.is_dir() and is_local(location):
     raise ConfigError(f"--out={out}: there is no directory {location.parent}")
   check_directory(location.parent, f"--out={out}")
+  refuse_existing([location], overwrite)
   if location.suffix == ".parquet":
     import_arrow()
     if not is_local(location):
@@ -268,16 +278,23 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--out", metavar="FILE", required=True, help="FILE.npz or FILE.parquet"
   )
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace FILE if it exists"
+  )
   add_data_options(parser)
   add_options(parser)
   arguments = parser.parse_args(argv)
   with reported(), renaming():
     options = read_options(arguments)
-    check_out(locate(arguments.out), arguments.out)
+    check_out(locate(arguments.out), arguments.out, arguments.overwrite)
     use_cache(start_backend())
     with shown() as progress:
       count, width = write_features(
-        arguments.run, arguments.out, progress=progress, **options
+        arguments.run,
+        arguments.out,
+        overwrite=arguments.overwrite,
+        progress=progress,
+        **options,
       )
     print(f"{arguments.out}: {counted(count, 'image')}, {width:,} numbers each")
 

@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import threading
+from collections.abc import Iterable, Iterator
 
 import fsspec.config
 import fsspec.core
@@ -145,6 +146,24 @@ def check_directory(path: epath.Path, given: str) -> None:
       f"{shorten(given)}: nothing can be written to {shorten(there)} "
       f"({error.strerror}): give another directory"
     ) from error
+
+
+def refuse_existing(paths: Iterable[epath.Path], overwrite: bool) -> None:
+  """Raises ConfigError for files at --out, unless they may be replaced."""
+  there = [] if overwrite else [path for path in paths if path.exists()]
+  if there:
+    raise ConfigError(
+      f"{there[0]} exists: name another --out, or replace it (--overwrite)"
+    )
+
+
+@contextlib.contextmanager
+def written(out: os.PathLike | str | None) -> Iterator[None]:
+  """Turns errors of what is written to --out into a ConfigError."""
+  try:
+    yield
+  except OSError as error:
+    raise ConfigError(f"--out={out} cannot be written: {error}") from error
 
 
 def describe_runs(directory: epath.Path) -> str | None:
