@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prefixes of names, and files of models that are none of ours."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -122,6 +124,25 @@ def test_foreign_models_are_named_with_what_told_them(what, prefix, tmp_path):
     write_safetensors(path, arrays, {})
   text = check_refused(path, what, *(f"{prefix}{name} (3,)" for name in names))
   assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+  "lacking, word",
+  [
+    ("blocks.0.attn.qkv.bias", "qkv_bias=False"),
+    ("norm.weight", "without a norm after its blocks"),
+    ("blocks.0.norm1.bias", "RMSNorm"),
+  ],
+)
+def test_what_ours_have_and_a_file_lacks_is_named(lacking, word, tmp_path):
+  kind = lacking.replace(".0.", r"\.\d+\.")
+
+  def drop(arrays):
+    return {n: x for n, x in arrays.items() if not re.fullmatch(kind, n)}
+
+  path, _ = write(tmp_path, "timm", drop)
+  text = check_refused(path, word, lacking)
+  assert "likeliest" not in text and len(text.splitlines()) == 1
 
 
 def start(weights, variant, size=(224, 224)):

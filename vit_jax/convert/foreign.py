@@ -111,6 +111,30 @@ FOREIGN: tuple[tuple[str, tuple[str, ...], str], ...] = (
   ),
 )
 
+# What a file of timm's is -> an array of it, those that our models have beside
+# it, of which it has none, and what can be done.
+LACKING: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+  (
+    "a ViT without biases of query, key and value (qkv_bias=False)",
+    "blocks.0.attn.qkv.weight",
+    ("blocks.0.attn.qkv.bias",),
+    "every model here has them; as zeros, which compute the same, they can be "
+    "added to the file",
+  ),
+  (
+    "a ViT without a norm after its blocks (final_norm=False)",
+    "blocks.0.norm1.weight",
+    ("norm.weight", "fc_norm.weight"),
+    "every model here has one, and none that changes nothing",
+  ),
+  (
+    "a ViT whose norms have no bias, as RMSNorm",
+    "blocks.0.norm1.weight",
+    ("blocks.0.norm1.bias",),
+    "every model here has LayerNorm",
+  ),
+)
+
 
 def check_foreign(arrays: Arrays) -> None:
   """Raises CheckpointError for a known model that is none of ours, by name."""
@@ -124,6 +148,20 @@ def check_foreign(arrays: Arrays) -> None:
       continue
     told = ", ".join(f"{name} {tuple(arrays[name].shape)}" for name in found)
     raise CheckpointError(f"it is {what}, as {told} tells: {remedy}")
+
+
+def check_lacking(arrays: Arrays) -> None:
+  """Raises CheckpointError for a ViT of timm's without what all of ours have.
+
+  Args:
+    arrays: under timm's names.
+  """
+  for what, there, lacking, remedy in LACKING:
+    if there in arrays and arrays.keys().isdisjoint(lacking):
+      raise CheckpointError(
+        f"it is {what}, as it has {there} and no {' or '.join(lacking)}: "
+        f"{remedy}"
+      )
 
 
 def strip_wrapper(arrays: Arrays) -> tuple[Arrays, str]:

@@ -12,7 +12,11 @@ import numpy as np
 from vit_jax.config import get
 from vit_jax.convert import npz, torch_names
 from vit_jax.convert.files import CheckpointError
-from vit_jax.convert.foreign import check_foreign, strip_wrapper
+from vit_jax.convert.foreign import (
+  check_foreign,
+  check_lacking,
+  strip_wrapper,
+)
 from vit_jax.convert.lazy import load
 from vit_jax.convert.table import Arrays, Row, write_rows
 from vit_jax.data.resize import Resize
@@ -314,7 +318,8 @@ def detect_format(arrays: Arrays) -> Detected:
   """Detects the format of a file's arrays.
 
   Raises:
-    CheckpointError: if they have no known format; names foreign models.
+    CheckpointError: if they have no known format; names foreign models, and
+      what ours have and theirs lack.
   """
   check_foreign(arrays)
   for form in FORMATS.values():
@@ -326,6 +331,8 @@ def detect_format(arrays: Arrays) -> Detected:
     inner, prefix = strip(arrays)
     normal = form.normalize(inner)
     if form.is_like(normal):
+      if form.name == "timm":
+        check_lacking(normal)
       beside = [name for name in arrays if not name.startswith(prefix)]
       return Detected(form, normal, prefix, tuple(beside))
   shown = "\n".join(f"  {name}" for name in sorted(arrays)[:8])
