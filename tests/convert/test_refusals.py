@@ -343,6 +343,20 @@ def test_what_a_format_has_no_place_for(form, fields, message, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("fields", [HYBRID, VIT | dict(pool="gap")])
+def test_what_is_named_instead_can_be_written(fields, tmp_path):
+  weights = make_weights(fields, layer_norm_eps=1e-6)
+  with pytest.raises(CheckpointError) as caught:
+    save_weights(weights, str(tmp_path / "x"), "hugging_face")
+  (line,) = [x for x in str(caught.value).splitlines() if "what can: " in x]
+  named = line.split("what can: ")[1].partition(", as ")[0].split(", ")
+  assert ("timm" in named) == (fields is not HYBRID)  # It has no such stem.
+  for form in named:
+    suffix = FORMATS[form].suffix if form in FORMATS else ""
+    path = tmp_path / f"{form}{suffix if suffix == '.npz' else ''}"
+    assert save_weights(weights, str(path), form)
+
+
 @pytest.mark.parametrize(
   ("name", "form", "how", "message"),
   [

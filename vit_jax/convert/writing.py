@@ -236,7 +236,7 @@ def to_format(weights: Weights, form: Format) -> Arrays:
     able = [
       other.name
       for other in FORMATS.values()
-      if other.kind == kind and not _fit(weights, other)[0]
+      if other.kind == kind and _can_write(weights, other)
     ]
     raise CheckpointError(
       f"format {form.name} cannot express all of "
@@ -254,6 +254,16 @@ def to_format(weights: Weights, form: Format) -> Arrays:
       for name, make in written.items()
     }
   )
+
+
+def _can_write(weights: Weights, form: Format) -> bool:
+  """Whether a format has all of a model, and its directory a config for it."""
+  if form.suffix == ".safetensors":
+    try:
+      _make_side_files(weights, form.name)
+    except CheckpointError:
+      return False
+  return not _fit(weights, form)[0]
 
 
 def _fit(
