@@ -3,6 +3,7 @@
 """Plans of a small model, compiled by the TPU's own compiler."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -90,6 +91,12 @@ def test_a_plan_for_people_and_for_programs(plan):
   assert "mu/4: " in text and "(replica 1, fsdp 2, tensor 2)" in text
   assert "head-room" in text and "These are bounds" in text
   assert "between slices" not in text and "paper" not in text
+  # Of a tiny model, too, numbers can be read.
+  assert "MiB" in text and "chip-seconds" in text and "gigaFLOPs" in text
+  numbers = re.findall(r" (\d[\d,.]*(?:e-\d+)?)", text)
+  assert len(numbers) > 20 and not [x for x in numbers if "e-" in x]
+  (mfu,) = re.findall("MFU +<= (.+) %", text)
+  assert float(mfu) == pytest.approx(100 * found.mfu, rel=0.01)
   read = json.loads(json.dumps(found.to_json()))
   assert read["fits"] is True and read["memory"]["total"] == found.memory.total
   assert read["at_least"]["step_seconds"] == found.bounds.step

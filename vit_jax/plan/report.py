@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plan as text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from vit_jax.config.errors import counted
 from vit_jax.devices.specs import GIB
@@ -16,6 +16,29 @@ LABELS = {
   "links": "links in a slice",
   "network": "between slices",
 }
+
+# Units of amounts, each the larger first, with their sizes.
+FLOP = {"GFLOP": 1e9, "MFLOP": 1e6, "kFLOP": 1e3}
+CYCLES = {"M cycles": 1e6, "k cycles": 1e3}
+BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+MOVED = {"MB": 1e6, "kB": 1e3}
+STEP = {"ms": 1e-3, "us": 1e-6}
+MEMORY = {"GiB": GIB, "MiB": 1 << 20}
+TIME = {"h": HOUR, "min": 60.0, "s": 1.0, "ms": 1e-3}
+CHIP_TIME = {"chip-hours": HOUR, "chip-minutes": 60.0, "chip-seconds": 1.0}
+CORE_TIME = {
+  "core-days": DAY,
+  "core-hours": HOUR,
+  "core-minutes": 60.0,
+  "core-seconds": 1.0,
+}
+WORK = {
+  "exaFLOPs": 1e18,
+  "petaFLOPs": 1e15,
+  "teraFLOPs": 1e12,
+  "gigaFLOPs": 1e9,
+}
+
 BOUNDS = (
   "These are bounds: counts, and the compiler's own estimate of cycles, over "
   "the data\nsheet's rates, as if all were hidden behind the slowest. Nothing "
@@ -23,9 +46,20 @@ BOUNDS = (
 )
 
 
-def format_amount(amount: float) -> str:
+def format_amount(amount: int | float) -> str:
   """A number with three significant digits, or all before the point."""
   return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+
+
+def choose_unit(amount: int | float, units: Mapping[str, int | float]) -> str:
+  """The first unit of which there is a tenth at least, or the last."""
+  return next((x for x in units if amount >= units[x] / 10), [*units][-1])
+
+
+def scale(amount: int | float, units: Mapping[str, int | float]) -> str:
+  """An amount in a unit in which it can be read."""
+  unit = choose_unit(amount, units)
+  return f"{format_amount(amount / units[unit])} {unit}"
 
 
 def format_plan(plan: Plan) -> str:
@@ -77,11 +111,12 @@ def format_memory(plan: Plan) -> str:
     ("available", memory.available),
     ("head-room", memory.head_room),
   ]
-  lines = [f"{'memory of a chip':28}{'GiB':>10}"]
+  unit = choose_unit(GIB if memory.total is None else memory.total, MEMORY)
+  lines = [f"{'memory of a chip':28}{unit:>10}"]
   for name, size in rows:
     if name in ("average", "teacher") and not size:
       continue
-    value = "unknown" if size is None else f"{size / GIB:,.3f}"
+    value = "unknown" if size is None else f"{size / MEMORY[unit]:,.3f}"
     lines.append(f"{name:28}{value:>10}")
   return "\n".join(lines)
 
@@ -90,32 +125,31 @@ def format_step(plan: Plan) -> str:
   """Formats the costs of a step on a chip and their lower bounds of time."""
   program = plan.program
   amounts = {
-    "products": (plan.program_flops / plan.chips / 1e9, "GFLOP"),
-    "fusions": (program.cycles / 1e6, "M cycles"),
-    "memory": (program.traffic / 1e9, "GB"),
-    "links": (program.received / 1e9, "GB"),
-    "network": (program.slices.received / 1e9, "GB"),
+    "products": (plan.program_flops / plan.chips, FLOP),
+    "fusions": (program.cycles, CYCLES),
+    "memory": (program.traffic, BYTES),
+    "links": (program.received, BYTES),
+    "network": (program.slices.received, BYTES),
   }
   lines = [f"{'a step, on a chip':20}{'amount':>20}{'at least':>14}"]
-  for name, (amount, unit) in amounts.items():
+  for name, (amount, units) in amounts.items():
     if name == "network" and plan.slices == 1:
       continue
     bound = getattr(plan.bounds, name)
     lines.append(
-      f"{LABELS[name]:20}{f'{format_amount(amount)} {unit}':>20}"
-      f"{format_amount(bound * 1e3):>11} ms"
+      f"{LABELS[name]:20}{scale(amount, units):>20}{scale(bound, STEP):>14}"
     )
   return "\n".join(lines)
 
 
 def format_collectives(plan: Plan) -> str:
   """Formats the collectives of a step as a table."""
-  lines = [f"{'collectives':20}{'times':>8}{'MB into a chip':>18}"]
+  lines = [f"{'collectives':20}{'times':>8}{'into a chip':>18}"]
   rows = list(plan.program.collectives.items())
   if plan.slices > 1:
     rows.append(("between slices", plan.program.slices))
   for name, found in sorted(rows, key=lambda row: -row[1].received):
-    received = format_amount(found.received / 1e6)
+    received = scale(found.received, MOVED)
     lines.append(f"{name:20}{found.times:>8,}{received:>18}")
   return "\n".join(lines) if rows else "no collectives"
 
@@ -130,15 +164,16 @@ def make_run_rows(plan: Plan) -> Iterable[tuple[str, str]]:
   bound = LABELS[plan.bounds.bound_by]
   yield (
     "step",
-    f">= {format_amount(plan.bounds.step * 1e3)} ms, bound by {bound}",
+    f">= {scale(plan.bounds.step, STEP)}, bound by {bound}",
   )
   yield "images/s", f"<= {plan.images_per_second:,.0f}"
-  yield "MFU", f"<= {plan.mfu:.1%}"
+  yield "MFU", f"<= {format_amount(100 * plan.mfu)} %"
   yield (
     "whole run",
-    f">= {format_amount(plan.hours)} h, {format_amount(plan.chip_hours)} "
-    f"chip-hours, {format_amount(plan.core_days)} core-days, for "
-    f"{format_amount(plan.exaflops)} exaFLOPs",
+    f">= {scale(plan.hours * HOUR, TIME)}, "
+    f"{scale(plan.chip_hours * HOUR, CHIP_TIME)}, "
+    f"{scale(plan.core_days * DAY, CORE_TIME)}, for "
+    f"{scale(plan.exaflops * 1e18, WORK)}",
   )
   if plan.paper is not None:
     known = [
