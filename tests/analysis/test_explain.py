@@ -15,6 +15,7 @@ from vit_jax.analysis.explain import (
   choose_batch_size,
   compute_attention,
   count_attention_bytes,
+  draw_cells,
   explain,
 )
 from vit_jax.analysis.norms import compute_norms
@@ -121,7 +122,25 @@ def test_layers_are_compared_by_a_bounded_number_of_patches(monkeypatch):
   monkeypatch.setattr(explanation, "SAMPLES", 7)
   model = make(tuple(VIT.items()))
   batches = [(draw((12, 8), 3), 3)]
-  assert explain(model, batches, 3, 0)["samples"] == 6
+  found = explain(model, batches, 3, 0)
+  assert found["samples"] == 6
+  images = batches[0][0]
+  again = explain(model, [(images[:2], 2), (images[1:][::-1], 1)], 3, 0)
+  np.testing.assert_allclose(
+    again["similarity"], found["similarity"], atol=1e-5
+  )
+
+
+def test_patches_are_drawn_for_each_image():
+  """From all places, each as often; none of an image twice."""
+  drawn = draw_cells(range(400), 196, 16)
+  assert drawn.shape == (400, 16) and (np.diff(drawn) > 0).all()
+  assert len(np.unique(drawn, axis=0)) == 400
+  later = draw_cells(range(100, 400), 196, 16)
+  np.testing.assert_array_equal(drawn[100:], later)
+  counts = np.bincount(drawn.ravel(), minlength=196)
+  # Of 33 expected in each place, with a deviation of 5.5.
+  assert counts.min() > 10 and counts.max() < 60
 
 
 def test_batches_are_as_large_as_their_attention_allows():

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from vit_jax.analysis.attention import (
   compute_entropy,
@@ -72,7 +72,7 @@ def summarise(
   module: nn.Module,
   params: Mapping[str, Any],
   images: Float[Array, "B H W c"],
-  cells: int,
+  picked: Int[Array, "B k"],
 ) -> tuple[dict[str, Array], list[Array]]:
   """What is kept of one forward pass, for `explain`.
 
@@ -80,10 +80,10 @@ def summarise(
     module: any model.
     params: its parameters.
     images: its input.
-    cells: patches of an image by which layers are compared.
+    picked: the patches of each image by which layers are compared.
 
   Returns:
-    Name -> array [B ...], as of `explain`; and of each layer [B cells D].
+    Name -> array [B ...], as of `explain`; and of each layer [B k D].
   """
   apply: Any = module.apply
   logits, found = apply({"params": params}, images, intermediates=True)
@@ -106,8 +106,24 @@ def summarise(
     layers = list(found["residual"][:, :, skipped:])
   else:
     layers = _pool_stages([x for k, x in found.items() if k != "pre_logits"])
-  picked = np.linspace(0, layers[-1].shape[1] - 1, cells).round().astype(int)
-  return kept, [x[:, picked].astype(jnp.float32) for x in layers]
+  rows = jnp.arange(len(images))[:, None]
+  return kept, [x[rows, picked].astype(jnp.float32) for x in layers]
+
+
+def draw_cells(images: range, cells: int, count: int) -> Int[np.ndarray, "B k"]:
+  """Draws patches of images, uniformly; those of an image are always the same.
+
+  Args:
+    images: numbers of the images.
+    cells: number of patches of an image.
+    count: number of those that are drawn (k).
+  """
+  return np.stack(
+    [
+      np.sort(np.random.default_rng((0, i)).choice(cells, count, replace=False))
+      for i in images
+    ]
+  )
 
 
 def _pool_stages(stages: list[Array]) -> list[Array]:
@@ -154,13 +170,15 @@ def explain(
   sizes = model.manifest["preprocess"]
   size = (sizes["height"], sizes["width"])
   module, params = model.module, model.params
-  cells = max(1, min(_count_cells(module, params, size), SAMPLES // total))
-  step = jax.jit(summarise, static_argnums=(0, 3))
+  cells = _count_cells(module, params, size)
+  count_drawn = max(1, min(cells, SAMPLES // total))
+  step = jax.jit(summarise, static_argnums=0)
   kept = collections.defaultdict(list)
   layers = collections.defaultdict(list)
   done = 0
   for images, count in batches:
-    arrays, parts = jax.device_get(step(module, params, images, cells))
+    picked = draw_cells(range(done, done + len(images)), cells, count_drawn)
+    arrays, parts = jax.device_get(step(module, params, images, picked))
     for name, array in arrays.items():
       if name in ("maps", "pooling"):
         count_kept = max(0, min(count, pictures - done))
