@@ -30,6 +30,7 @@ from vit_jax.convert.writing import save_weights
 from vit_jax.data import sources, transforms
 from vit_jax.data.augment import make_augment
 from vit_jax.objectives.supervised import make_targets
+from vit_jax.runtime.preflight import describe
 from vit_jax.train import train
 from vit_jax.train_state import compute_digest
 from vit_jax.train_step import STEP, make_key
@@ -72,6 +73,16 @@ def run(exp, state, steps):
     state, metrics = step(state, batch, *constants)
     history.append({k: float(s / n) for k, (s, n) in metrics.items()})
   return state, history, constants
+
+
+def test_softmaxes_of_several_labels_are_warned_of(distilled):
+  for slots in (1, 3):
+    distilled["data"]["label_slots"] = slots
+    lines = []
+    describe(build(distilled), lines.append)
+    found = [x for x in lines if "up to 3 labels" in x]
+    assert len(found) == (slots > 1)
+    assert all("cross_entropy=sigmoid" in x for x in found)
 
 
 def test_both_see_the_same_mixed_images(distilled, fill_state):

@@ -221,12 +221,19 @@ def describe(exp: Any, say: Say) -> None:
       f"warning: train.batch_size={exp.train.batch_size:,} is more than the "
       f"{examples:,} training images: each step repeats all of them"
     )
+  several = f"warning: images have up to {exp.data.label_slots} labels, and"
   softmax = exp.config["objective"].get("cross_entropy") == "softmax"
   if softmax and (exp.data.label_slots or 0) > 1:
     say(
-      f"warning: images have up to {exp.data.label_slots} labels, and "
-      f"objective.cross_entropy='softmax' is for one: an image counts as often "
-      f"as it has labels; set --config.objective.cross_entropy=sigmoid"
+      f"{several} objective.cross_entropy='softmax' is for one: an image "
+      f"counts as often as it has labels; set "
+      f"--config.objective.cross_entropy=sigmoid"
+    )
+  if exp.teacher is not None and (exp.data.label_slots or 0) > 1:
+    say(
+      f"{several} objective.name='distillation' takes softmaxes, which are for "
+      f"one: without a teacher, objective.name=supervised has "
+      f"objective.cross_entropy=sigmoid"
     )
   if exp.optim.warmup_steps >= exp.steps:
     say(
