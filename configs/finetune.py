@@ -214,8 +214,10 @@ def parse(text):
       f"dataset={args.dataset} is not in protocol={args.protocol}; set one of "
       f"{', '.join(known)}"
     )
-  if args.balance and name != "folder":
-    raise ValueError("balance=1 counts the images of dataset=folder:PATH")
+  if args.balance and name not in ("folder", "tfds"):
+    raise ValueError(
+      "balance=1 counts the images of dataset=folder:PATH or tfds:NAME"
+    )
   if args.data_dir and path and name != "tfds":
     raise ValueError(
       f"data_dir={args.data_dir} is where prepared sets are, and "

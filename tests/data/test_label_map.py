@@ -60,6 +60,7 @@ def score(weights, folder, path, content, **more):
     split="train+test",
     label_map=str(path),
     out=str(path.parent / "out"),
+    overwrite=True,
     **more,
   )
 

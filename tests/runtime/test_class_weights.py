@@ -6,7 +6,10 @@ from PIL import Image
 
 from tests.support import build
 from vit_jax.config import ConfigError
+from vit_jax.runtime import class_weights
 from vit_jax.runtime.class_weights import balance_classes
+
+SLOTS = dict(label_slots=2)
 
 
 def test_each_class_counts_as_much():
@@ -36,7 +39,22 @@ def test_they_are_counted_in_the_part_that_is_trained_on(config, tmp_path):
     build(config)
 
 
-def test_of_other_sources_they_are_given(config):
+def test_labels_of_a_prepared_set_are_counted(config, monkeypatch):
   config["objective"] = dict(class_weights="balanced")
+  config["data"]["train"] = "train[:500]"
+  exp = build(config)
+  counts = np.bincount([int(x["label"]) for x in exp.data.open("train[:500]")])
+  assert counts.sum() == 500 and len(set(counts.tolist())) > 1
+  found = exp.objective.class_weights
+  assert found == pytest.approx(50 / counts, rel=1e-12)
+  monkeypatch.setattr(class_weights, "READ", 499)
+  with pytest.raises(ConfigError, match="500 images.*number for each class"):
+    build(config)
+
+
+@pytest.mark.parametrize("changes", [dict(source="synthetic:10"), SLOTS])
+def test_of_other_sources_they_are_given(config, changes):
+  config["objective"] = dict(class_weights="balanced")
+  config["data"] |= changes
   with pytest.raises(ConfigError, match="a number for each class"):
     build(config)

@@ -259,21 +259,6 @@ def describe_changes(
   return lines
 
 
-def count_classes(source: str, split: str) -> list[int]:
-  """Counts the images of each class in a split of a folder.
-
-  Raises:
-    DataError: if it is another kind of source, whose labels are not at hand.
-  """
-  kind, name = parse_source(source)
-  if kind != "folder":
-    raise DataError(
-      f"objective.class_weights='balanced' counts the images of folders, and "
-      f"data.source is {source}: give a number for each class instead"
-    )
-  return folder.load_folder(name).count_classes(split)
-
-
 def prepare_embedded(
   source: str, data_dir: str | None, say: Callable[[str], None]
 ) -> None:

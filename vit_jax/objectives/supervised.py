@@ -79,10 +79,10 @@ class Supervised(Objective):
     label_smoothing: mass of the labels that is spread evenly over all classes,
       in training only; evaluations measure the loss on the labels themselves.
     class_weights: factors of the classes in the loss of training, in their
-      order; None is 1 for each. "balanced" counts the images of a folder: a
-      class's factor is the mean number of images of a class over its own, so
-      that rare classes count as much as frequent ones, and the mean over all
-      images is 1.
+      order; None is 1 for each. "balanced" counts the images of a folder, or of
+      a prepared set of up to 50,000: a class's factor is the mean number of
+      images of a class over its own, so that rare classes count as much as
+      frequent ones, and the mean over all images is 1.
   """
 
   model: nn.Module

@@ -5,9 +5,16 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from vit_jax.config import ConfigError
+from vit_jax.data.label_map import list_labels
 from vit_jax.data.pipeline import Data
-from vit_jax.data.sources import count_classes
+from vit_jax.data.sources import parse_source
+
+# Images of a prepared set that are read for their labels, at most: a few
+# seconds on a disk, two minutes on a store.
+READ = 50_000
 
 
 def balance_classes(counts: Sequence[int]) -> tuple[float, ...]:
@@ -19,6 +26,31 @@ def balance_classes(counts: Sequence[int]) -> tuple[float, ...]:
   there = [count for count in counts if count]
   mean = sum(there) / len(there)
   return tuple(mean / count if count else 0.0 for count in counts)
+
+
+def count_classes(data: Data, num_classes: int) -> list[int]:
+  """Counts the training images of each class.
+
+  Args:
+    data: the data section.
+    num_classes: Y.
+
+  Raises:
+    ConfigError: of sources without labels at hand, and of large ones.
+  """
+  kind, _ = parse_source(data.source)
+  why = "has none to count, or several of an image"
+  if kind in ("folder", "tfds") and data.label_slots is None:
+    source = data.open(data.train)
+    if kind == "folder" or len(source) <= READ:
+      counts = np.bincount(list_labels(source), minlength=num_classes)
+      return [int(count) for count in counts]
+    why = f"has {len(source):,} images, of which each would be read"
+  raise ConfigError(
+    f"objective.class_weights='balanced' counts the labels of folder:DIR, and "
+    f"of tfds:NAME up to {READ:,} images; {data.source} {why}: give a number "
+    f"for each class instead"
+  )
 
 
 def find_class_weights(
@@ -36,8 +68,7 @@ def find_class_weights(
       missing.
   """
   if given == "balanced":
-    counts = count_classes(data.source, data.train)
-    given = balance_classes(counts + [0] * (num_classes - len(counts)))
+    given = balance_classes(count_classes(data, num_classes))
   if len(given) != num_classes:
     raise ConfigError(
       f"objective.class_weights has {len(given)} numbers, and there are "
