@@ -4,6 +4,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -155,3 +156,20 @@ def test_products_with_sharded_weights_are_not_cut():
   assert attention == "vmem"
   assert "all-gather" in collectives
   assert "collective-permute" not in collectives
+
+
+def test_sigterm_ends_a_plan_without_a_trace():
+  text = (
+    "import os, signal\n"
+    "from vit_jax.devices.topology import make_topology\n"
+    "make_topology('v5e:2x2')\n"
+    "os.kill(os.getpid(), signal.SIGTERM)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", text],
+    env=os.environ | ENVIRONMENT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == -signal.SIGTERM
+  assert "SIGTERM" not in done.stderr and "trace" not in done.stderr

@@ -5,6 +5,7 @@
 import math
 import os
 import re
+import signal
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -107,6 +108,8 @@ class Topology(NamedTuple):
 def make_topology(name: str, slices: int = 1) -> Topology:
   """Makes descriptions of TPUs; jax itself stays on the CPU.
 
+  In the main thread, as it puts back what handles SIGTERM.
+
   Args:
     name: GENERATION:SHAPE of a slice, as "v5e:16x16" or "v5p:4x4x8".
     slices: number of slices, joined by the data-centre network.
@@ -145,6 +148,7 @@ def make_topology(name: str, slices: int = 1) -> Topology:
   options = dict(generation.options)
   if slices > 1:
     options["num_slices"] = slices
+  handler = signal.getsignal(signal.SIGTERM)
   try:
     devices = topologies.get_topology_desc(
       platform="tpu", topology_name=name, **options
@@ -156,6 +160,9 @@ def make_topology(name: str, slices: int = 1) -> Topology:
     ) from None
   except (jax.errors.JaxRuntimeError, RuntimeError) as error:
     raise ConfigError(f"--topology={name}: {error}") from error
+  # libtpu has installed one of its own, behind Python's back, which prints a
+  # trace.
+  signal.signal(signal.SIGTERM, handler)
   return Topology(
     name, slices, devices, generation, get_device_spec(devices[0]).peak_flops
   )
