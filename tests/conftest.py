@@ -8,6 +8,7 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 from xml.etree import ElementTree
 
 # Small programs take far longer to compile than to run: with these, which the
@@ -169,6 +170,15 @@ def compilation_cache(tmp_path_factory):
   for name, value in values.items():
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+  """What is written beside tests goes with their files: TFDS's builders leave
+  an empty directory each."""
+  tempfile.tempdir = str(tmp_path_factory.mktemp("t"))
+  yield
+  tempfile.tempdir = None
 
 
 @pytest.fixture(scope="module")
