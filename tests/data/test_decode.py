@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from vit_jax.data import transforms
+from vit_jax.data import formats, transforms
 
 SMALL = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 # Smooth, so that a JPEG is near it, and without any symmetry.
@@ -198,6 +198,26 @@ def test_a_truncated_file_is_refused(kind, share):
   data = save(large, kind)
   with pytest.raises(ValueError, match="truncated|not a readable image"):
     transforms.decode(data[: int(len(data) * share)], 3)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "HEIF", "JPEG2000"])
+def test_what_a_truncated_file_was_is_said(kind):
+  """Also where so little is left that Pillow does not open it."""
+  assert kind in formats.find_formats()
+  data = save(RGB.resize((200, 150)), kind)
+  for share in (0.05, 0.5, 0.98):
+    with pytest.raises(ValueError, match=f"truncated or broken {kind}"):
+      transforms.decode(data[: int(len(data) * share)], 3)
+
+
+def test_libpng_says_nothing_of_a_truncated_png(capfd):
+  """It would name no file, in the middle of what a command prints."""
+  data = save(RGB.resize((200, 150)), "PNG")
+  for cut in (1, 5, 12, 13, len(data) // 2):
+    with pytest.raises(ValueError, match="ends before its last chunk"):
+      transforms.decode(data[:-cut], 3)
+  transforms.decode(data + b"what others append", 3)
+  assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -100,12 +100,18 @@ def strip_png(data: bytes) -> bytes:
 
   Of colour profiles that are slightly wrong, which many programs write, libpng
   would print a warning for each image. Nothing here applies a profile.
+
+  Raises:
+    ValueError: if its last chunk is missing, of which libpng would print, too,
+      and no name of a file.
   """
-  kept, place = [data[:8]], 8
-  while place + 12 <= len(data):
+  kept, place, kind = [data[:8]], 8, b""
+  while kind != b"IEND" and place + 12 <= len(data):
     (length,) = struct.unpack_from(">I", data, place)
     kind, end = data[place + 4 : place + 8], place + 12 + length
     if kind[:1].isupper() or kind in KEPT:  # Capitals mark what is needed.
       kept.append(data[place:end])
     place = end
+  if kind != b"IEND":
+    raise ValueError("it ends before its last chunk")
   return b"".join([*kept, data[place:]])

@@ -134,9 +134,11 @@ def _decode_any(data: bytes, channels: int) -> np.ndarray:
   except Image.DecompressionBombError as error:
     raise ValueError(f"the image is too large: {error}") from error
   except Exception as error:  # Untrusted bytes can cause any.
-    fault = formats.find_fault(data[:16]) or ""
-    hint = fault and f": {fault}"
-    raise ValueError(f"not a readable image {size}{hint}") from error
+    start = data[:16]
+    fault = formats.find_fault(start)
+    if fault is None:
+      fault = f"truncated or broken {formats.recognise(start)}"
+    raise ValueError(f"not a readable image {size}: {fault}") from error
   if image.width * image.height > MAX_PIXELS:
     raise ValueError(
       f"the image is too large: {image.height} x {image.width} px exceed the "

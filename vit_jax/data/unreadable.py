@@ -68,8 +68,8 @@ class Unreadable:
         "\n  ".join(lines) + "\n"
         f"  {len(self.found):,} of {len(self._source):,} images are "
         f"unreadable since this process started, and data.max_unreadable "
-        f"allows {self._allowed:,}: {without}repair or remove them, for a run "
-        f"in another --workdir"
+        f"allows {self._allowed:,}: {without}repair or remove them; a run that "
+        f"began with them then needs another --workdir"
       )
     for number, index in enumerate(new, before + 1):
       log.warning(
