@@ -54,3 +54,12 @@ def test_numbers_stay_on_one_line():
   assert cells == ["1,437", "98.33 %", "2 of 36"]
   assert "<td>a long name</td>" in text
   assert "cat (98.3\N{NO-BREAK SPACE}%), dog (1.0\N{NO-BREAK SPACE}%)" in text
+
+
+def test_no_percent_sign_begins_a_line():
+  said = "of 23.10 to 66.82 %"
+  parts = Section(title="One", text=f"text {said}", notes=[f"note {said}"])
+  page = Page("A page", f"lead {said}", [("95 % interval", said)], [parts], "")
+  text = page.render()
+  assert text.count("66.82\N{NO-BREAK SPACE}%") == 4
+  assert "66.82 %" not in text
