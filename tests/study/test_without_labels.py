@@ -65,6 +65,13 @@ def test_the_page_has_each_difference(score, tmp_path, data_dir, capsys):
   assert (tmp_path / "study.png").stat().st_size > 1000
 
 
+def test_the_flag_for_its_steps_is_named(tmp_path, capsys):
+  flags = [f"--workdir={tmp_path}", "--config.train.steps=20"]
+  with pytest.raises(SystemExit) as caught:
+    main(["without_labels", *flags])
+  assert caught.value.code == 2 and "--steps=N" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("scale", ["digits", "laptop", "card", "pod"])
 def test_all_have_one_encoder(scale, monkeypatch):
   monkeypatch.chdir(ROOT)

@@ -126,6 +126,11 @@ class WithoutLabels(PaperStudy):
     """Trains as every study, some objectives or all, for some steps."""
     if steps < 0:
       raise ConfigError(f"--steps={steps} must be positive")
+    if any(flag.startswith("--config.train.steps=") for flag in flags):
+      raise ConfigError(
+        "--config.train.steps would train the encoder at random, too: give "
+        "--steps=N, which are those of pre-training"
+      )
     names = parse_names("--objectives", objectives, ENCODERS)
     chosen = [*names, RANDOM]  # Which may be named, too.
     study = dataclasses.replace(
