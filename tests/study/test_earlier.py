@@ -16,7 +16,7 @@ from tests.support import ROOT
 from vit_jax.config import ConfigError, RunError
 from vit_jax.runtime.workdir import save_config
 from vit_jax.storage.files import replacing
-from vit_jax.study import data_scale, paper_study, runs
+from vit_jax.study import data_scale, paper_study, runs, sweep
 from vit_jax.study.__main__ import main
 from vit_jax.study.earlier import check_begun, check_workdir
 from vit_jax.study.points import make_runs
@@ -151,6 +151,44 @@ def test_runs_of_another_config_are_said_before_any_begins(study):
   check_begun(make(study), [])
   path.write_text("{")
   check_begun(longer, [])
+
+
+@pytest.mark.parametrize("name", ["seeds", "sweep", "vtab"])
+def test_so_they_are_by_studies_of_any_recipe(
+  name, tmp_path, monkeypatch, capsys
+):
+  """The last of their runs is there; nothing of the first is begun."""
+  monkeypatch.chdir(ROOT)
+  monkeypatch.setattr(runs, "attempt", None)  # What trains a run.
+  workdir, sets = epath.Path(tmp_path) / "study", tmp_path / "sets"
+  flags, own = ["--seeds=0,1"], ["--config.train.seed=1"]
+  if name == "seeds":
+    recipe = "digits"
+    flags.append(f"--config={recipe}")
+    place = "seed_1"
+  elif name == "sweep":
+    recipe = "finetune:dataset=cifar10"
+    flags.append(f"--config={recipe}")
+    points, dev = sweep.load_sweep(recipe)
+    recipe = sweep.add(recipe, points[-1] | dev)
+    place, own = f"dev/{sweep.join(points[-1])}", []
+  else:
+    recipe = "vtab:task=pets,model=B/16"
+    (sets / "oxford_iiit_pet/1.0.0").mkdir(parents=True)
+    (sets / "oxford_iiit_pet/1.0.0/dataset_info.json").write_text("{}")
+    flags.append(f"--data_dir={sets}")
+    own.append(f"--config.data.dir={sets}")
+    place = "pets/seed_1"
+  there = runs.Run(
+    name=place, recipe=recipe, workdir=workdir / place, flags=own
+  )
+  finish(there, 0.5)
+  with pytest.raises(SystemExit) as caught:
+    main([name, f"--workdir={workdir}", *flags, "--config.optim.b1=0.5"])
+  assert caught.value.code == 2
+  assert "+ optim.b1=0.5" in capsys.readouterr().err
+  left = {str(x.relative_to(workdir)) for x in (tmp_path / "study").iterdir()}
+  assert left == {place.split("/")[0]}
 
 
 def test_a_study_that_was_moved_has_its_finished_runs(study):

@@ -10,6 +10,7 @@ from etils import epath
 
 from vit_jax.config.recipe import load_config
 from vit_jax.sections import resolve
+from vit_jax.study.earlier import check_begun
 from vit_jax.study.runs import Run, train
 from vit_jax.study.scores import (
   COLUMNS,
@@ -39,20 +40,23 @@ def run(
     (of a sample, 0 for one run) and `worst` of it.
 
   Raises:
-    ConfigError: for a bad config, or one without such a metric.
+    ConfigError: for a bad config, one without such a metric, or another one
+      than runs that are there.
   """
   overrides = [flag for flag in flags if flag.startswith("--config.")]
   score = find_score(resolve(load_config(recipe, overrides)), recipe)
   runs = {
-    seed: train(
-      make_run(f"seed {seed}", recipe, workdir / f"seed_{seed}", flags, seed)
+    seed: make_run(
+      f"seed {seed}", recipe, workdir / f"seed_{seed}", flags, seed
     )
     for seed in seeds
   }
-  values = [result[score] for result in runs.values()]
+  check_begun([*runs.values()], flags)
+  results = {seed: train(run) for seed, run in runs.items()}
+  values = [result[score] for result in results.values()]
   return {
     "study": "seeds",
-    "runs": runs,
+    "runs": results,
     "score": score,
     "mean": statistics.mean(values),
     "stdev": statistics.stdev(values) if len(values) > 1 else 0.0,

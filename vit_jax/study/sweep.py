@@ -23,6 +23,7 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config, load_recipe
 from vit_jax.sections import resolve
 from vit_jax.study import seeds as final
+from vit_jax.study.earlier import check_begun
 from vit_jax.study.runs import Run, train
 from vit_jax.study.scores import find_score, format_rows, is_lower_better
 
@@ -156,18 +157,25 @@ def run(
     of each combination; and `choice`, the arguments of the best.
 
   Raises:
-    ConfigError: as `load_sweep` and `check`, before anything is trained.
+    ConfigError: as `load_sweep` and `check`, and for another config than that
+      of runs that are there, before anything is trained.
   """
   points, dev = load_sweep(recipe)
   score = check(recipe, flags, points, dev)
-  tried = []
-  for point in points:
-    name = join(point)
-    held_out = add(recipe, point | dev)
-    directory = workdir / "dev" / name
-    run = Run(name=name, recipe=held_out, workdir=directory, flags=flags)
-    result = train(run)
-    tried.append({"arguments": point, **result})
+  runs = [
+    Run(
+      name=join(point),
+      recipe=add(recipe, point | dev),
+      workdir=workdir / "dev" / join(point),
+      flags=flags,
+    )
+    for point in points
+  ]
+  check_begun(runs, flags)
+  tried = [
+    {"arguments": point, **train(run)}
+    for point, run in zip(points, runs, strict=True)
+  ]
   choice = choose(tried, score)
   summary = final.run(add(recipe, choice), workdir / "final", flags, seeds)
   return summary | {"study": "sweep", "dev": tried, "choice": choice}

@@ -26,6 +26,7 @@ from vit_jax.plots.studies import draw_scores
 from vit_jax.sections import resolve
 from vit_jax.storage.paths import locate
 from vit_jax.study import paper, seeds, table
+from vit_jax.study.earlier import check_begun
 from vit_jax.study.names import parse_names
 from vit_jax.study.runs import Failures, Results, list_failures, train_all
 from vit_jax.study.runs import save as save_files
@@ -121,7 +122,8 @@ def run(
 
   Raises:
     ConfigError: before anything is trained, if no task is prepared, or not all
-      that --tasks names; and for a bad config.
+      that --tasks names; for a bad config, and for another one than runs that
+      are there.
   """
   flags = list(flags)
   if init is not None:
@@ -157,6 +159,7 @@ def run(
     if task not in missing
     for seed in chosen
   ]
+  check_begun(runs, flags)
   about = {
     "study": "vtab",
     "model": config["model"]["variant"],
