@@ -12,6 +12,7 @@ from vit_jax.config import ConfigError
 from vit_jax.config.recipe import load_config
 from vit_jax.models import make_model
 from vit_jax.sections import resolve
+from vit_jax.study import without_labels
 from vit_jax.study.__main__ import main
 from vit_jax.study.without_labels import ENCODERS, STUDY, compare, make_points
 
@@ -63,6 +64,17 @@ def test_the_page_has_each_difference(score, tmp_path, data_dir, capsys):
   assert values["5-shot"]["by_seed"] == {"0": 0.58, "1": 0.582}
   assert "px on tfds:digits, 300 steps of batch 128, then 100" in text
   assert (tmp_path / "study.png").stat().st_size > 1000
+
+
+def test_the_figure_has_the_names_of_the_table(monkeypatch):
+  def draw(rows, metric):
+    assert metric == "m"
+    return ";".join(row["name"] for row in rows).encode()
+
+  monkeypatch.setattr(without_labels, "draw_points", draw)
+  points = [x for x in make_points("digits") if x.fields]
+  rows = [{"name": x.name, "fields": x.fields} for x in points]
+  assert STUDY.draw(rows, "m").decode() == ";".join(ENCODERS.values())
 
 
 def test_the_flag_for_its_steps_is_named(tmp_path, capsys):
