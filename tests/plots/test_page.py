@@ -58,8 +58,11 @@ def test_numbers_stay_on_one_line():
 
 def test_no_percent_sign_begins_a_line():
   said = "of 23.10 to 66.82 %"
-  parts = Section(title="One", text=f"text {said}", notes=[f"note {said}"])
+  cells = [Table([["cell", said]])]
+  parts = Section(
+    title="One", text=f"text {said}", notes=[f"note {said}"], tables=cells
+  )
   page = Page("A page", f"lead {said}", [("95 % interval", said)], [parts], "")
   text = page.render()
-  assert text.count("66.82\N{NO-BREAK SPACE}%") == 4
+  assert text.count("66.82\N{NO-BREAK SPACE}%") == 5
   assert "66.82 %" not in text

@@ -36,6 +36,7 @@ def reported(data_dir):
 def test_a_run_ends_with_its_page(reported, tmp_path, capsys):
   result = train(reported, str(tmp_path))
   text = (tmp_path / "report.html").read_text()
+  text = text.replace("\N{NO-BREAK SPACE}", " ")
   assert f"{100 * result['accuracy']:.2f} %" in text
   assert text.count("data:image/png;base64,") >= 6
   examples = PIL.Image.open(tmp_path / "examples.png")
