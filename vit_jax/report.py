@@ -33,8 +33,10 @@ def main(argv: list[str] | None = None) -> None:
   arguments = parser.parse_args(argv)
   with reported():
     from vit_jax.plots.report import save_report
+    from vit_jax.storage.paths import expand
 
-    runs = list(dict.fromkeys(arguments.runs))
+    # One run, however often and in whatever way it is given, is one.
+    runs = list({expand(path): path for path in arguments.runs}.values())
     out = arguments.out or (None if len(runs) == 1 else OUT)
     try:
       print(save_report(runs, out))

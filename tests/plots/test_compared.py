@@ -28,6 +28,7 @@ def write_run(workdir, predicted, label=(0, 1, 2, 0, 1, 2), step=40, **facts):
   result["accuracy"] = result["correct"] / result["total"]
   (workdir / "result.json").write_text(json.dumps(result))
   found = dict(step=step, split="test", data="folder:a") | facts
+  found["images"] = len(right)
   (directory / "evaluation.json").write_text(json.dumps(found))
   paths = [f"photos/{i}.jpg" for i in range(len(predicted))]
   chance = np.full((len(predicted), 1), 0.5)
@@ -93,6 +94,22 @@ def test_of_many_all_are_compared_with_the_best(tmp_path, count, pairs):
   ]
   (section,) = compare(runs)
   assert [row[0] for row in section.tables[0].rows] == pairs
+
+
+def test_paths_of_any_bytes_are_compared(tmp_path):
+  paths = [write_run(tmp_path / name, [0, 1, 2], [0, 1, 2]) for name in "ab"]
+  for path in paths:
+    file = epath.Path(path) / "evaluation/predictions.csv"
+    file.write_bytes(file.read_bytes().replace(b"photos/1", b"caf\xe9/1"))
+  (section,) = compare([read_run(path) for path in paths])
+  assert section.tables[0].rows == [["a and b", "0", "0", "1"]]
+
+
+def test_runs_without_their_predictions_are_left_out(tmp_path):
+  paths = [write_run(tmp_path / name, [0, 1, 2], [0, 1, 2]) for name in "abc"]
+  (tmp_path / "a/evaluation/predictions.csv").unlink()
+  (section,) = compare([read_run(path) for path in paths])
+  assert [row[0] for row in section.tables[0].rows] == ["b and c"]
 
 
 def test_any_of_several_labels_is_right(tmp_path):

@@ -222,7 +222,8 @@ def test_the_page_is_written_beside_the_run(tmp_path, capsys):
     assert capsys.readouterr().out.strip() == f"{path}/report.html"
   assert "<!doctype html>" in (tmp_path / "a" / "report.html").read_text()
   other = write_run(tmp_path / "b")
-  report.main([path, other, path, f"--out={tmp_path}/ab.html"])
+  again = f"{tmp_path}/../{tmp_path.name}/a/"  # One of them.
+  report.main([path, other, path, again, f"--out={tmp_path}/ab.html"])
   text = (tmp_path / "ab.html").read_text()
   assert "<title>a, b</title>" in text
 

@@ -61,30 +61,34 @@ def read_judged(run: RunFiles) -> Judged | None:
   """Reads what a run wrote of its predictions.
 
   Returns:
-    None if there are none of its last step.
+    None if there are none of its last step, or they were removed.
 
   Raises:
     ConfigError: for files that are damaged.
   """
   directory = locate(run.path) / FOLDER
-  path = directory / "evaluation.json"
-  if run.result is None or not path.exists():
+  path, listed = directory / "evaluation.json", directory / "predictions.csv"
+  if run.result is None or not (path.exists() and listed.exists()):
     return None
   try:
     found = load_json(path)
     if found.get("step") != run.step:
       return None
     data = f"{found['split']} of {found['data']}"
-    text = read_file(directory / "predictions.csv", MAX_BYTES).decode()
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    images = tuple((row["path"], row["label_class"]) for row in rows)
-    right = [row["prediction"] in row["label"].split() for row in rows]
+    # Paths are any bytes.
+    text = read_file(listed, MAX_BYTES).decode("utf-8", "surrogateescape")
+    images, right = [], []
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+      images.append((row["path"], row["label_class"]))
+      right.append(row["prediction"] in row["label"].split())
+    if len(images) != found["images"]:
+      raise ValueError(f"{listed.name} has {counted(len(images), 'image')}")
   except Exception as error:  # Any, of bytes that are not ours.
     raise ConfigError(
       f"{directory} is damaged ({str(error) or repr(error)}): remove it, and "
       f"the page does not compare this run's predictions"
     ) from error
-  return Judged(data, images, np.array(right, bool))
+  return Judged(data, tuple(images), np.array(right, bool))
 
 
 def compare(runs: Sequence[RunFiles]) -> list[Section]:
