@@ -101,3 +101,20 @@ def test_what_people_read():
     "  dog      100.00%  100.00%    100.00%       2",
   ):
     assert line in text, text
+
+
+@pytest.mark.parametrize("label", [[[0], [1]], [[-1], [-1]]])
+def test_where_nothing_is_predicted_or_labelled(label):
+  """All classes have less than one half; the others have no label at all."""
+  scores = np.log(np.array([[0.4, 0.1], [0.3, 0.2]], np.float32))
+  found = evaluation.describe_scores(
+    np.array(label),
+    np.zeros((2, 1), int),
+    scores[:, :1],
+    ["cat", "dog"],
+    scores,
+  )
+  facts = dict(weights="w", data="d", split="test", loss=0.5, notes=[])
+  facts |= dict(images=2, correct=1, total=2, accuracy=0.5)
+  text = evaluation.format_table(facts | found)
+  assert "precision -, recall " in text and "nan" not in text

@@ -137,13 +137,15 @@ def _format_figures(found: Mapping[str, Any]) -> Iterator[str]:
     labels = found["labels"]
     there = sum(row["support"] > 0 for row in found["classes"])
     yield (
-      f"{'mAP':18} {found['map']:8.2%}   mean average precision of "
-      f"{counted(there, 'class')}"
+      f"{'mAP':18} {_format_share(found['map']):>8}   mean average precision "
+      f"of {counted(there, 'class')}"
     )
     yield (
-      f"{'F1':18} {labels['f1']:8.2%}   precision {labels['precision']:.2%}, "
-      f"recall {labels['recall']:.2%} of {counted(labels['total'], 'label')}, "
-      f"predicted from a probability of 50 % on"
+      f"{'F1':18} {_format_share(labels['f1']):>8}   precision "
+      f"{_format_share(labels['precision'])}, recall "
+      f"{_format_share(labels['recall'])} of "
+      f"{counted(labels['total'], 'label')}, predicted from a probability of "
+      f"50 % on"
     )
   yield (
     f"{'top-1':18} {found['accuracy']:8.2%}   {share}; 95 % interval {low:.2%} "
@@ -176,18 +178,21 @@ def _format_classes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
   if len(there) > ALL:
     shown = {"worst": worst[:SHOWN], "best": worst[: -SHOWN - 1 : -1]}
   names = [_cut(x["class"]) for part in shown.values() for x in part]
-  width = max(len("classes"), *map(len, names))
+  width = max(map(len, ["classes", *names]))
   for title, part in shown.items():
     first = f"{'AP':>8} " if ranked else ""
     yield f"{title:{width + 2}} {first}  recall  precision  images"
     for row in part:
-      precision = row["precision"]
-      text = "-" if np.isnan(precision) else f"{precision:.2%}"
       first = f"{row['average_precision']:8.2%} " if ranked else ""
       yield (
         f"  {_cut(row['class']):{width}} {first}{row['recall']:8.2%} "
-        f"{text:>10} {row['support']:7,}"
+        f"{_format_share(row['precision']):>10} {row['support']:7,}"
       )
+
+
+def _format_share(share: float) -> str:
+  """A share; a dash where there is none."""
+  return "-" if np.isnan(share) else f"{share:.2%}"
 
 
 def _format_confusions(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
