@@ -84,6 +84,16 @@ def test_a_name_that_is_no_text_can_be_shown(tmp_path, names):
   assert "train/cat/caf\\xe9.jpg is train/dog/9.jpg;" in found
 
 
+def test_a_name_does_not_act_on_the_terminal(tmp_path, names):
+  names["train/cat/\x1b[2J\n.jpg"] = names["train/dog/9.jpg"]
+  write(tmp_path, names)
+  (tmp_path / "train/cat/\x1b[1A.jpg").touch()
+  (found,) = find_warnings(tmp_path)
+  assert "train/cat/\\x1b[2J\\n.jpg is train/dog/9.jpg;" in found
+  text = folder.load_folder(str(tmp_path)).describe()
+  assert "train/cat/\\x1b[1A.jpg" in text and "\x1b" not in text
+
+
 def test_copies_in_one_split_and_class_are_left_alone(tmp_path, names):
   names["train/cat/8.jpg"] = names["train/cat/9.jpg"]
   write(tmp_path, names)

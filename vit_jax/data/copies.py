@@ -13,7 +13,7 @@ from concurrent import futures
 
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import counted
-from vit_jax.data.folder_names import to_label
+from vit_jax.data.folder_names import to_line
 from vit_jax.storage.untrusted import read_file
 
 MOST, MOST_BYTES = 50_000, 1 << 28  # Files that are read, and their bytes.
@@ -86,7 +86,7 @@ def describe_copies(
       if places[path][0] == split != "train"
     ]
     if pairs:
-      copy, original = map(to_label, pairs[0])
+      copy, original = map(to_line, pairs[0])
       yield (
         f"warning: of {counted(len(items), 'image')} of {split} {len(pairs):,} "
         f"{'is a copy' if len(pairs) == 1 else 'are copies'} of training "
@@ -101,5 +101,5 @@ def describe_copies(
     yield (
       f"warning: {counted(len(mixed), 'image')} "
       f"{'is' if len(mixed) == 1 else 'are'} of two classes: "
-      f"{to_label(first)} is {to_label(second)}; remove the wrong one"
+      f"{to_line(first)} is {to_line(second)}; remove the wrong one"
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vit_jax.config.errors import counted
 from vit_jax.data import formats
-from vit_jax.data.folder_names import is_system
+from vit_jax.data.folder_names import is_system, to_line
 
 Bad = tuple[str, str]  # (path, why it is left out).
 
@@ -130,6 +130,6 @@ def describe_bad(bad: Sequence[Bad], shown: int = 3) -> list[str]:
   lines = []
   for why, paths in by_reason.items():
     lines.append(f"left out, {counted(len(paths), 'file')}: {why}")
-    lines += [f"  {path}" for path in paths[:shown]]
+    lines += [f"  {to_line(path)}" for path in paths[:shown]]
     lines += ["  ..."] if len(paths) > shown else []
   return lines

@@ -62,3 +62,12 @@ def to_label(name: str) -> str:
   """
   known = name.encode("utf-8", "surrogateescape")
   return normalize(known.decode("utf-8", "backslashreplace"))
+
+
+def to_line(path: str) -> str:
+  r"""Returns a path as a line of text: nothing ends it, or acts on a terminal.
+
+  What is not printable is written as \n or \x1b.
+  """
+  label = to_label(path)
+  return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in label)
