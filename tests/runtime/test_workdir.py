@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a workdir records of a run."""
 
+import os
 import sys
 
 import pytest
+from etils import epath
 
-from vit_jax.runtime.workdir import find_command
+from vit_jax.config import ConfigError
+from vit_jax.runtime.workdir import check_letters, find_command
 
 FLAGS = ["--config=digits:variant=Ti/2", "--workdir=my runs/a"]
 QUOTED = "--config=digits:variant=Ti/2 '--workdir=my runs/a'"
@@ -35,3 +38,13 @@ QUOTED = "--config=digits:variant=Ti/2 '--workdir=my runs/a'"
 def test_the_command_of_a_run_is_that_of_a_shell(words, command, monkeypatch):
   monkeypatch.setattr(sys, "orig_argv", words)
   assert find_command() == command
+
+
+@pytest.mark.parametrize(
+  ("name", "why"),
+  [("run [1]", r"with \[ and \]"), (b"caf\xe9", r"caf\\xe9: .* not UTF-8")],
+)
+def test_a_path_that_nothing_is_saved_below(name, why, tmp_path):
+  path = tmp_path / os.fsdecode(name)
+  with pytest.raises(ConfigError, match=why):
+    check_letters(epath.Path(path), str(path))

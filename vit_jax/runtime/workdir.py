@@ -105,15 +105,26 @@ def open_workdir(name: str, hosts: Hosts, seconds: float) -> epath.Path:
 
 
 def check_letters(path: epath.Path, name: str) -> None:
-  """Checks that what is saved below a path can be read back.
+  """Checks that what is saved below a path can be written and read back.
 
   Args:
     path: the path, absolute.
     name: as the user gave it.
 
   Raises:
-    ConfigError: the letters that Orbax would take for a pattern.
+    ConfigError: for the letters that Orbax would take for a pattern, and bytes
+      that are no letters, which it cannot take at all.
   """
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError as error:
+    shown = name.encode(errors="surrogateescape").decode(
+      errors="backslashreplace"
+    )
+    raise ConfigError(
+      f"--workdir={shown}: nothing can be saved below a path that is not "
+      f"UTF-8: choose another name"
+    ) from error
   odd = sorted(set("[]\\") & set(os.fspath(path)))
   if odd:
     raise ConfigError(
