@@ -7,6 +7,7 @@ import functools
 import itertools
 import logging
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -57,8 +58,16 @@ def locate(path: os.PathLike | str) -> epath.Path:
         f"{shown}: addresses of {shorten(scheme)}:// are not read: download it "
         f"first, to a disk or to gs://, and give that path"
       )
+    if not text.split("/")[2]:
+      raise ConfigError(f"{shown} names no bucket: give gs://BUCKET/DIR")
     check_answers("/".join(text.split("/")[:3]))
     return epath.Path(path)
+  # As pathlib has it, which makes one slash of two.
+  if found := re.match(r"(gs|s3|hf|file|https?):/", text):
+    raise ConfigError(
+      f"{shown}: an address begins with {found[0]}/; a directory of that name "
+      f"is ./{shown}"
+    )
   longest = max(map(len, text.encode(errors="surrogateescape").split(b"/")))
   if longest > MAX_NAME or len(text) > MAX_PATH:
     raise ConfigError(
