@@ -163,6 +163,12 @@ def test_a_resnet_shows_what_it_has_and_names_the_rest(root, capsys, tmp_path):
   (out / "notes.txt").write_text("mine")
   shown = run(capsys, root, *command, "--overwrite", status=2)
   assert "notes.txt" in shown.err and (out / "analysis.html").exists()
+  # Least of all photographs, whatever they are called.
+  (photos := tmp_path / "photos").mkdir()
+  shutil.copy(root / "photos" / "0&.png", photos / "image_01.png")
+  command = *command[:2], f"--out={photos}", "--overwrite"
+  assert "image_01.png" in run(capsys, root, *command, status=2).err
+  assert [x.name for x in photos.iterdir()] == ["image_01.png"]
 
 
 def test_what_cannot_be_read_is_named(root, capsys, tmp_path):

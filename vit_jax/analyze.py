@@ -14,6 +14,7 @@ docs/analysis.md says what each is, its formula and its source.
 import dataclasses
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -32,7 +33,12 @@ from vit_jax.storage.paths import locate, written
 
 LIMIT = 128  # Images; so many has figure 7 of the paper.
 PICTURES = 8
-PAGE, ARRAYS = "analysis.html", "arrays.npz"  # Beside figures, as PNG.
+PAGE, ARRAYS = "analysis.html", "arrays.npz"
+# Beside them, the figures of `plots.explanation`.
+FIGURES = re.compile(
+  r"(image_\d+|rollout_\d+|pooling_\d+|heads_\d+|distance|entropy|similarity"
+  r"|norms|positions|components)\.png"
+)
 TOP = 3  # Classes named below a picture.
 
 
@@ -203,7 +209,9 @@ def check_out(name: str, overwrite: bool) -> Any:
       raise ConfigError(
         f"{name} exists: name another --out, or replace it (--overwrite)"
       )
-    if others := sorted(x.name for x in there if not is_own(x)):
+    # Pictures of the user may have the names of figures, but not beside arrays.
+    known = ARRAYS in [x.name for x in there]
+    if others := sorted(x.name for x in there if not (known and is_own(x))):
       raise ConfigError(
         f"{name} holds something else than an analysis ({others[0]}), which "
         f"is not replaced: name another --out"
@@ -214,7 +222,7 @@ def check_out(name: str, overwrite: bool) -> Any:
 
 def is_own(path: Any) -> bool:
   """Whether a file has a name that `save` gives."""
-  return path.name in (PAGE, ARRAYS) or path.suffix == ".png"
+  return path.name in (PAGE, ARRAYS) or bool(FIGURES.fullmatch(path.name))
 
 
 def save(found: Analysis, out: Any, name: str) -> None:
