@@ -24,7 +24,9 @@ from vit_jax.convert import save_weights
 def root(tmp_path_factory):
   """Weights of a few pixels, and five images."""
   root = tmp_path_factory.mktemp("analyze")
-  weights = make_tiny_weights(names=tuple(f"<b>{x}</b>" for x in "abcde"))
+  weights = make_tiny_weights(
+    names=tuple(f"<b>{x}, or so</b>" for x in "abcde")
+  )
   params = {path: 0.2 * x for path, x in weights.params.items()}
   weights = dataclasses.replace(weights, params=params)
   save_weights(weights, str(root / "weights"))
@@ -111,6 +113,7 @@ def test_the_page_holds_what_the_arrays_say(root, capsys, tmp_path):
   assert "mu/2" in page.text and "8 × 8 px" in page.text
   assert "2 of 5 images." in page.text
   assert page.text.count("<b>") == 2 * 3  # As text, three classes an image.
+  assert page.text.count("%); <b>") == 2 * 2
   assert "1&.png" not in page.text and "2&.png" in page.text
   names = {x.stem for x in out.glob("*.png")}
   numbered = {

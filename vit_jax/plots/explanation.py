@@ -165,7 +165,8 @@ def _show_images(
       where = _describe_peak(arrays["rollout"][i])
       text = f"attention rollout over {name}; strongest {where}"
       pngs.append((figures[f"rollout_{number}"], text))
-    caption = ", ".join(f"{x} ({100 * p:.1f} %)" for _, x, p in shown.classes)
+    # Names may have a comma.
+    caption = "; ".join(f"{x} ({100 * p:.1f} %)" for _, x, p in shown.classes)
     cards.append(Figure(pngs, name, caption, "photo"))
     if f"pooling_{number}" in figures:
       text = f"weights of the attention pooling over {name}"
