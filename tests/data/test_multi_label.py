@@ -4,6 +4,7 @@
 
 import collections
 import csv
+import dataclasses
 import io
 import json
 
@@ -22,7 +23,9 @@ from vit_jax.data import pipeline, sources
 from vit_jax.data.transforms import decode
 from vit_jax.evaluate import evaluate
 from vit_jax.evaluators import classification
-from vit_jax.runtime.preflight import describe
+from vit_jax.runtime import preflight
+from vit_jax.runtime.preflight import check_splits, describe
+from vit_jax.sections import resolve
 from vit_jax.train import train
 
 # Image -> its labels: the brightness of its four quarters, by class.
@@ -171,6 +174,19 @@ def test_one_label_has_no_map(config):
   config["checkpoint"] = dict(keep_best=1, best="test/map")
   with pytest.raises(ConfigError, match="one each: take 'test/accuracy'"):
     build(config)
+
+
+def test_too_many_scores_choose_no_checkpoint(quarters, config, tmp_path):
+  config["data"] = dict(source="tfds:quarters", dir=str(tmp_path), size=8)
+  config["data"]["label_slots"] = 3
+  config["checkpoint"] = dict(keep_best=1, best="test/map")
+  info = sources.load_info("tfds:quarters", str(tmp_path))
+  whole = resolve(config | {"evals": {"test": dict(split="test")}})
+  check_splits(whole, info)
+  most = preflight.MAX_SCORES // 40
+  check_splits(whole, dataclasses.replace(info, num_classes=most))
+  with pytest.raises(ConfigError, match="best='test/map' .* 40 images of"):
+    check_splits(whole, dataclasses.replace(info, num_classes=most + 1))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from vit_jax.devices.fitting import format_bytes, get_memory
 from vit_jax.devices.machine import find_memory_limit
 from vit_jax.devices.memory import describe_indivisible, describe_mesh
 from vit_jax.hosts.coordination import Hosts
+from vit_jax.metrics.ranking import MAX_SCORES
 from vit_jax.runtime.resume import LOCAL, flatten
 from vit_jax.runtime.workdir import collect_versions
 from vit_jax.sharding import count_data_shards, count_state_bytes
@@ -102,11 +103,12 @@ def prepare_data(
 def check_splits(config: Mapping[str, Any], info: DatasetInfo) -> None:
   """Checks that all splits that a config names are there, with examples.
 
-  And that images may have several labels where a key names their metric.
+  And that images may have several labels where a key names their metric, and
+  that it is computed.
 
   Raises:
     DataError: if one is not; names the key that asks for it.
-    ConfigError: if each image has one label.
+    ConfigError: if each image has one label, or they are too many.
   """
   asked = {"data.train": config["data"]["train"]}
   for name, section in config["evals"].items():
@@ -120,14 +122,24 @@ def check_splits(config: Mapping[str, Any], info: DatasetInfo) -> None:
       raise DataError(
         f"{key}: {error}; --config.{key}=SPLIT names another"
       ) from error
-  if config["data"]["label_slots"] or info.label_slots is not None:
-    return
+  several = config["data"]["label_slots"] or info.label_slots is not None
   for section, key in (("checkpoint", "best"), ("train", "stop_by")):
     name, _, metric = str(config[section][key]).rpartition("/")
-    if metric == "map":
+    if metric != "map":
+      continue
+    given = f"{section}.{key}='{name}/map'"
+    if not several:
       raise ConfigError(
-        f"{section}.{key}='{name}/map' is of images with several labels, and "
-        f"those of {info.name} have one each: take '{name}/accuracy'"
+        f"{given} is of images with several labels, and those of {info.name} "
+        f"have one each: take '{name}/accuracy'"
+      )
+    images = info.count(config["evals"][name]["split"])
+    if images * info.num_classes > MAX_SCORES:
+      raise ConfigError(
+        f"{given} is not computed for {images:,} images of "
+        f"{info.num_classes:,} classes, which have more than {MAX_SCORES:,} "
+        f"scores: take '{name}/accuracy', or a part of the images as "
+        f"evals.{name}.split"
       )
 
 
