@@ -109,6 +109,22 @@ def test_all_that_reads_a_bucket_waits_for_it_alike(silent, act, capsys):
 
 
 @pytest.mark.parametrize(
+  "act",
+  [
+    lambda path: workdir.open_workdir(path, Hosts(), 1.0),
+    lambda path: prepare.main(["digits", f"--data_dir={path}"]),
+    lambda path: study.main(["seeds", *DIGITS, f"--workdir={path}"]),
+  ],
+)
+def test_a_path_that_is_no_text_is_refused(act, tmp_path, capsys):
+  with pytest.raises((ConfigError, SystemExit)) as error:
+    act(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+  text = " ".join((str(error.value) + capsys.readouterr().err).split())
+  assert "caf\\xe9: nothing can be saved below a path that is not UTF" in text
+  assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
   ("below", "says"),
   [
     ("new/directory", None),

@@ -27,7 +27,7 @@ from vit_jax.data.held_out import list_held_out
 from vit_jax.data.info import DataError
 from vit_jax.metrics.progress import Progress
 from vit_jax.prepare import image_list, imagenet, listing, writing
-from vit_jax.storage.paths import check_directory, locate
+from vit_jax.storage.paths import check_directory, check_text, expand, locate
 
 MAX_UNREADABLE = 0.001
 ARCHIVES = ("imagenet2012", "imagenet21k")  # Sets that are read from those.
@@ -68,6 +68,7 @@ def prepare_dataset(
     writing.check_on_disk(data_dir)
   if data_dir is not None:
     check_directory(locate(data_dir), f"--data_dir={data_dir}")
+    check_text(expand(data_dir), f"--data_dir={data_dir}")
   if kind in ("folder", "manifest") and path:
     path = os.fspath(locate(path))
     set_name = new_name or make_name(path)

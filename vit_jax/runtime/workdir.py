@@ -25,7 +25,7 @@ from vit_jax.devices.detection import PLUGINS, find_installed
 from vit_jax.devices.machine import count_cores
 from vit_jax.hosts.coordination import Hosts
 from vit_jax.storage.files import to_json, write_json, write_text
-from vit_jax.storage.paths import check_directory, expand
+from vit_jax.storage.paths import check_directory, check_text, expand
 
 PROGRAMS = ("vit-jax", "vit_jax")  # A script, and python -m.
 PACKAGES = (
@@ -115,16 +115,7 @@ def check_letters(path: epath.Path, name: str) -> None:
     ConfigError: for the letters that Orbax would take for a pattern, and bytes
       that are no letters, which it cannot take at all.
   """
-  try:
-    os.fspath(path).encode()
-  except UnicodeEncodeError as error:
-    shown = name.encode(errors="surrogateescape").decode(
-      errors="backslashreplace"
-    )
-    raise ConfigError(
-      f"--workdir={shown}: nothing can be saved below a path that is not "
-      f"UTF-8: choose another name"
-    ) from error
+  check_text(path, f"--workdir={name}")
   odd = sorted(set("[]\\") & set(os.fspath(path)))
   if odd:
     raise ConfigError(

@@ -175,6 +175,26 @@ def written(out: os.PathLike | str | None) -> Iterator[None]:
     raise ConfigError(f"--out={out} cannot be written: {error}") from error
 
 
+def check_text(path: epath.Path, given: str) -> None:
+  """Checks that a path is text: neither Orbax nor ArrayRecord takes others.
+
+  Args:
+    path: absolute, from `expand`.
+    given: how the user gave it, as --workdir=DIR; begins the message.
+
+  Raises:
+    ConfigError: if its bytes are not UTF-8.
+  """
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError as error:
+    shown = given.encode(errors="surrogateescape")
+    raise ConfigError(
+      f"{shown.decode(errors='backslashreplace')}: nothing can be saved below "
+      f"a path that is not UTF-8: choose another name"
+    ) from error
+
+
 def describe_runs(directory: epath.Path) -> str | None:
   """Says which runs are below a directory that is none; None if none are.
 
