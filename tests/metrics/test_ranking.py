@@ -51,6 +51,17 @@ def test_average_precision(scores, labels):
   assert math.isnan(compute_map(scores, np.full_like(labels, -1)))
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf, np.inf, 0])
+def test_scores_that_tell_nothing_are_worth_chance(value):
+  """However the images lie: here those of the class are the first."""
+  present = np.arange(8)[:, None] < 2
+  scores = np.full((8, 1), value, np.float32)
+  assert compute_average_precision(scores, present) == [0.25]
+  some = np.where(np.arange(8)[:, None] == 0, 3, np.nan).astype(np.float32)
+  # 1/1 for the first half of recall, 2/8 for the other.
+  assert compute_average_precision(some, present) == [0.625]
+
+
 def test_figures_by_class_and_of_all_labels(scores, labels):
   names = list("abcdefg")
   found = describe_ranking(scores, labels, names)

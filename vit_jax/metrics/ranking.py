@@ -41,7 +41,8 @@ def compute_average_precision(
   """Computes the average precision of each class; NaN where no image is of it.
 
   The sum over distinct scores, the highest first, of precision times what
-  recall gains there: images of equal scores come together.
+  recall gains there: images of equal scores come together, and so do, last,
+  those whose score is not a number.
 
   Args:
     scores: of each image for each class, of any scale.
@@ -49,8 +50,10 @@ def compute_average_precision(
   """
   found = np.full(scores.shape[1], np.nan)
   for i in np.flatnonzero(present.any(axis=0)):
-    order = np.argsort(-scores[:, i], kind="stable")
-    ranked = scores[order, i]
+    # Of two that are infinite, or no numbers, the difference would be none.
+    column = np.nan_to_num(scores[:, i], nan=np.finfo(scores.dtype).min)
+    order = np.argsort(-column, kind="stable")
+    ranked = column[order]
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
     right = np.cumsum(present[order, i])[last]
     gained = np.diff(right, prepend=0) / right[-1]
