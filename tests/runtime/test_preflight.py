@@ -6,7 +6,9 @@ import pytest
 
 from tests.support import build
 from vit_jax.config import ConfigError
-from vit_jax.runtime.preflight import describe
+from vit_jax.hosts.coordination import Hosts
+from vit_jax.runtime.preflight import describe, prepare_data
+from vit_jax.sections import resolve
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,12 @@ def test_the_key_of_a_split_that_is_not_there_is_named(config):
   assert str(e.value).endswith(
     "'train[:90%]'; --config.evals.few.split=SPLIT names another"
   )
+
+
+def test_so_is_that_of_the_training_images(config):
+  config["data"]["train"] = "valid"
+  with pytest.raises(ConfigError, match="data.train=SPLIT names another"):
+    prepare_data(resolve(config), Hosts(), str)
 
 
 @pytest.mark.parametrize(

@@ -92,8 +92,9 @@ def prepare_data(
   found = sources.describe_source(source)
   if found:
     say(found)
-  sources.open_source(source, section["train"], data_dir)
+  # First, as it names the key of a split that is not there.
   check_splits(config, sources.load_info(source, data_dir))
+  sources.open_source(source, section["train"], data_dir)
   splits = [section["train"], *(x["split"] for x in config["evals"].values())]
   fingerprint = sources.compute_fingerprint(source, splits, data_dir)
   hosts.compare(fingerprint)
