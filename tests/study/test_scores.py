@@ -40,6 +40,26 @@ def test_segmentations_are_compared_by_their_mean_iou():
   assert lines[-1].startswith("mean IoU: mean 43.75%, ")
 
 
+def test_runs_on_images_with_several_labels_are_compared_by_their_ranking(
+  tmp_path, monkeypatch
+):
+  maps = {0: 0.5, 1: 0.75}
+  row = dict(accuracy=0.9, correct=9, total=10, loss=1.0, seconds=2.0)
+  monkeypatch.setattr(
+    seeds, "train", lambda run: row | {"map": maps[int(run.name[5:])]}
+  )
+  digits = str(ROOT / "configs/digits.py")
+  found = seeds.run(digits, epath.Path(tmp_path), [], [0, 1])
+  assert (found["score"], found["mean"], found["worst"]) == ("map", 0.625, 0.5)
+  last = seeds.format_table(found).splitlines()[-1]
+  assert last.startswith("mAP: mean 62.50%, ")
+  # One run without it, or another metric: as the config says.
+  assert (
+    scores.take_ranking("accuracy", [row, row | {"map": 1.0}]) == "accuracy"
+  )
+  assert scores.take_ranking("loss", [row | {"map": 1.0}]) == "loss"
+
+
 @pytest.mark.parametrize(
   ("kinds", "score"),
   [

@@ -45,6 +45,20 @@ def find_score(config: Mapping[str, Any], name: str) -> str:
   return found[0]
 
 
+def take_ranking(score: str, results: Iterable[Mapping[str, Any]]) -> str:
+  """Takes "map" in place of "accuracy" for images with several labels.
+
+  Their accuracy is of the likeliest class alone. Only results tell, as a set
+  says so once it is read.
+
+  Args:
+    score: from `find_score`.
+    results: result.json of each run.
+  """
+  ranked = all("map" in result for result in results)
+  return "map" if score == "accuracy" and ranked else score
+
+
 def is_lower_better(score: str) -> bool:
   """Whether the better run has the lower value."""
   return score == "loss"

@@ -18,6 +18,7 @@ from vit_jax.study.scores import (
   format_rows,
   format_score,
   is_lower_better,
+  take_ranking,
 )
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -36,7 +37,7 @@ def run(
 
   Returns:
     `study`, its name; `runs`, a dictionary seed -> result.json; `score`, the
-    metric that they are compared by, as of `find_score`; and `mean`, `stdev`
+    metric that they are compared by, as of `study.scores`; and `mean`, `stdev`
     (of a sample, 0 for one run) and `worst` of it.
 
   Raises:
@@ -53,6 +54,7 @@ def run(
   }
   check_begun([*runs.values()], flags)
   results = {seed: train(run) for seed, run in runs.items()}
+  score = take_ranking(score, results.values())
   values = [result[score] for result in results.values()]
   return {
     "study": "seeds",

@@ -25,7 +25,12 @@ from vit_jax.sections import resolve
 from vit_jax.study import seeds as final
 from vit_jax.study.earlier import check_begun
 from vit_jax.study.runs import Run, train
-from vit_jax.study.scores import find_score, format_rows, is_lower_better
+from vit_jax.study.scores import (
+  find_score,
+  format_rows,
+  is_lower_better,
+  take_ranking,
+)
 
 SEEDS = (0, 1, 2)
 
@@ -176,7 +181,7 @@ def run(
     {"arguments": point, **train(run)}
     for point, run in zip(points, runs, strict=True)
   ]
-  choice = choose(tried, score)
+  choice = choose(tried, take_ranking(score, tried))
   summary = final.run(add(recipe, choice), workdir / "final", flags, seeds)
   return summary | {"study": "sweep", "dev": tried, "choice": choice}
 
