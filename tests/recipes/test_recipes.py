@@ -104,25 +104,22 @@ RUNS = list(
 )
 
 
-def blur(value):
-  """A section without its sizes and constants.
-
-  Whether a number is zero, or there at all, decides what is computed.
-  """
-  if isinstance(value, dict):
-    return {key: blur(x) for key, x in value.items()}
-  if isinstance(value, list | tuple):
-    return sorted({repr(blur(x)) for x in value})
-  if isinstance(value, int | float) and not isinstance(value, bool):
-    return bool(value)
-  return "a path" if isinstance(value, str) and "/" in value else value
-
-
 def get_parts(config):
   """What decides which operations the model and the rest of a step have.
 
-  Of a model's name the kind counts.
+  A number is a size or a constant; whether it is zero, or there at all, decides
+  what is computed. Of a model's name the kind counts.
   """
+
+  def blur(value):
+    if isinstance(value, dict):
+      return {key: blur(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+      return sorted({repr(blur(x)) for x in value})
+    if isinstance(value, int | float) and not isinstance(value, bool):
+      return bool(value)
+    return "a path" if isinstance(value, str) and "/" in value else value
+
   model = dict(config["model"])
   kind = re.match(r"R\d+x|R\w*\+|Mixer|", model.pop("variant"))[0]
   rest = config["objective"], config["data"]["augment"], config["optim"]
@@ -159,12 +156,12 @@ def is_first(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def same_states():
-  """Recipes of one model and kind of optimizer have one state, traced once."""
+  """Recipes of one model and optimizer have one state, traced once."""
   make, made = Experiment.init_state.func, {}
 
   def get_init_state(exp):
-    config, optim = exp.config, blur(exp.config["optim"])
-    key = repr((exp.model, exp.image_shape, config["objective"], optim))
+    sections = exp.config["objective"], exp.config["optim"]
+    key = repr((exp.model, exp.image_shape, *sections))
     if key not in made:
       made[key] = make(exp)
     return made[key]  # JAX knows functions that it has traced.
