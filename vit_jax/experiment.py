@@ -143,7 +143,7 @@ class Experiment:
     self.fit = self._fitting.fit
     if self.fit.remat is not None:
       self.model = self.model.clone(remat=self.fit.remat)
-      self.objective = self._make_objective()
+      self.objective = self.objective.clone(remat=self.fit.remat)
     self.__dict__.pop("train_step", None)
 
   def save_memory(self) -> bool:
