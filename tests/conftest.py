@@ -170,6 +170,36 @@ def compilation_cache(tmp_path_factory):
   for name, value in values.items():
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
+  with pytest.MonkeyPatch.context() as patch:
+    skip_several_devices(patch)
+    jax.jit(lambda: 0)()  # What it finds is how jax uses its cache from now on.
+    yield
+
+
+def skip_several_devices(patch):
+  """Lets jax keep and load programs for one device only.
+
+  Devices of a loaded one may wait for each other: see `use_cache`, which has
+  runs do without, but other tests compile such programs as well.
+  """
+  from jax._src import compilation_cache
+
+  get = compilation_cache.get_executable_and_time
+  put = compilation_cache.put_executable_and_time
+  skipped = set()
+
+  def find(key, options, *rest):
+    if options.num_replicas * options.num_partitions == 1:
+      return get(key, options, *rest)
+    skipped.add(key)
+    return None, None
+
+  def keep(key, *rest):
+    if key not in skipped:
+      put(key, *rest)
+
+  patch.setattr(compilation_cache, "get_executable_and_time", find)
+  patch.setattr(compilation_cache, "put_executable_and_time", keep)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -220,9 +250,9 @@ def same_programs():
     yield
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def kept_cache():
-  """For what runs `plan` here, which switches jax's cache of programs off."""
+  """`plan`, and runs over several CPUs, switch jax's cache of programs off."""
   yield
   jax.config.update("jax_enable_compilation_cache", True)
 

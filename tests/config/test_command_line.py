@@ -470,7 +470,6 @@ def test_absurd_overrides_are_refused_in_short(text):
   assert max(map(len, str(error.value).split())) <= 200
 
 
-@pytest.mark.usefixtures("kept_cache")
 @pytest.mark.parametrize(
   ("verb", "arguments"),
   [

@@ -221,7 +221,6 @@ def test_batches_that_can_not_be(exp, topology, sizes, message):
     )
 
 
-@pytest.mark.usefixtures("kept_cache")
 @pytest.mark.parametrize(
   ("flags", "message"),
   [

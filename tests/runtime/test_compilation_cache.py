@@ -32,6 +32,7 @@ def no_cache(monkeypatch, tmp_path):
   before = {name: getattr(jax.config, name) for name in names}
   jax.config.update("jax_compilation_cache_dir", None)
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  monkeypatch.setattr(jax, "device_count", lambda: 1)
   yield
   for name, value in before.items():
     jax.config.update(name, value)
@@ -42,7 +43,7 @@ def test_a_resumed_run_compiles_nothing_again(config):
   none has had makes a program that is not in it."""
   config["train"]["seed"] = time.time_ns() % 2**32
   for cached in (False, True):
-    lowered = lower(build(config))
+    lowered = lower(build(config, jax.devices()[:1]))
     with timed_compilation() as found:
       lowered.compile()
     assert found.cached == cached and found.seconds > 0
@@ -144,6 +145,23 @@ def test_a_process_finds_what_another_left_and_survives_damage(tmp_path):
   third = run()
   assert third.stdout.split() == [first.stdout.split()[0], "0"]
   assert "persistent compilation cache" in third.stderr
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_over_several_cpus_keeps_and_loads_nothing(tmp_path, count):
+  """Not even where the user asks for it: it could wait for ever."""
+  environment = dict(
+    JAX_COMPILATION_CACHE_DIR=str(tmp_path),
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    JAX_NUM_CPU_DEVICES=str(count),
+    JAX_PLATFORMS="cpu",
+  )
+  subprocess.run(
+    [sys.executable, "-c", PROGRAM],
+    **dict(env=os.environ | environment, cwd=ROOT),
+    check=True,
+  )
+  assert bool(list(tmp_path.iterdir())) == (count == 1)
 
 
 def test_what_the_user_decided_stays(no_cache, tmp_path):

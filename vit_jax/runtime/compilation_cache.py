@@ -60,6 +60,13 @@ def use_cache(platform: str) -> None:
   directory would crash on those that theirs lacks: each kind of CPU has a
   directory of its own, and where the kind cannot be told there is no cache.
 
+  A run over several devices that are CPUs has no cache, whoever configured it.
+  XLA keeps the order of what they send in a loop and what they send outside of
+  it only in the process that compiled the program (1). Where it is loaded, one
+  device can wait in the loop for another that waits before it, for ever.
+
+  (1) thunk_proto_serdes.cc: each loop gets a communicator resource of its own.
+
   A directory that cannot be written is a warning.
 
   Args:
@@ -67,6 +74,9 @@ def use_cache(platform: str) -> None:
   """
   config = jax.config
   if not config.jax_enable_compilation_cache:
+    return
+  if platform == "cpu" and jax.device_count() > 1:
+    config.update("jax_enable_compilation_cache", False)
     return
   if config.jax_compilation_cache_dir:
     return
