@@ -217,7 +217,7 @@ def test_unknown_variants_are_named(variant, message):
 
 def test_a_missing_variant_is_named():
   with pytest.raises(
-    config.ConfigError, match="model.variant='None' is not a known model"
+    config.ConfigError, match="model.variant is missing; choose from: B/16"
   ):
     resolve(GOOD | {"model": {}})
 

@@ -65,6 +65,21 @@ def test_a_split_of_nothing_is_refused(split, data_dir):
     sources.load_info("tfds:digits", data_dir).count(split)
 
 
+@pytest.mark.parametrize(
+  ("split", "first"),
+  [
+    ("test+test[3:5]", 3),
+    ("train+test[:10%]+test[5%:]", 18),
+    ("test[9:]+test[:10]", 9),
+  ],
+)
+def test_a_split_has_no_example_twice(split, first, data_dir):
+  info = sources.load_info("tfds:digits", data_dir)
+  with pytest.raises(sources.DataError, match=rf"from test\[{first}\] on"):
+    info.count(split)
+  assert info.count("test[9:]+test[:9]+test[4:4]") == 360
+
+
 @pytest.mark.parametrize("split", ["tset", "train[:x]", "train[2000:]"])
 def test_a_split_that_is_not_there_is_named(split, data_dir):
   with pytest.raises(sources.DataError, match="1,437") as caught:
@@ -81,6 +96,9 @@ def test_a_split_that_is_not_there_is_named(split, data_dir):
     ("tfds:jft300m", "JFT-300M is not public"),
     ("tfds:cifar10", "python -m vit_jax.prepare cifar10"),
     ("tfds:digitz", "did you mean 'digits'?"),
+    ("tfds:imagenet-1k", "did you mean 'imagenet2012'?"),
+    ("tfds:svhn", "did you mean 'svhn_cropped'?"),
+    ("tfds:nope", "unknown data set 'nope': choose from: "),
   ],
 )
 def test_missing_data_come_with_a_remedy(source, message, tmp_path):

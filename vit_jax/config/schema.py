@@ -80,9 +80,12 @@ def nearest(
   own = {x.lower(): prefix + x for x in choices}
   near = quote(name)[:100].strip("'").lower()  # Its time is quadratic.
   # Among many something is always near.
-  for names, cutoff in ((elsewhere, 1.0), (own, 0.5), (elsewhere, 0.8)):
+  for names, cutoff in ((elsewhere, 1.0), (own, 0.55), (elsewhere, 0.8)):
     if close := difflib.get_close_matches(near, names, n=1, cutoff=cutoff):
       return f"did you mean {names[close[0]]!r}?"
+  within = [name for name in own if near in name] if len(near) > 2 else []
+  if within:
+    return f"did you mean {own[min(within, key=len)]!r}?"
   names = ", ".join(prefix + choice for choice in choices[:MAX_CHOICES])
   if more := len(choices[MAX_CHOICES:]):
     names += f" and {more} more"

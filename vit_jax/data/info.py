@@ -3,6 +3,7 @@
 """Facts of a data set, of any kind of source."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,8 @@ class DatasetInfo:
       (name, start, stop) of each.
 
     Raises:
-      DataError: if the set has no such split, or no example in it.
+      DataError: if the set has no such split, or no example in it, or if it
+        has an example twice.
     """
     try:
       instruction = tfds.core.ReadInstruction.from_spec(split)
@@ -110,6 +112,13 @@ class DatasetInfo:
       ranges.append((part.splitname, part.from_ or 0, stop))
     if sum(stop - start for _, start, stop in ranges) < 1:
       raise DataError(f"{self.name} has no example in the split {split!r}")
+    filled = sorted(x for x in ranges if x[1] < x[2])
+    for (name, _, stop), (other, start, _) in itertools.pairwise(filled):
+      if name == other and start < stop:
+        raise DataError(
+          f"the split {split!r} has examples twice, from {name}[{start}] on: "
+          f"give parts that do not overlap"
+        )
     return ranges
 
   def count(self, split: str) -> int:

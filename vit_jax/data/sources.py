@@ -13,7 +13,7 @@ import importlib
 import io
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -41,6 +41,8 @@ from vit_jax.storage.paths import locate
 BUILDERS = {
   "digits": "vit_jax.data.digits.digits_dataset_builder",
 }
+# What others call imagenet2012.
+IMAGENET = ("imagenet", "imagenet1k", "imagenet-1k", "ilsvrc2012")
 
 # Where TFDS keeps prepared sets, unless a user says otherwise.
 DATA_DIR = tfds.core.constants.DATA_DIR
@@ -115,12 +117,21 @@ def make_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
   try:
     return tfds.builder(name, data_dir=where, file_format="array_record")
   except (tfds.core.registered.DatasetNotFoundError, AssertionError) as error:
-    choices = tfds.list_builders(with_community_datasets=False)
-    hint = nearest(name, [*CATALOGUE, *choices])
-    raise DataError(
-      f"unknown data set {name!r}: "
-      f"{get_instructions(name) if name in CATALOGUE else hint}"
-    ) from error
+    known = name in CATALOGUE
+    how = get_instructions(name) if known else suggest(name, list_builders())
+    raise DataError(f"unknown data set {name!r}: {how}") from error
+
+
+def list_builders() -> list[str]:
+  """Lists the sets that TFDS can make."""
+  return tfds.list_builders(with_community_datasets=False)
+
+
+def suggest(name: str, builders: Iterable[str]) -> str:
+  """Suggests the set of a recipe or of TFDS whose name is near."""
+  others = {builder: builder for builder in builders}
+  others |= dict.fromkeys(IMAGENET, "imagenet2012")
+  return nearest(name, {*BUILDERS, *CATALOGUE}, elsewhere=others)
 
 
 def load_info(source: str, data_dir: str | None = None) -> DatasetInfo:
@@ -313,15 +324,10 @@ def write_embedded(
 def make_missing_error(source: str, data_dir: str | None) -> DataError:
   """Makes the error for a set that is not on disk, with how to prepare it."""
   name = find_dataset(source)
-  choices = {
-    *BUILDERS,
-    *CATALOGUE,
-    *tfds.list_builders(with_community_datasets=False),
-  }
-  how = get_instructions(name)
-  if name.partition("/")[0] not in choices:
+  how, builders = get_instructions(name), list_builders()
+  if name.partition("/")[0] not in {*BUILDERS, *CATALOGUE, *builders}:
     how = (
-      f"unknown data set {name!r}: {nearest(name, choices)}\n"
+      f"unknown data set {name!r}: {suggest(name, builders)}\n"
       f"  a list of your own images is prepared with: python -m "
       f"vit_jax.prepare manifest:FILE --name={name}"
     )

@@ -133,8 +133,10 @@ def parameters(variant: Any) -> dict[str, inspect.Parameter]:
     variant: the section's `variant`, or None.
 
   Raises:
-    ConfigError: for an unknown variant, as `get_row`.
+    ConfigError: for no variant, and for an unknown one, as `get_row`.
   """
+  if variant is None:
+    raise ConfigError(f"model.variant is missing; {nearest('', NAMES)}")
   constructor, row = get_row(str(variant))
   keyword = inspect.Parameter.KEYWORD_ONLY
   allowed = {"variant": inspect.Parameter("variant", keyword, annotation=str)}
