@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from vit_jax.data import pipeline, sources, transforms, vtab
 from vit_jax.devices.mesh import make_mesh
+from vit_jax.study.vtab import find_missing
 
 # What VTAB's code says: the set; where val200 and test are taken from, in the
 # words of TFDS; classes; the first of val200 in that split; images of test.
@@ -388,6 +389,9 @@ def test_a_set_that_is_too_small_is_refused(write):
   written = write("dtd")
   with pytest.raises(sources.DataError, match="dtd, which has train 30, val"):
     sources.open_source("vtab:dtd", "test", written.data_dir)
+  # And before a study of all tasks trains the first.
+  with pytest.raises(sources.DataError, match="dtd, which has train 30, val"):
+    find_missing(["pets", "dtd"], written.data_dir)
 
 
 def test_another_set_of_that_name_is_refused(write, few, tmp_path):

@@ -67,8 +67,12 @@ def give_orders(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def prepare(tmp_path):
-  """A function that makes the sets of tasks look prepared."""
+def prepare(tmp_path, monkeypatch):
+  """A function that makes the sets of tasks look prepared.
+
+  Refusing what is in them is tested beside their readers.
+  """
+  monkeypatch.setattr(sources, "load_info", lambda source, directory: None)
 
   def prepare(tasks=tuple(vtab.TASKS)):
     data_dir = tmp_path / "sets"

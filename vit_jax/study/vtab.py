@@ -84,13 +84,19 @@ def make_recipe(recipe: str, task: str, model: str, dev: bool) -> str:
 
 
 def find_missing(tasks: Sequence[str], data_dir: str | None) -> dict[str, str]:
-  """Finds the tasks whose data are not prepared, and how to prepare them."""
+  """Finds the tasks whose data are not prepared, and how to prepare them.
+
+  Raises:
+    DataError: for a set that is prepared, but too small or of other features.
+  """
   missing = {}
   for task in tasks:
     name = sources.find_dataset(f"vtab:{task}")
     if sources.find_directory(name, data_dir) is None:
       more = f" --data_dir={data_dir}" if data_dir else ""
       missing[task] = get_instructions(name) + more
+    else:
+      sources.load_info(f"vtab:{task}", data_dir)
   return missing
 
 
@@ -122,8 +128,8 @@ def run(
 
   Raises:
     ConfigError: before anything is trained, if no task is prepared, or not all
-      that --tasks names; for a bad config, and for another one than runs that
-      are there.
+      that --tasks names; for a set that cannot be used; for a bad config, and
+      for another one than runs that are there.
   """
   flags = list(flags)
   if init is not None:
