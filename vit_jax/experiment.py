@@ -19,7 +19,8 @@ from vit_jax.checkpoint import CheckpointOptions
 from vit_jax.config import Choice, ConfigError, parameters, raise_all
 from vit_jax.config.frozen import FrozenDict
 from vit_jax.config.training import Train
-from vit_jax.convert.initialize import Report, initialize
+from vit_jax.convert.initialize import Report
+from vit_jax.convert.starting import start
 from vit_jax.convert.teacher import (
   check_digest,
   check_teacher,
@@ -28,7 +29,7 @@ from vit_jax.convert.teacher import (
   make_teacher,
   place_teacher,
 )
-from vit_jax.convert.transfer import Transfer, load_source
+from vit_jax.convert.transfer import Transfer
 from vit_jax.convert.weights import Weights
 from vit_jax.data.augment import Augment, make_augment
 from vit_jax.data.pipeline import (
@@ -262,23 +263,14 @@ class Experiment:
     """
     if not self.config["init"]:
       return {}, None
-    height, width, channels = self.image_shape
-    try:
-      source = load_source(self.config["init"], self.transfer)
-    except ConfigError as error:
-      raise ConfigError(f"--config.init: {error}") from error
-    taken, report = initialize(
-      source,
-      self.model,
-      (height, width),
-      channels,
+    return start(
+      self.config,
       self.transfer,
+      self.model,
+      self.image_shape,
+      self.abstract_state.params,
       self.info.class_names,
     )
-    if (name := self.config["objective"]["name"]) in sharding.OWN:
-      why = "as weights have the encoder of a run alone"
-      report.notes.append(f"new: all of {name}/, {why}")
-    return taken, report
 
   def make_state(self, given: dict[str, np.ndarray] | None = None) -> Any:
     """Makes a new TrainState, each shard on its own device.

@@ -5,7 +5,6 @@
 import collections
 import contextlib
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,14 +14,16 @@ from jaxtyping import UInt8
 
 from vit_jax.config import ConfigError
 from vit_jax.convert import load
-from vit_jax.convert.segmentation import add_head, is_segmentation
+from vit_jax.convert.segmentation import (
+  add_head,
+  find_names,
+  is_segmentation,
+)
 from vit_jax.data.images import decode_batches, rank
-from vit_jax.data.segmentation import load_names, read_size
-from vit_jax.data.sources import parse_source
+from vit_jax.data.segmentation import read_size
 from vit_jax.evaluators.segmentation import classify_pixels
 from vit_jax.metrics.predictions import Prediction
 from vit_jax.storage.paths import locate
-from vit_jax.trained import read_run
 
 # Takes the path of an image and the class of each of its pixels.
 Save = Callable[[str, UInt8[np.ndarray, "H W"]], None]
@@ -74,20 +75,6 @@ def predict_pixels(
       seen = int((shares > 0).sum())
       yield Prediction(file, rank(shares, min(top, seen), names))
     progress(len(files))
-
-
-def find_names(path: str, known: int) -> Sequence[str]:
-  """Finds the names of the classes in the data of a run; () if they are gone.
-
-  Args:
-    path: of the run.
-    known: number of its classes.
-  """
-  source = read_run(path)[1].get("data", {}).get("source", "")
-  kind, name = parse_source(source)
-  root = pathlib.Path(os.path.expanduser(name))
-  names = load_names(root) if kind == "segmentation" else None
-  return names if names is not None and len(names) == known else ()
 
 
 def check_names(path: str, data: str, names: Sequence[str]) -> None:

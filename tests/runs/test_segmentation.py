@@ -6,16 +6,20 @@ import shutil
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 import vit_jax
+from tests.support import build
 from tests.support.masks import make_shapes
 from tests.support.weights import make_weights
 from vit_jax import sections
+from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
 from vit_jax.convert.__main__ import main as convert
 from vit_jax.convert.segmentation import load_segmentation
+from vit_jax.convert.weights import flatten
 from vit_jax.data.masks import UNLABELLED
 from vit_jax.metrics.evaluation import format_table
 from vit_jax.predict import main
@@ -107,12 +111,44 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
     list(vit_jax.predict(tmp_path / "run", str(folder), weights="int8"))
   with pytest.raises(ConfigError, match="pixels: leave out --weights=int8$"):
     vit_jax.evaluate(tmp_path / "run", weights="int8")
+  check_starts(config | dict(init=str(tmp_path / "run")), other)
   # Its encoder is a model like any other.
   model, preprocess = vit_jax.load(tmp_path / "run")
   assert "segmentation" not in model.params
   image = np.asarray(Image.open(tmp_path / "shapes/train/images/000.png"))
   maps = model.features(preprocess(image))
   assert maps.shape == (1, 8, 10, 32)
+
+
+def check_starts(config, other):
+  """A run that starts from a run takes its head, unless it is another."""
+  trained = flatten(load_params(epath.Path(config["init"]) / "checkpoints"))
+
+  def begin(**sections):
+    made = {k: config.get(k, {}) | x for k, x in sections.items()}
+    exp = build(config | made)
+    taken, report = exp.load_init()
+    return exp.make_state(dict(taken)).params, taken, report.notes[-1]
+
+  larger = dict(data=dict(size=(48, 40)), transfer=dict(head="keep"))
+  params, taken, note = begin(**larger)
+  assert note == "all of segmentation/, the head, is kept: 2 arrays"
+  for path in ("segmentation/head/kernel", "segmentation/head/bias"):
+    np.testing.assert_array_equal(flatten(params)[path], trained[path])
+  for why, changes in {
+    "as asked": dict(transfer=dict(head="drop")),
+    "other classes": dict(data=dict(source=f"segmentation:{other}")),
+    "another objective.head": dict(objective=dict(head="naive")),
+  }.items():
+    params, taken, note = begin(**changes)
+    assert note.startswith(f"new: all of segmentation/, {why}")
+    assert not any(path.startswith("segmentation/") for path in taken)
+  with pytest.raises(ConfigError, match="cannot be kept: another objective"):
+    begin(objective=dict(head="pup"), transfer=dict(head="keep"))
+  more = shutil.copytree(other, other.with_name("more"))
+  (more / "classes.txt").write_text("ground\nsquare\ndisc\nsky")
+  _, _, note = begin(data=dict(source=f"segmentation:{more}"))
+  assert note == "new: all of segmentation/, 3 classes there, 4 here"
 
 
 @pytest.mark.parametrize(

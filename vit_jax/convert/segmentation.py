@@ -4,8 +4,10 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +21,17 @@ from vit_jax.convert import dense
 from vit_jax.convert.files import CheckpointError
 from vit_jax.convert.manifest import load_json
 from vit_jax.convert.manifest_checks import load_run_manifest
+from vit_jax.convert.table import Arrays
 from vit_jax.convert.weights import Weights, flatten, is_run, load_weights
 from vit_jax.data.preprocess import Preprocess
+from vit_jax.data.segmentation import load_names
+from vit_jax.data.sources import parse_source
 from vit_jax.devices.detection import start_backend
 from vit_jax.objectives.objective import Setting
 from vit_jax.objectives.segmentation import NAME, Segmentation, resize
 from vit_jax.storage.paths import locate
+
+BIAS = f"{NAME}/head/bias"  # Its length is the number of classes.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,6 +115,25 @@ def is_segmentation(path: str) -> bool:
   return load_json(config).get("objective", {}).get("name") == NAME
 
 
+def read_config(path: str) -> Mapping[str, Any]:
+  """Reads the config of a run, given it or one of its checkpoints."""
+  run, _, _ = load_run_manifest(locate(path))
+  return load_json(run / "config.json")
+
+
+def find_names(path: str, known: int) -> Sequence[str]:
+  """Finds the names of the classes in the data of a run; () if they are gone.
+
+  Args:
+    path: of the run.
+    known: number of its classes.
+  """
+  kind, name = parse_source(read_config(path).get("data", {}).get("source", ""))
+  root = pathlib.Path(os.path.expanduser(name))
+  names = load_names(root) if kind == NAME else None
+  return names if names is not None and len(names) == known else ()
+
+
 def describe_left(path: str) -> str | None:
   """What the encoder of a run lacks, in words; None unless it has a head."""
   if not is_segmentation(path):
@@ -133,14 +159,66 @@ def add_head(path: str, weights: Weights) -> Segmenter:
       f"crop={weights.preprocess.crop:g} cuts pixels off that a segmentation "
       f"is measured on, and {path} is one: leave it out"
     )
-  run, step, _ = load_run_manifest(locate(path))
-  section = dict(load_json(run / "config.json")["objective"])
+  section = dict(read_config(path)["objective"])
   del section["name"]
-  found = flatten(load_params(run / "checkpoints", step))
-  own = {k: x for k, x in found.items() if k.startswith(f"{NAME}/")}
-  classes = own[f"{NAME}/head/bias"].size
+  own = _load_head(path)
+  classes = own[BIAS].size
   objective = Segmentation(weights.model, **section)
   tree = unflatten_dict(dict(weights.params) | own, sep="/")
   return Segmenter(
     objective.place(Setting(classes=classes)), tree, weights.preprocess
   )
+
+
+def _load_head(path: str) -> Arrays:
+  """Loads the parameters of the head of a run, by their paths in the model."""
+  run, step, _ = load_run_manifest(locate(path))
+  found = flatten(load_params(run / "checkpoints", step))
+  return {k: x for k, x in found.items() if k.startswith(f"{NAME}/")}
+
+
+def take_head(
+  init: str,
+  wanted: Mapping[str, tuple[int, ...]],
+  insist: Literal["auto", "drop", "keep"],
+  names: Sequence[str],
+) -> tuple[Arrays, str]:
+  """Takes the head of what a segmentation starts from, where it fits.
+
+  Args:
+    init: path of any weights, or of a run.
+    wanted: path -> shape of the parameters of the run that starts.
+    insist: `transfer.head`.
+    names: of the classes; empty if unknown.
+
+  Returns:
+    Path -> array, none of a head that is initialised anew; and a line on it.
+
+  Raises:
+    CheckpointError: if it has to be kept and cannot.
+  """
+  found: Arrays = {}
+  wanted = {k: x for k, x in wanted.items() if k.startswith(f"{NAME}/")}
+  why = ""
+  if insist == "drop":
+    why = "as asked"
+  elif not is_segmentation(init):
+    why = "the source has none"
+  else:
+    found = _load_head(init)
+    theirs, ours = found[BIAS].size, wanted[BIAS][0]
+    known = find_names(init, theirs)
+    if theirs != ours:
+      why = f"{theirs} classes there, {ours} here"
+    elif known and names and tuple(known) != tuple(names):
+      why = "other classes"
+    elif {path: x.shape for path, x in found.items()} != wanted:
+      why = "another objective.head, objective.head_width or patch size"
+  if why and insist == "keep":
+    raise CheckpointError(
+      f"the head of {init} cannot be kept: {why}; transfer.head='auto' makes a "
+      f"new one"
+    )
+  if why:
+    return {}, f"new: all of {NAME}/, {why}"
+  return found, f"all of {NAME}/, the head, is kept: {len(found)} arrays"
