@@ -20,7 +20,7 @@ def make_line(name, means, **kwargs):
 
 
 def test_which_line_is_ahead_and_where():
-  """Means of three with 1 % are apart from 1.633 points on."""
+  """Means of three with 1 % are apart from 2.267 points on."""
   rows = make_line("a", [0.5, 0.8]) + make_line("b", [0.6, 0.785, 0.81])
   text = pooling.STUDY.compare(rows, "m")
   assert text.startswith(

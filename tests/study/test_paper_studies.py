@@ -14,8 +14,10 @@ import statistics
 import types
 
 import jax
+import numpy as np
 import PIL.Image
 import pytest
+import scipy.stats
 from etils import epath
 
 from tests.support import ROOT
@@ -120,13 +122,13 @@ def make_rows(*values):
 
 
 def test_only_what_is_apart_is_called_worse():
-  """Of three seeds each: 2 sqrt(.01^2/3 + .01^2/3) is .01633."""
+  """Of three seeds each: 2.776 sqrt(.01^2/3 + .01^2/3) is .02267."""
   rows = make_rows(
-    ("a", 0.9, 0.01, 3), ("b", 0.8838, 0.01, 3), ("c", 0.8836, 0.01, 3)
+    ("a", 0.9, 0.01, 3), ("b", 0.8774, 0.01, 3), ("c", 0.8772, 0.01, 3)
   )
   assert describe_order(rows, "m") == (
-    "Best is a with 90.00 ± 1.00; not told apart from it (two standard "
-    "errors): b; worse: c 88.36 ± 1.00."
+    "Best is a with 90.00 ± 1.00; not told apart from it (Welch's "
+    "t-test, 5 %): b; worse: c 87.72 ± 1.00."
   )
   a, b = (row["values"]["m"] for row in rows[:2])
   assert not is_apart(a, b)
@@ -137,15 +139,32 @@ def test_only_what_is_apart_is_called_worse():
   # Of which there is one seed is not told apart from any.
   mixed = make_rows(("a", 0.9, 0.01, 3), ("b", 0.1, None, 1))
   assert describe_order(mixed, "m") == (
-    "Best is a with 90.00 ± 1.00; not told apart from it (two standard "
-    "errors): b (of one seed)."
+    "Best is a with 90.00 ± 1.00; not told apart from it (Welch's "
+    "t-test, 5 %): b (of one seed)."
   )
   mixed = make_rows(("a", 0.9, None, 1), ("b", 0.1, 0.01, 3))
   assert describe_order(mixed, "m") == (
-    "Best is a with 90.00 of one seed; not told apart from it (two standard "
-    "errors): b."
+    "Best is a with 90.00 of one seed; not told apart from it (Welch's "
+    "t-test, 5 %): b."
   )
   assert describe_order([], "m") == "nothing is measured."
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_apart_is_what_scipy_calls_so(seed):
+  rng = np.random.default_rng(seed)
+  a, b = (
+    rng.normal(0.02 * i, rng.choice([0.0, 0.01, 0.03]), rng.integers(2, 6))
+    for i in (0, 1)
+  )
+  points = (
+    dict(mean=float(x.mean()), stdev=float(x.std(ddof=1)), seeds=len(x))
+    for x in (a, b)
+  )
+  constant = a.std() == b.std() == 0
+  assert is_apart(*points) == (
+    constant or scipy.stats.ttest_ind(a, b, equal_var=False).pvalue < 0.05
+  )
 
 
 def test_many_that_are_worse_are_counted():

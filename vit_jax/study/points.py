@@ -18,6 +18,7 @@ from vit_jax.storage.untrusted import load_json
 from vit_jax.study.runs import Run
 from vit_jax.study.seeds import make_run
 
+LEVEL = 0.05  # How often equal points are told apart.
 LISTED = 3  # Points that are worse than the best, named in a sentence.
 
 
@@ -210,14 +211,25 @@ def summarize(
 
 
 def is_apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-  """Whether two means differ by more than twice the error of their difference.
+  """Whether two means differ by Welch's t-test, of two sides at 5 %.
 
   Never for a point of one seed, whose error is not known.
   """
+  # One function of a package that is slow to import.
+  from scipy.special import stdtrit
+
   if a["stdev"] is None or b["stdev"] is None:
     return False
-  error = math.hypot(*(x["stdev"] / math.sqrt(x["seeds"]) for x in (a, b)))
-  return abs(a["mean"] - b["mean"]) > 2 * error
+  difference = abs(a["mean"] - b["mean"])
+  squares = [x["stdev"] ** 2 / x["seeds"] for x in (a, b)]
+  if not any(squares):
+    return difference > 0
+  parts = (
+    s**2 / (x["seeds"] - 1) for s, x in zip(squares, (a, b), strict=True)
+  )
+  freedom = sum(squares) ** 2 / sum(parts)
+  limit = float(stdtrit(freedom, 1 - LEVEL / 2))
+  return difference > limit * math.sqrt(sum(squares))
 
 
 def find_frontier(
@@ -273,7 +285,7 @@ def describe_order(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     text += " of one seed"
   if level:
     text += (
-      f"; not told apart from it (two standard errors): {', '.join(level)}"
+      f"; not told apart from it (Welch's t-test, 5 %): {', '.join(level)}"
     )
   if worse:
     shown = worse if len(worse) <= LISTED + 1 else worse[:LISTED]
