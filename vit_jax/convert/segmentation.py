@@ -189,7 +189,7 @@ def take_head(
     init: path of any weights, or of a run.
     wanted: path -> shape of the parameters of the run that starts.
     insist: `transfer.head`.
-    names: of the classes; empty if unknown.
+    names: of the classes; their numbers if they have none.
 
   Returns:
     Path -> array, none of a head that is initialised anew; and a line on it.
@@ -208,9 +208,10 @@ def take_head(
     found = _load_head(init)
     theirs, ours = found[BIAS].size, wanted[BIAS][0]
     known = find_names(init, theirs)
+    numbers = tuple(map(str, range(ours)))  # Names of a folder without any.
     if theirs != ours:
       why = f"{theirs} classes there, {ours} here"
-    elif known and names and tuple(known) != tuple(names):
+    elif known and tuple(names) not in (tuple(known), numbers):
       why = "other classes"
     elif {path: x.shape for path, x in found.items()} != wanted:
       why = "another objective.head, objective.head_width or patch size"

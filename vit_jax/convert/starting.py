@@ -14,7 +14,7 @@ from vit_jax.config import ConfigError
 from vit_jax.convert import segmentation
 from vit_jax.convert.initialize import Report, initialize
 from vit_jax.convert.table import Arrays
-from vit_jax.convert.transfer import Transfer, load_source
+from vit_jax.convert.transfer import Transfer, find_source, load_source
 from vit_jax.convert.weights import flatten
 
 
@@ -56,7 +56,7 @@ def start(
   )
   if objective == segmentation.NAME:
     head, note = segmentation.take_head(
-      init,
+      find_source(init, transfer.directory),
       {path: leaf.shape for path, leaf in flatten(params).items()},
       transfer.head,
       names,
