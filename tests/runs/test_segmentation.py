@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run on generated shapes learns them, from other weights, and shows them."""
 
+import pathlib
 import shutil
 
 import numpy as np
@@ -18,7 +19,7 @@ from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
 from vit_jax.convert.__main__ import main as convert
-from vit_jax.convert.segmentation import load_segmentation
+from vit_jax.convert.segmentation import find_names, load_segmentation
 from vit_jax.convert.weights import flatten
 from vit_jax.data.masks import UNLABELLED
 from vit_jax.metrics.evaluation import format_table
@@ -120,6 +121,11 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
   assert maps.shape == (1, 8, 10, 32)
 
 
+def refuse(path):
+  """As if others may not look into the directory of a path."""
+  raise PermissionError(13, "Permission denied", str(path))
+
+
 def check_starts(config, other):
   """A run that starts from a run takes its head, unless it is another."""
   trained = flatten(load_params(epath.Path(config["init"]) / "checkpoints"))
@@ -137,7 +143,9 @@ def check_starts(config, other):
     np.testing.assert_array_equal(flatten(params)[path], trained[path])
   for why, changes in {
     "as asked": dict(transfer=dict(head="drop")),
-    "other classes": dict(data=dict(source=f"segmentation:{other}")),
+    "class 0 is 'ground' there, 'disc' here": dict(
+      data=dict(source=f"segmentation:{other}")
+    ),
     "another objective.head": dict(objective=dict(head="naive")),
   }.items():
     params, taken, note = begin(**changes)
@@ -153,6 +161,17 @@ def check_starts(config, other):
   (more / "classes.txt").write_text("ground\nsquare\ndisc\nsky")
   _, _, note = begin(data=dict(source=f"segmentation:{more}"))
   assert note == "new: all of segmentation/, 3 classes there, 4 here"
+  # Classes without names are no others.
+  bare = shutil.copytree(other, other.with_name("bare"))
+  (bare / "classes.txt").unlink()
+  *_, note = begin(
+    data=dict(source=f"segmentation:{bare}"), transfer=dict(head="keep")
+  )
+  assert "is kept: 2 arrays; for want of a classes.txt" in note
+  # A source whose data cannot be read any more is still one.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(pathlib.Path, "exists", refuse)
+    assert find_names(config["init"], 3) == ()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from vit_jax.convert.manifest import load_json
 from vit_jax.convert.manifest_checks import load_run_manifest
 from vit_jax.convert.table import Arrays
 from vit_jax.convert.weights import Weights, flatten, is_run, load_weights
+from vit_jax.data.info import DataError
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.segmentation import load_names
 from vit_jax.data.sources import parse_source
@@ -122,7 +123,9 @@ def read_config(path: str) -> Mapping[str, Any]:
 
 
 def find_names(path: str, known: int) -> Sequence[str]:
-  """Finds the names of the classes in the data of a run; () if they are gone.
+  """Finds the names of the classes in the data of a run.
+
+  They are () if the data are gone, or no longer for who reads the run.
 
   Args:
     path: of the run.
@@ -130,7 +133,10 @@ def find_names(path: str, known: int) -> Sequence[str]:
   """
   kind, name = parse_source(read_config(path).get("data", {}).get("source", ""))
   root = pathlib.Path(os.path.expanduser(name))
-  names = load_names(root) if kind == NAME else None
+  try:
+    names = load_names(root) if kind == NAME else None
+  except DataError:
+    names = None
   return names if names is not None and len(names) == known else ()
 
 
@@ -189,7 +195,7 @@ def take_head(
     init: path of any weights, or of a run.
     wanted: path -> shape of the parameters of the run that starts.
     insist: `transfer.head`.
-    names: of the classes; their numbers if they have none.
+    names: of the classes, by number.
 
   Returns:
     Path -> array, none of a head that is initialised anew; and a line on it.
@@ -199,20 +205,27 @@ def take_head(
   """
   found: Arrays = {}
   wanted = {k: x for k, x in wanted.items() if k.startswith(f"{NAME}/")}
-  why = ""
+  why = unsure = ""
   if insist == "drop":
     why = "as asked"
   elif not is_segmentation(init):
-    why = "the source has none"
+    why = "the source classifies no pixels"
   else:
     found = _load_head(init)
     theirs, ours = found[BIAS].size, wanted[BIAS][0]
     known = find_names(init, theirs)
-    numbers = tuple(map(str, range(ours)))  # Names of a folder without any.
+    if not known or list(names) == [str(i) for i in range(ours)]:
+      known = names  # Without classes.txt names are numbers.
+      unsure = "; for want of a classes.txt names were not compared"
     if theirs != ours:
       why = f"{theirs} classes there, {ours} here"
-    elif known and tuple(names) not in (tuple(known), numbers):
-      why = "other classes"
+    elif list(known) != list(names):
+      pairs = enumerate(zip(known, names, strict=True))
+      why = next(
+        f"class {number} is {one!r} there, {other!r} here"
+        for number, (one, other) in pairs
+        if one != other
+      )
     elif {path: x.shape for path, x in found.items()} != wanted:
       why = "another objective.head, objective.head_width or patch size"
   if why and insist == "keep":
@@ -222,4 +235,5 @@ def take_head(
     )
   if why:
     return {}, f"new: all of {NAME}/, {why}"
-  return found, f"all of {NAME}/, the head, is kept: {len(found)} arrays"
+  kept = f"all of {NAME}/, the head, is kept: {len(found)} arrays"
+  return found, kept + unsure

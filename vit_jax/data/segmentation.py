@@ -268,9 +268,9 @@ def read_classes(pair: tuple[str, str], limit: int | None) -> set[int] | str:
 def load_names(root: pathlib.Path) -> list[str] | None:
   """Reads classes.txt; None if there is none."""
   path = root / "classes.txt"
-  if not path.exists():
-    return None
   try:
+    if not path.exists():
+      return None
     text = read_file(path, MAX_TEXT).decode("utf-8-sig")
   except (OSError, ValueError) as error:
     raise DataError(f"{path}: {error}") from error
