@@ -245,6 +245,19 @@ def test_images_labels_and_splits(name, write, few):
       assert error <= (0 if dataset in LOSSLESS else 2)
 
 
+@pytest.mark.parametrize("name", ["pets", "dtd"])  # Of one split, and of two.
+def test_a_split_has_no_image_twice(name, tmp_path):
+  """Also where splits of other names have it: train800val200 has val200."""
+  info = sources.load_info(f"vtab:{name}", str(tmp_path))
+  for split in ("train800val200", "val200+train800", "train800val200[:90%]"):
+    assert info.count(split) >= 900
+    assert info.count_shared(split, "val200[:50%]") == 100
+    assert info.count_shared(split, "test") == 0
+    with pytest.raises(sources.DataError, match="has examples twice"):
+      info.count(f"{split}+val200[:1]")
+  assert info.count("train800val200[:800]+val200") == 1000
+
+
 def test_every_bin():
   """Also those that no example above is in."""
   tasks = vtab.TASKS

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -14,6 +14,8 @@ from etils import epath
 
 from vit_jax.config import ConfigError
 from vit_jax.storage.paths import is_local
+
+Range = tuple[str, int, int]  # Split, start, stop.
 
 
 class DataError(ConfigError):
@@ -69,6 +71,8 @@ class DatasetInfo:
     parts: sources of a mixture.
     held_out: paths below a folder of the images that are held out of it for
       testing.
+    origins: split name -> (split of the files, start, stop) of what it is laid
+      together of, where splits are parts of others.
   """
 
   name: str
@@ -80,8 +84,11 @@ class DatasetInfo:
   label_slots: int | None = None
   parts: tuple["DatasetInfo", ...] = ()
   held_out: tuple[str, ...] = ()
+  origins: Mapping[str, Sequence[Range]] = dataclasses.field(
+    default_factory=dict
+  )
 
-  def find_ranges(self, split: str) -> list[tuple[str, int, int]]:
+  def find_ranges(self, split: str) -> list[Range]:
     """Resolves a split, as "train[:90%]+test", to ranges of examples.
 
     Returns:
@@ -112,7 +119,7 @@ class DatasetInfo:
       ranges.append((part.splitname, part.from_ or 0, stop))
     if sum(stop - start for _, start, stop in ranges) < 1:
       raise DataError(f"{self.name} has no example in the split {split!r}")
-    filled = sorted(x for x in ranges if x[1] < x[2])
+    filled = sorted(self._find_origins(ranges))
     for (name, _, stop), (other, start, _) in itertools.pairwise(filled):
       if name == other and start < stop:
         raise DataError(
@@ -120,6 +127,22 @@ class DatasetInfo:
           f"give parts that do not overlap"
         )
     return ranges
+
+  def find_files(self, split: str) -> list[Range]:
+    """Resolves a split to ranges of the splits that the files have.
+
+    Returns, raises:
+      as `find_ranges`; no range is empty.
+    """
+    return self._find_origins(self.find_ranges(split))
+
+  def _find_origins(self, ranges: Sequence[Range]) -> list[Range]:
+    """Looks ranges up in `origins`; leaves out those of nothing."""
+    return [
+      piece
+      for name, start, stop in ranges
+      for piece in cut(self.origins.get(name, [(name, 0, stop)]), start, stop)
+    ]
 
   def count(self, split: str) -> int:
     """Counts the examples of a split; raises DataError as `find_ranges`."""
@@ -133,10 +156,19 @@ class DatasetInfo:
       return sum(part.count_shared(one, other) for part in self.parts)
     return sum(
       max(0, min(stop, end) - max(start, begin))
-      for name, start, stop in self.find_ranges(one)
-      for split, begin, end in self.find_ranges(other)
+      for name, start, stop in self.find_files(one)
+      for split, begin, end in self.find_files(other)
       if name == split
     )
+
+
+def cut(parts: Sequence[Range], start: int, stop: int) -> Iterator[Range]:
+  """Yields the pieces from `start` to `stop` of parts laid end to end."""
+  for split, first, last in parts:
+    begin, end = max(first, first + start), min(last, first + stop)
+    if begin < end:
+      yield split, begin, end
+    start, stop = start - (last - first), stop - (last - first)
 
 
 def make_splits(sizes: Mapping[str, int]) -> dict[str, Any]:

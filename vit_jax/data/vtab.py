@@ -21,7 +21,7 @@ import bisect
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -282,6 +282,7 @@ def load_info(name: str, directory: epath.Path | None) -> DatasetInfo:
         for split, spans in parts.items()
       }
     ),
+    origins=parts,
   )
 
 
@@ -309,17 +310,6 @@ def _make_example(
   }
 
 
-def cut(
-  parts: Sequence[tuple[str, int, int]], start: int, stop: int
-) -> Iterator[tuple[str, int, int]]:
-  """Yields the pieces from `start` to `stop` of parts laid end to end."""
-  for split, first, last in parts:
-    begin, end = max(first, first + start), min(last, first + stop)
-    if begin < end:
-      yield split, begin, end
-    start, stop = start - (last - first), stop - (last - first)
-
-
 def open_source(
   name: str, split: str, builder: tfds.core.DatasetBuilder
 ) -> Examples:
@@ -335,15 +325,11 @@ def open_source(
       features.
   """
   task, info = get_task(name), builder.info
-  parts = compute_parts(
-    name, {s: x.num_examples for s, x in info.splits.items()}
-  )
   wanted = [
-    f"{original}[{begin}:{end}]"
-    for key, start, stop in load_info(name, builder.data_path).find_ranges(
+    f"{original}[{start}:{stop}]"
+    for original, start, stop in load_info(name, builder.data_path).find_files(
       split
     )
-    for original, begin, end in cut(parts[key], start, stop)
   ]
   records = open_records(info, "+".join(wanted))
   features = select_features(task, info)
