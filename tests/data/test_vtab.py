@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from vit_jax.config import ConfigError
 from vit_jax.data import pipeline, sources, transforms, vtab
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.study.vtab import find_missing
@@ -398,13 +399,20 @@ def test_what_is_missing_comes_with_a_remedy(source, message, tmp_path):
     sources.open_source(source, "test", str(tmp_path))
 
 
-def test_a_set_that_is_too_small_is_refused(write):
+def test_a_set_that_is_too_small_is_refused(write, tmp_path):
   written = write("dtd")
   with pytest.raises(sources.DataError, match="dtd, which has train 30, val"):
     sources.open_source("vtab:dtd", "test", written.data_dir)
-  # And before a study of all tasks trains the first.
-  with pytest.raises(sources.DataError, match="dtd, which has train 30, val"):
-    find_missing(["pets", "dtd"], written.data_dir)
+  # And, with all others, before a study of all tasks trains the first.
+  version = sources.find_directory("dtd", written.data_dir)
+  for name in ("dtd", "clevr"):
+    shutil.copytree(version, tmp_path / name / version.name)
+  with pytest.raises(ConfigError) as caught:
+    find_missing(["pets", "dtd", "clevr_dist"], str(tmp_path))
+  for name, line in zip(
+    ("dtd", "clevr"), str(caught.value).splitlines(), strict=True
+  ):
+    assert f"from {name}, which has train 30" in line
 
 
 def test_another_set_of_that_name_is_refused(write, few, tmp_path):

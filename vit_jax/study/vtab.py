@@ -15,7 +15,7 @@ from typing import Any
 
 from etils import epath
 
-from vit_jax.config import ConfigError
+from vit_jax.config import ConfigError, raise_all
 from vit_jax.config.recipe import load_config
 from vit_jax.convert.published import describe_download
 from vit_jax.convert.transfer import find_source
@@ -87,16 +87,22 @@ def find_missing(tasks: Sequence[str], data_dir: str | None) -> dict[str, str]:
   """Finds the tasks whose data are not prepared, and how to prepare them.
 
   Raises:
-    DataError: for a set that is prepared, but too small or of other features.
+    ConfigError: for all sets that are prepared, but too small or of other
+      features.
   """
-  missing = {}
+  missing: dict[str, str] = {}
+  errors: list[str] = []
   for task in tasks:
     name = sources.find_dataset(f"vtab:{task}")
     if sources.find_directory(name, data_dir) is None:
       more = f" --data_dir={data_dir}" if data_dir else ""
       missing[task] = get_instructions(name) + more
-    else:
+      continue
+    try:
       sources.load_info(f"vtab:{task}", data_dir)
+    except sources.DataError as error:
+      errors.append(str(error))
+  raise_all(list(dict.fromkeys(errors)))
   return missing
 
 
