@@ -147,8 +147,21 @@ def test_a_process_finds_what_another_left_and_survives_damage(tmp_path):
   assert "persistent compilation cache" in third.stderr
 
 
+# What a notebook may do before it trains, which jax does not keep.
+BEFORE = """
+import jax
+shown = jax.config.jax_persistent_cache_min_compile_time_secs
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 60)
+jax.jit(lambda: 0)()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", shown)
+"""
+
+
+@pytest.mark.parametrize("before", ["", BEFORE])
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_run_over_several_cpus_keeps_and_loads_nothing(tmp_path, count):
+def test_a_run_over_several_cpus_keeps_and_loads_nothing(
+  tmp_path, count, before
+):
   """Not even where the user asks for it: it could wait for ever."""
   environment = dict(
     JAX_COMPILATION_CACHE_DIR=str(tmp_path),
@@ -157,7 +170,7 @@ def test_a_run_over_several_cpus_keeps_and_loads_nothing(tmp_path, count):
     JAX_PLATFORMS="cpu",
   )
   subprocess.run(
-    [sys.executable, "-c", PROGRAM],
+    [sys.executable, "-c", before + PROGRAM],
     **dict(env=os.environ | environment, cwd=ROOT),
     check=True,
   )

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jaxlib.version
 from absl import logging
+from jax.experimental.compilation_cache import compilation_cache
 
 MAX_BYTES = 8 * 2**30  # A training step of ViT-G takes 0.04 GiB.
 # Earlier ones write an error for every program of a CPU that they find.
@@ -77,6 +78,8 @@ def use_cache(platform: str) -> None:
     return
   if platform == "cpu" and jax.device_count() > 1:
     config.update("jax_enable_compilation_cache", False)
+    # Or jax goes on as it did for what was compiled before, as in a notebook.
+    compilation_cache.reset_cache()
     return
   if config.jax_compilation_cache_dir:
     return
