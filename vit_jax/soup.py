@@ -263,6 +263,11 @@ def main(argv: list[str] | None = None) -> None:
         file=stream,
       )
     print(f"{arguments.out}: the average of {used} of {of}", file=stream)
+    from vit_jax.convert.segmentation import describe_left
+
+    notes = filter(None, map(describe_left, found["ingredients"]))
+    if (left := next(notes, None)) is not None:
+      print(f"note: {left}", file=stream)
     if arguments.json:
       print(to_json(found))
 

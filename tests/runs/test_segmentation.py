@@ -20,10 +20,11 @@ from vit_jax.config import ConfigError
 from vit_jax.convert import save_weights
 from vit_jax.convert.__main__ import main as convert
 from vit_jax.convert.segmentation import find_names, load_segmentation
-from vit_jax.convert.weights import flatten
+from vit_jax.convert.weights import flatten, load_weights
 from vit_jax.data.masks import UNLABELLED
 from vit_jax.metrics.evaluation import format_table
 from vit_jax.predict import main
+from vit_jax.soup import main as average
 
 
 def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
@@ -64,6 +65,11 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
     capsys.readouterr()
     convert([f"{tmp_path}/{name}", f"{tmp_path}/{said}.npz"])
     assert ("classifies pixels" in capsys.readouterr().out) == said
+  encoder = load_weights(f"{tmp_path}/run")
+  encoder.params.update({k: 2 * x for k, x in encoder.params.items()})
+  save_weights(encoder, f"{tmp_path}/b.npz", "authors")
+  average([f"{tmp_path}/run", f"{tmp_path}/b.npz", f"--out={tmp_path}/soup"])
+  assert "/run classifies pixels: its encoder" in capsys.readouterr().out
   # The command finds what the run found.
   again = vit_jax.evaluate(tmp_path / "run", out=tmp_path / "out")
   assert again["split"] == "validation" and again["images"] == 10
