@@ -159,10 +159,6 @@ def check_starts(config, other):
     assert not any(path.startswith("segmentation/") for path in taken)
   with pytest.raises(ConfigError, match="cannot be kept: another objective"):
     begin(objective=dict(head="pup"), transfer=dict(head="keep"))
-  bare = shutil.copytree(other, other.with_name("bare"))
-  (bare / "classes.txt").unlink()
-  _, _, note = begin(data=dict(source=f"segmentation:{bare}"))
-  assert note.startswith("all of segmentation/, the head, is kept"), note
   more = shutil.copytree(other, other.with_name("more"))
   (more / "classes.txt").write_text("ground\nsquare\ndisc\nsky")
   _, _, note = begin(data=dict(source=f"segmentation:{more}"))
