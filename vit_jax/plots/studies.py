@@ -220,6 +220,8 @@ def draw_laws(laws: Sequence[Mapping[str, Any]]) -> bytes:
   Returns:
     A PNG.
   """
+  from matplotlib.ticker import LogLocator
+
   axes_of: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
   for law in laws:
     key = tuple(law[x] for x in ("study", "scale", "axis", "metric"))
@@ -240,8 +242,12 @@ def draw_laws(laws: Sequence[Mapping[str, Any]]) -> bytes:
         )
       _set_places(axes, {p[0] for law in found for p in law["points"]})
       axes.set_yscale("log")
+      low, high = axes.get_ylim()
+      wide = high > 10 * low  # Then there is no room for every number.
+      if wide:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
       axes.yaxis.set_major_formatter("{x:g}")
-      axes.yaxis.set_minor_formatter("{x:g}")
+      axes.yaxis.set_minor_formatter("" if wide else "{x:g}")
       axes.set_xlabel(axis)
       axes.set_ylabel(f"error, {metric} (%)")
       axes.set_title(f"{study}, {scale}", fontsize=9)

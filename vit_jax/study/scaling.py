@@ -210,13 +210,14 @@ def explain(summary: Mapping[str, Any]) -> list[str]:
   ):
     study, scale, axis, metric = key
     texts.append(f"{study}, {scale}: C is {axis}, E of the accuracy {metric}.")
+  low, high = power_law.EXPONENTS
   for law in summary["laws"]:
-    if len(law["points"]) == power_law.FEWEST:
+    inside = low < law["law"]["c"] < high
+    if len(law["points"]) == power_law.FEWEST and inside:
       texts.append(
         f"{law['line']}, {law['study']}: as many parameters as points, so that "
         f"the law passes near all of them whatever they are."
       )
-  low, high = power_law.EXPONENTS
   for law in summary["laws"]:
     if (c := law["law"]["c"]) in (low, high):
       texts.append(
