@@ -153,7 +153,7 @@ def test_slices_are_joined_by_the_network(config):
 @pytest.mark.parametrize(
   ("name", "slices", "message"),
   [
-    ("v9:2x2", 1, "did you mean"),
+    ("v9:2x2", 1, "unknown kind of TPU; choose from: v4, v5e"),
     ("v5e", 1, "--topology=v5e has no shape.*--topology=v5e:16x16"),
     ("v5e:2x2x2", 1, "slices of v5e have 2 dimensions, as v5e:16x16"),
     ("v5e:3x3", 1, "--topology=v5e:3x3: .*not divisible"),

@@ -14,6 +14,7 @@ from etils import epath
 
 from tests.support import ROOT
 from vit_jax.config import ConfigError, RunError
+from vit_jax.data import sources
 from vit_jax.runtime.workdir import save_config
 from vit_jax.storage.files import replacing
 from vit_jax.study import data_scale, paper_study, runs, sweep
@@ -176,6 +177,7 @@ def test_so_they_are_by_studies_of_any_recipe(
     recipe = "vtab:task=pets,model=B/16"
     (sets / "oxford_iiit_pet/1.0.0").mkdir(parents=True)
     (sets / "oxford_iiit_pet/1.0.0/dataset_info.json").write_text("{}")
+    monkeypatch.setattr(sources, "load_info", lambda source, directory: None)
     flags.append(f"--data_dir={sets}")
     own.append(f"--config.data.dir={sets}")
     place = "pets/seed_1"
