@@ -88,8 +88,11 @@ def analyze(
     ConfigError: if the weights cannot be loaded, or no image can be read.
     RunError: if the model's scores are not finite.
   """
+  import jax
+
   import vit_jax
   from vit_jax.analysis.explain import choose_batch_size, explain
+  from vit_jax.devices.auto import choose_batch
 
   found = pick(list_images(images), limit)
   if not found:
@@ -97,7 +100,11 @@ def analyze(
   if isinstance(images, str | os.PathLike):
     found = spread(found, pictures)
   model, preprocess = vit_jax.load(path, **arguments)
-  size = min(choose_batch_size(model.module, preprocess.size), len(found))
+  size = min(
+    choose_batch_size(model.module, preprocess.size),
+    choose_batch(model.module, jax.devices()[:1], *preprocess.size),
+    len(found),
+  )
   files: list[str] = []
   bad: list[tuple[str, str]] = []
   inputs: list[np.ndarray] = []
@@ -304,7 +311,7 @@ def main(argv: list[str] | None = None) -> None:
       print(note, file=sys.stderr)
     chosen = read_options(arguments)
     out = check_out(arguments.out, arguments.overwrite)
-    use_cache(start_backend())
+    use_cache(start_backend(keep=True))
     taken = min(len(images), arguments.limit)
     if taken < len(images):
       progress.say(

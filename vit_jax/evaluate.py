@@ -361,7 +361,7 @@ def main(argv: list[str] | None = None) -> None:
       names = tuple(filter(None, arguments.evals.split(",")))
       check_evals(names)
     options = read_options(arguments)
-    use_cache(start_backend())
+    use_cache(start_backend(keep=True))
     with shown() as progress:
       found = evaluate(
         arguments.run,

@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
   with reported(), renaming():
     options = read_options(arguments)
     check_out(locate(arguments.out), arguments.out, arguments.overwrite)
-    use_cache(start_backend())
+    use_cache(start_backend(keep=True))
     with shown() as progress:
       count, width = write_features(
         arguments.run,

@@ -52,7 +52,7 @@ def predict(
   images: str | os.PathLike | Sequence[str | os.PathLike],
   *,
   top: Count = 5,
-  batch_size: Count = 32,
+  batch_size: Count | None = None,
   progress: Callable[[int], None] = lambda number: None,
   attention: Draw | None = None,
   masks: Callable[[str, Any], None] | None = None,
@@ -67,8 +67,8 @@ def predict(
     path: the run or weights, see `vit_jax.load`.
     images: paths of images; or one path, a folder is searched for images.
     top: number of classes per image.
-    batch_size: images at a time (B); batches are padded to it, so that the
-      model is compiled once.
+    batch_size: images at a time (B); None chooses by the device. Batches are
+      padded to it, so that the model is compiled once.
     progress: called with the number of images that were just done.
     attention: called with the path of each image that is classified, its
       pixels as the model sees them and its attention rollout [h w].
@@ -87,6 +87,7 @@ def predict(
   import vit_jax
   from vit_jax.analysis.explain import choose_batch_size
   from vit_jax.convert.segmentation import is_segmentation
+  from vit_jax.devices.auto import choose_batch
   from vit_jax.plots.pictures import restore
 
   images = list_images(images)
@@ -121,16 +122,15 @@ def predict(
       f"{path} has no head, so it cannot classify; fine-tune it first"
     )
   sizes = model.manifest["preprocess"]
-  score = jax.nn.softmax
-  if model.manifest.get("cross_entropy") == "sigmoid":
-    score = jax.nn.sigmoid
-  score = jax.jit(score)
+  sigmoid = model.manifest.get("cross_entropy") == "sigmoid"
+  score = jax.jit(jax.nn.sigmoid if sigmoid else jax.nn.softmax)
   look = None
+  if batch_size is None:
+    batch_size = choose_batch(model.module, jax.devices()[:1], *preprocess.size)
   if attention is not None:
     look = make_look(path, model)
-    batch_size = min(
-      batch_size, choose_batch_size(model.module, preprocess.size)
-    )
+    most = choose_batch_size(model.module, preprocess.size)
+    batch_size = min(batch_size, most)
   batch_size = max(1, min(batch_size, len(images)))
 
   def finish(
@@ -309,9 +309,8 @@ def main(argv: list[str] | None = None) -> None:
   parser.add_argument(
     "--batch",
     type=positive,
-    default=32,
     metavar="N",
-    help="images at a time (default: 32)",
+    help="images at a time (default: as suits the device)",
   )
   parser.add_argument(
     "--dtype",
@@ -346,7 +345,7 @@ def main(argv: list[str] | None = None) -> None:
     draw = None
     if arguments.attention is not None:
       draw = make_draw(arguments.attention, images)
-    use_cache(start_backend())
+    use_cache(start_backend(keep=True))
     save = None
     if arguments.masks:
       from vit_jax.segmented import make_save

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
@@ -21,6 +22,7 @@ from vit_jax.convert.segmentation import (
 )
 from vit_jax.data.images import decode_batches, rank
 from vit_jax.data.segmentation import read_size
+from vit_jax.devices.auto import choose_batch
 from vit_jax.evaluators.segmentation import classify_pixels
 from vit_jax.metrics.predictions import Prediction
 from vit_jax.storage.paths import locate
@@ -34,7 +36,7 @@ def predict_pixels(
   images: Sequence[str],
   *,
   top: int,
-  batch_size: int,
+  batch_size: int | None,
   progress: Callable[[int], None],
   save: Save | None,
   **options: Any,
@@ -48,7 +50,7 @@ def predict_pixels(
     path: a run of objective.name=segmentation.
     images: paths.
     top: number of classes per image.
-    batch_size: images at a time (B).
+    batch_size: images at a time (B); None chooses by the device.
     progress: called with the number of images that were just done.
     save: called with each image that is classified, and its class map at the
       size of the photograph.
@@ -57,6 +59,9 @@ def predict_pixels(
   segmenter = add_head(path, load.load_as(path, **options))
   classes = segmenter.objective.setting.classes
   names = find_names(path, classes)
+  if batch_size is None:
+    model, size = segmenter.objective.model, segmenter.preprocess.size
+    batch_size = choose_batch(model, jax.devices()[:1], *size)
   batch_size = max(1, min(batch_size, len(images)))
   for files, errors, batch in decode_batches(
     images, batch_size, segmenter.preprocess

@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
   with reported(), renaming():
     options = read_options(arguments)
     check(arguments.weights, arguments.out, arguments.greedy, options)
-    use_cache(start_backend())
+    use_cache(start_backend(keep=True))
     with shown() as progress:
       found = soup(
         arguments.weights,

@@ -44,15 +44,13 @@ from vit_jax.data.overlap import describe_images, find_held_out
 from vit_jax.data.relatives import open_label_map
 from vit_jax.data.sources import load_info, parse_source, prepare_embedded
 from vit_jax.data.weights_data import TrainedData
-from vit_jax.devices.auto import choose_attention
+from vit_jax.devices.auto import choose_attention, choose_batch
 from vit_jax.devices.mesh import make_mesh
 from vit_jax.evaluators import EVALUATORS
 from vit_jax.objectives.supervised import Supervised
 from vit_jax.sharding import count_data_shards, place, put
 from vit_jax.storage.paths import describe_runs, expand, locate
 from vit_jax.train_state import TrainState
-
-BATCH = 64  # Changes no result.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +131,7 @@ def open_trained(
     data_dir: where prepared sets are stored; None is as of a run, or TFDS's.
     split: split of them; None is that of a run's evaluation, or "test", or
       "validation" where there is none.
-    batch_size: images at a time (B); None is BATCH.
+    batch_size: images at a time (B); None chooses by the device.
     max_unreadable: largest share of images that may be unreadable; they are
       black, and counted.
     classes: as of `vit_jax.load`; or "data", that the classes of the weights
@@ -241,7 +239,8 @@ def open_trained(
   mesh, state, module = place_weights(weights, segmenter)
   shards = count_data_shards(mesh)
   if batch_size is None:
-    batch_size = -(-min(BATCH, len(made.open(split))) // shards) * shards
+    most = choose_batch(module, list(mesh.devices.flat), *made.shape)
+    batch_size = -(-min(most, len(made.open(split))) // shards) * shards
   what = "the number of devices"
   raise_all(check_multiple("--batch_size", batch_size, shards, what))
   notes += describe_images(run, own.get("source"), data, split, info)

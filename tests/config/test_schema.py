@@ -206,6 +206,7 @@ def test_resolving_twice_changes_nothing():
     ("B16", "is not a known model; did you mean 'B/16'?"),
     ("B/0", "is not a known model; did you mean"),
     ("R50+B/8", "is not a known model; did you mean 'R50+B/"),
+    ("R50", "is not a known model; did you mean 'R50x1'?"),  # Not R50x3.
     ("R50x4", "is not a known model; did you mean 'R50x"),
   ],
 )

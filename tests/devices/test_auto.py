@@ -9,7 +9,12 @@ import pytest
 
 from tests.support import build
 from vit_jax import models
-from vit_jax.devices.auto import choose_attention, choose_unroll, find_kernels
+from vit_jax.devices.auto import (
+  choose_attention,
+  choose_batch,
+  choose_unroll,
+  find_kernels,
+)
 
 CPU = jax.devices()[0]
 TPU = types.SimpleNamespace(platform="tpu", device_kind="TPU v5 lite")
@@ -91,3 +96,23 @@ def test_the_state_is_built_by_the_scanned_program(config):
   assert exp.model.unroll == 3
   scans = str(jax.make_jaxpr(exp.init_state)()).count("unroll=3")
   assert scans == 0
+
+
+@pytest.mark.parametrize(
+  ("variant", "size", "batch"),
+  [
+    ("Ti/16", 224, 8),  # 197 tokens of 192.
+    ("Ti/16", 64, 64),  # 17, so 97 images would do.
+    ("S/32", 224, 16),  # 50 of 384.
+    ("B/16", 224, 8),
+    ("H/14", 224, 8),
+    ("Mixer-B/32", 224, 8),
+    ("R50x1", 64, 8),
+  ],
+)
+def test_a_batch_that_stays_in_the_caches_of_a_cpu(variant, size, batch):
+  model = models.make_model(3, variant=variant)
+  assert choose_batch(model, [CPU], size, size) == batch
+  # The devices of a CPU share them; of others each has its own memory.
+  assert choose_batch(model, [CPU] * 4, size, size) == batch
+  assert choose_batch(model, [GPU] * 4, size, size) == 256

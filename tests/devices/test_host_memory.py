@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 
+import PIL.Image
 import pytest
 
 from tests.support import ROOT
+from vit_jax import analyze, evaluate, features, predict, soup
+from vit_jax.devices import detection
 
 # A buffer of 40 MiB that each of three threads, as XLA's, writes 20 times.
 SCRIPT = """
@@ -64,3 +67,26 @@ def test_what_is_freed_is_kept_on_a_cpu(words, counts):
   if done.stdout.startswith("other"):
     pytest.skip("not GNU's C library")
   assert [int(line) for line in done.stdout.split()] == counts
+
+
+@pytest.mark.parametrize(
+  ("command", "words"),
+  [
+    (predict, ["RUN", "IMAGE"]),
+    (evaluate, ["RUN"]),
+    (features, ["RUN", "--out=f.npz"]),
+    (analyze, ["RUN", "--images=IMAGE", "--out=DIR"]),
+    (soup, ["RUN", "OTHER", "--out=DIR"]),
+  ],
+)
+def test_commands_that_compute_many_batches_keep_memory(
+  command, words, tmp_path, monkeypatch
+):
+  kept = []
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(detection, "keep_memory", lambda: kept.append(True))
+  monkeypatch.setattr(soup, "check", lambda *_: None)  # It comes first.
+  PIL.Image.new("RGB", (8, 8)).save("IMAGE", "PNG")
+  with pytest.raises(SystemExit):  # There is no such run.
+    command.main(words)
+  assert kept

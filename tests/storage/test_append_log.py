@@ -1,8 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import subprocess
 import sys
+import threading
 
+import pytest
 from etils import epath
 
 from tests.support import ROOT
@@ -83,3 +86,47 @@ def test_an_object_is_written_only_when_there_is_something_new(
       log.add(chunk)
     log.flush(durable=True)
   assert writes == [b"a", b"ab"]
+
+
+def test_a_chunk_is_made_once_and_by_the_flush(tmp_path):
+  path, made = epath.Path(tmp_path) / "log", []
+
+  def make():
+    made.append(threading.current_thread().name)
+    return b"b\n"
+
+  log = AppendLog(lambda _: path)
+  for chunk in (b"a\n", make, b"c\n"):
+    log.add(chunk)
+  assert (made, log.waiting) == ([], 3)
+  path.mkdir()  # Nothing can be written: it is not made again.
+  for _ in range(2):
+    thread = threading.Thread(target=flush_in_vain, args=[log], name="writes")
+    thread.start()
+    thread.join()
+  path.rmdir()
+  log.flush()
+  assert path.read_bytes() == b"a\nb\nc\n"
+  assert made == ["writes"]
+
+
+def flush_in_vain(log):
+  with contextlib.suppress(OSError):
+    log.flush()
+
+
+def test_a_chunk_that_cannot_be_made_is_lost_alone(tmp_path):
+  path = epath.Path(tmp_path) / "log"
+
+  def fail():
+    raise ImportError("no such module")
+
+  log = AppendLog(lambda _: path)
+  for chunk in (b"a\n", fail, b"b\n"):
+    log.add(chunk)
+  with pytest.raises(ImportError, match="no such module"):
+    log.flush()
+  assert (log.lost, log.waiting) == (1, 2)
+  log.flush()
+  assert path.read_bytes() == b"a\nb\n"
+  assert (log.lost, log.waiting) == (1, 0)

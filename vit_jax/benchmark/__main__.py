@@ -286,7 +286,7 @@ def measure_infer(config: dict, arguments: argparse.Namespace) -> Any:
         f"its size: leave one out"
       )
   start()
-  start_backend()
+  start_backend(keep=True)  # As the commands do.
   batches = arguments.batches or infer.BATCHES
   return infer.measure(
     resolved["model"],

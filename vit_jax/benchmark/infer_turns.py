@@ -57,7 +57,7 @@ class Forward:
   ):
     """Makes the model; arguments as of `compare`."""
     start()
-    cpu = start_backend() == "cpu"
+    cpu = start_backend(keep=True) == "cpu"
     batch = batch or (8 if cpu else 128)
     dtype = dtype or ("float32" if cpu else "bfloat16")
     check_batch(batch, size)

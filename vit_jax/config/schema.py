@@ -59,6 +59,11 @@ Share = Annotated[float, Interval("(0, 1]")]
 Part = Annotated[float, Interval("[0, 1]")]
 
 
+def _compare(one: str, other: str) -> float:
+  """Returns how alike two names are, as difflib's own matches are sorted."""
+  return difflib.SequenceMatcher(None, one, other).ratio()
+
+
 def nearest(
   name: Any,
   choices: Iterable[Any],
@@ -67,7 +72,7 @@ def nearest(
 ) -> str:
   """Returns a clause that names the nearest choice, or all if none is near.
 
-  Of very many it names the first ones.
+  Of very many it names the first ones, and of equally near ones the first.
 
   Args:
     name: what was given.
@@ -81,8 +86,9 @@ def nearest(
   near = quote(name)[:100].strip("'").lower()  # Its time is quadratic.
   # Among many something is always near.
   for names, cutoff in ((elsewhere, 1.0), (own, 0.55), (elsewhere, 0.8)):
-    if close := difflib.get_close_matches(near, names, n=1, cutoff=cutoff):
-      return f"did you mean {names[close[0]]!r}?"
+    if close := difflib.get_close_matches(near, names, n=9, cutoff=cutoff):
+      best = min(close, key=lambda x: (-_compare(x, near), x))
+      return f"did you mean {names[best]!r}?"
   within = [name for name in own if near in name] if len(near) > 2 else []
   if within:
     return f"did you mean {own[min(within, key=len)]!r}?"

@@ -5,6 +5,7 @@
 Those that depend on memory are in `devices.fitting`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +22,12 @@ MIN_TOKENS = {"cudnn": 50, "vmem": 1, "flash": 1000}
 # Platform -> steps of a run from which it pays to compile every block anew
 # instead of one in a loop: longer to compile, and then faster in every step.
 MIN_UNROLLED_STEPS = {"gpu": 200, "tpu": 1000, "cpu": 50}
+
+# Images that a device computes at a time, without training. On a CPU a power of
+# two, with which at most CPU_VALUES go from block to block: what is computed in
+# a block stays in the caches. Of Ti/16 at 224 px on two cores an image takes 25
+# ms in batches of 8 and 37 in batches of 32; at 64 px it is 3.1 and 2.0.
+BATCH, MIN_CPU_BATCH, CPU_VALUES = 64, 8, 320_000
 
 # Blocks that are unrolled at most: compilation takes seconds for each.
 MAX_UNROLLED = 64
@@ -69,6 +76,27 @@ def choose_attention(
       break
   choice = Choice("model.attention", value, reason)
   return model.clone(attention=value), [choice]
+
+
+def choose_batch(
+  model: nn.Module, devices: Sequence[Any], height: int, width: int
+) -> int:
+  """Chooses how many images are computed at a time, without training.
+
+  Args:
+    model: the model.
+    devices: those that share a batch; of a CPU they also share its caches.
+    height: height of the images in pixels.
+    width: width of the images in pixels.
+  """
+  if devices[0].platform != "cpu":
+    return BATCH * len(devices)
+  batch = MIN_CPU_BATCH
+  if hasattr(model, "make_layout"):  # Of a ResNet nothing larger was tried.
+    values = model.make_layout(height, width).tokens * model.width
+    while batch < BATCH and 2 * batch * values <= CPU_VALUES:
+      batch *= 2
+  return batch
 
 
 def choose_unroll(

@@ -128,7 +128,7 @@ def start_backend(keep: bool = False) -> str:
 
   Args:
     keep: whether this process keeps memory that it frees, if that platform is
-      the CPU: it will train.
+      the CPU: it will train, or compute many batches.
 
   Raises:
     ConfigError: if jax cannot start the platform that JAX_PLATFORMS asks for;

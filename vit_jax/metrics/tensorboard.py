@@ -3,17 +3,18 @@
 """TensorBoard event files.
 
 The thread of tensorboardX's own writer ends at the first error and then blocks
-its callers, so only its messages and checksums are used here. It is imported
-with the first row, long after the first step: it brings a client of Google's
-storage along, and PyTorch where that is installed.
+its callers, so only its messages and checksums are used here. Events are made,
+and tensorboardX is imported, in the thread that writes them: it brings a client
+of Google's storage along, and PyTorch where that is installed.
 """
 
+import functools
 import io
 import math
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,11 @@ def frame(event: Any) -> bytes:
   return length + next(checksums) + data + next(checksums)
 
 
-def make_event(step: int, values: Mapping[str, Any]) -> bytes:
+def make_event(now: float, step: int, values: Mapping[str, Any]) -> bytes:
   """Makes an event of one step.
 
   Args:
+    now: its time.
     step: its number.
     values: tag -> the fields of its value.
   """
@@ -52,17 +54,18 @@ def make_event(step: int, values: Mapping[str, Any]) -> bytes:
   summary = Summary(
     value=[Summary.Value(tag=tag, **x) for tag, x in values.items()]
   )
-  return frame(Event(wall_time=time.time(), step=step, summary=summary))
+  return frame(Event(wall_time=now, step=step, summary=summary))
 
 
-def make_scalars(step: int, values: Mapping[str, float]) -> bytes:
+def make_scalars(now: float, step: int, values: Mapping[str, float]) -> bytes:
   """Makes the event of a row; values that are not finite are left out."""
   finite = {name: x for name, x in values.items() if math.isfinite(x)}
-  return make_event(step, {k: {"simple_value": x} for k, x in finite.items()})
+  fields = {name: {"simple_value": x} for name, x in finite.items()}
+  return make_event(now, step, fields)
 
 
 def make_images(
-  step: int, images: Mapping[str, UInt8[np.ndarray, "H W 3"]]
+  now: float, step: int, images: Mapping[str, UInt8[np.ndarray, "H W 3"]]
 ) -> bytes:
   """Makes the event of pictures, which are PNGs there."""
   from tensorboardX.proto.summary_pb2 import Summary
@@ -78,10 +81,13 @@ def make_images(
       encoded_image_string=file.getvalue(),
     )
 
-  return make_event(step, {k: {"image": encode(x)} for k, x in images.items()})
+  fields = {name: {"image": encode(x)} for name, x in images.items()}
+  return make_event(now, step, fields)
 
 
-def make_histograms(step: int, values: Mapping[str, Histogram]) -> bytes:
+def make_histograms(
+  now: float, step: int, values: Mapping[str, Histogram]
+) -> bytes:
   """Makes the event of histograms; sums are those of the bins' middles."""
   from tensorboardX.proto.summary_pb2 import HistogramProto
 
@@ -98,7 +104,7 @@ def make_histograms(step: int, values: Mapping[str, Histogram]) -> bytes:
     )
 
   found = {name: {"histo": encode(*x)} for name, x in values.items()}
-  return make_event(step, found)
+  return make_event(now, step, found)
 
 
 def make_header(now: float, step: int) -> bytes:
@@ -141,24 +147,24 @@ class TensorBoard(AppendLog):
 
   def scalars(self, step: int, values: Mapping[str, float]) -> None:
     """Takes a row."""
-    self._add(make_scalars(step, values))
+    self._add(make_scalars, step, values)
 
   def images(
     self, step: int, images: Mapping[str, UInt8[np.ndarray, "H W 3"]]
   ) -> None:
     """Takes pictures by name."""
-    self._add(make_images(step, images))
+    self._add(make_images, step, images)
 
   def histograms(self, step: int, values: Mapping[str, Histogram]) -> None:
     """Takes histograms by name."""
-    self._add(make_histograms(step, values))
+    self._add(make_histograms, step, values)
 
   def close(self) -> None:
     """Nothing is open."""
 
-  def _add(self, event: bytes) -> None:
-    """Takes an event; the first brings the header of the file."""
+  def _add(self, make: Callable[..., bytes], *arguments: Any) -> None:
+    """Takes an event, to be made; the first brings the header of the file."""
     if not self._has_header:
-      self.add(make_header(self._began, self._first))
+      self.add(functools.partial(make_header, self._began, self._first))
       self._has_header = True
-    self.add(event)
+    self.add(functools.partial(make, time.time(), *arguments))

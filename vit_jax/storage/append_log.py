@@ -9,6 +9,9 @@ from etils import epath
 
 from vit_jax.storage.paths import is_local
 
+# A chunk, or a function that makes it, in the thread that flushes.
+Chunk = bytes | Callable[[], bytes]
+
 
 class AppendLog:
   """Keeps chunks in memory until they are written, in order.
@@ -19,7 +22,8 @@ class AppendLog:
   One thread may flush while another adds.
 
   Attributes:
-    lost: number of chunks that were dropped because too many were waiting.
+    lost: number of chunks that were dropped, because too many were waiting or
+      they could not be made.
   """
 
   PART_BYTES = 256 * 2**10
@@ -36,7 +40,7 @@ class AppendLog:
     self._get_path = get_path
     self._size = size
     self._number = 0
-    self._chunks: list[bytes] = []
+    self._chunks: list[Chunk] = []
     self._written = 0  # Chunks that the newest part already holds.
 
   @property
@@ -44,8 +48,11 @@ class AppendLog:
     """Number of chunks that are not written."""
     return len(self._chunks) - self._written
 
-  def add(self, chunk: bytes) -> None:
-    """Takes a chunk, or drops it where too many wait."""
+  def add(self, chunk: Chunk) -> None:
+    """Takes a chunk, or what the flush makes it with.
+
+    It is dropped where too many wait.
+    """
     if len(self._chunks) < self.MAX_CHUNKS:
       self._chunks.append(chunk)
     else:
@@ -60,13 +67,14 @@ class AppendLog:
 
     Raises:
       Exception: whatever the disk or the client of the store raises. What waits
-        is kept, and the next flush leaves no trace of this one.
+        is kept, and the next flush leaves no trace of this one. And what a
+        chunk raises that cannot be made; it alone is dropped.
     """
     path = self._get_path(self._number)
     if not self.waiting and not (durable and is_local(path)):
       return
-    count = len(self._chunks)
-    data = b"".join(self._chunks[:count])
+    chunks = self._make_chunks()
+    count, data = len(chunks), b"".join(chunks)
     if is_local(path):
       if not data and not path.exists():
         return
@@ -90,3 +98,18 @@ class AppendLog:
       self._number += 1
     del self._chunks[:count]
     self._written = 0
+
+  def _make_chunks(self) -> list[bytes]:
+    """Returns all chunks, once they are made."""
+    made: list[bytes] = []
+    for index, chunk in enumerate(self._chunks.copy()):
+      if callable(chunk):
+        try:
+          chunk = chunk()
+        except BaseException:
+          del self._chunks[index]
+          self.lost += 1
+          raise
+        self._chunks[index] = chunk
+      made.append(chunk)
+    return made
