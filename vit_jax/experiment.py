@@ -47,7 +47,11 @@ from vit_jax.objectives import OBJECTIVES
 from vit_jax.objectives.objective import Setting
 from vit_jax.objectives.supervised import make_targets
 from vit_jax.runtime.class_weights import find_class_weights
-from vit_jax.runtime.fitting import jit_once, make_fitting
+from vit_jax.runtime.fitting import (
+  choose_eval_batch,
+  jit_once,
+  make_fitting,
+)
 from vit_jax.runtime.preflight import check_batches, check_splits
 from vit_jax.train_state import Batch
 from vit_jax.train_step import make_init_state, make_train_step
@@ -117,7 +121,6 @@ class Experiment:
     check_batches(config, self.mesh)
     self._fitting = make_fitting(self)
     self._use_fit()
-    self.evaluators = self._make_evaluators()
     if self.optim.multipliers or self.optim.layer_decay:
       # A pattern that matches no parameter is named before a workdir is made.
       optim.check_multipliers(self.optim, self.abstract_state.params)
@@ -146,6 +149,7 @@ class Experiment:
       self.model = self.model.clone(remat=self.fit.remat)
       self.objective = self.objective.clone(remat=self.fit.remat)
     self.__dict__.pop("train_step", None)
+    self.evaluators = self._make_evaluators()
 
   def save_memory(self) -> bool:
     """Changes the step to take less memory; False if there is no way left."""
@@ -348,7 +352,7 @@ class Experiment:
 
   def _make_evaluators(self) -> dict[str, Any]:
     """Builds the evaluations that the config names."""
-    made = {}
+    made, batch_size = {}, choose_eval_batch(self)
     for name, section in self.config["evals"].items():
       keys = parameters(Evaluation)
       own = {key: x for key, x in section.items() if key not in keys}
@@ -357,7 +361,7 @@ class Experiment:
         self.data,
         self.mesh,
         self.info.channels,
-        self.train.batch_size,
+        batch_size,
         **own,
       )
     return made

@@ -3,16 +3,18 @@
 """Steps that are made to fit, and what is said when they cannot."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tests.support import build
 from vit_jax.config.errors import RunError
 from vit_jax.devices import fitting
 from vit_jax.runtime import fitting as compiling
-from vit_jax.runtime.fitting import take_fitting
+from vit_jax.runtime.fitting import choose_eval_batch, take_fitting
 from vit_jax.runtime.out_of_memory import (
   count_needed,
   describe,
@@ -57,6 +59,21 @@ def test_a_step_that_does_not_fit_is_made_smaller(one_device, monkeypatch):
   assert exp.model.remat == exp.objective.model.remat == "full"
   # There is nothing left to try, and the step may run all the same.
   assert take_fitting(exp, lambda: step) is step
+
+
+def test_an_evaluation_takes_no_more_images_than_a_micro_batch(one_device):
+  exp = one_device()  # 32 images of 257 tokens of 32 stay in a CPU's caches.
+  assert exp.evaluators["test"].default_batch_size == 32
+  while exp.fit.accumulate < 8:
+    exp.save_memory()
+  assert exp.evaluators["test"].default_batch_size == 8
+  gpu = types.SimpleNamespace(platform="gpu")
+  other = types.SimpleNamespace(
+    train=types.SimpleNamespace(batch_size=4096),
+    fit=fitting.Fit(16, "none"),
+    mesh=types.SimpleNamespace(devices=np.array([gpu])),
+  )
+  assert choose_eval_batch(other) == 256
 
 
 def test_a_run_fits_into_a_small_memory_and_records_how(

@@ -30,7 +30,7 @@ class AttentionLogits(Evaluator):
   """The largest attention logit of every layer.
 
   Attributes:
-    batch_size: number of examples read at a time (B); None is training's. The
+    batch_size: number of examples read at a time (B); None as elsewhere. The
       model runs on one example per device at a time, whatever it is.
     params: "raw" evaluates the parameters themselves, "average" their moving
       average where there is one (optim.ema).

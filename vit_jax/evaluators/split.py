@@ -99,10 +99,10 @@ class Evaluator(abc.ABC):
     data: the data section.
     mesh: devices to run on.
     channels: c.
-    default_batch_size: training's batch size (B).
+    default_batch_size: B where `batch_size` is None.
     split: split to evaluate on.
-    batch_size: global batch size (B); None is training's. It need not divide
-      the split.
+    batch_size: global batch size (B), which need not divide the split; None is
+      a micro-batch of training's, on a CPU at most what stays in its caches.
     params: "average" evaluates the moving average of the parameters where there
       is one (optim.ema), as exports hold it; "raw" the parameters themselves.
   """

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from vit_jax import optim, sharding
+from vit_jax.devices.auto import choose_batch
 from vit_jax.devices.fitting import Fit, Fitting, get_memory
 from vit_jax.devices.host_memory import return_memory
 from vit_jax.models.activations import (
@@ -76,6 +77,21 @@ def make_fitting(exp: Any) -> Fitting:
     device=device,
     estimate=estimate,
   )
+
+
+def choose_eval_batch(exp: Any) -> int:
+  """Chooses how many images an evaluation takes, if its config does not say.
+
+  A micro-batch of training's, for which there is memory. On a CPU no more than
+  stay in its caches, see `devices.auto.choose_batch`.
+  """
+  batch = exp.train.batch_size // exp.fit.accumulate
+  devices = list(exp.mesh.devices.flat)
+  if devices[0].platform != "cpu":
+    return batch
+  shards = sharding.count_data_shards(exp.mesh)
+  most = choose_batch(exp.model, devices, *exp.data.shape)
+  return min(batch, -(-most // shards) * shards)
 
 
 def compile_lowered(
