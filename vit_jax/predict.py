@@ -240,46 +240,6 @@ def check_out(path: str) -> None:
   check_directory(locate(folder), f"--out={path}")
 
 
-def continue_file(
-  path: str,
-  form: str,
-  images: Sequence[str],
-  classify: Callable[[Sequence[str]], Iterator[Prediction]],
-) -> Iterator[Prediction]:
-  """Classifies the images that a file does not have, and adds them to it.
-
-  Args:
-    path: a CSV or JSON lines.
-    form: which of them.
-    images: paths of all images.
-    classify: yields the predictions of images.
-
-  Raises:
-    ConfigError: if the file holds something else, or predictions of other
-      weights, or cannot be written.
-  """
-  done, size = predictions.read_back(path, form)
-  if any(x.error for x in done):  # These are tried again.
-    done = [x for x in done if not x.error]
-    size = predictions.rewrite(path, form, done)
-  known = {x.path for x in done}
-  left = [image for image in images if image not in known]
-  if done:
-    print(f"{path} has {counted(len(done), 'image')} already", file=sys.stderr)
-  # The weights that began it classify one of its images again.
-  again = [x for x in done if x.path in images][:1]
-  stream = classify([*(x.path for x in again), *left]) if left else iter(())
-  for before in again if left else ():
-    predictions.check_same(before, next(stream), path)
-  try:
-    with open(path, "ab") as file:
-      file.truncate(size)
-    with open(path, "a", encoding="utf-8", errors="surrogateescape") as out:
-      yield from predictions.write(stream, form, out, not size)
-  except OSError as error:
-    raise ConfigError(f"--out={path} cannot be written: {error}") from error
-
-
 def main(argv: list[str] | None = None) -> None:
   """Runs the command."""
   parser = make_parser("predict", __doc__)
@@ -356,7 +316,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen = read_options(arguments)
 
     def classify(paths: Sequence[str]) -> Iterator[Prediction]:
-      before = len(images) - len(paths)
+      before = max(0, len(images) - len(paths))
       meter = Meter(progress, len(images), "images", before)
       yield from predict(
         arguments.run,
@@ -372,7 +332,7 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
       if arguments.out:
-        found = continue_file(arguments.out, form, images, classify)
+        found = predictions.continue_file(arguments.out, form, images, classify)
       else:
         found = predictions.write(classify(images), form, sys.stdout)
       for one in found:

@@ -9,14 +9,23 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Sequence,
+)
 from typing import Any
 
 from etils import epath
 
 from vit_jax.config import ConfigError
+from vit_jax.config.errors import counted
 from vit_jax.metrics.progress import escape
 from vit_jax.storage.files import replacing, to_csv
+from vit_jax.storage.paths import is_local
 
 FORMATS = ("table", "json", "jsonl", "csv")
 COLUMNS = ("path", "rank", "index", "class", "probability")
@@ -24,9 +33,9 @@ COLUMNS = ("path", "rank", "index", "class", "probability")
 # Formats that can be continued, by the suffix of the file.
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
 
-# By how much a probability may differ when an image is classified again, in
-# another batch or on another kind of device.
-TOLERANCE = 0.02
+# By what share a probability may differ when an image is classified again, in
+# another batch or on another kind of device; and what rounding adds.
+TOLERANCE, ROUNDING = 0.25, 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,18 +129,95 @@ def get_format(path: str, given: str | None) -> str:
   return form
 
 
-def read_back(path: str, form: str) -> tuple[list[Prediction], int]:
+def continue_file(
+  path: str,
+  form: str,
+  images: Sequence[str],
+  classify: Callable[[Sequence[str]], Iterator[Prediction]],
+) -> Iterator[Prediction]:
+  """Classifies the images that a file does not have, and adds them to it.
+
+  And, once more, one that it has: by the same weights its classes are the same.
+
+  Args:
+    path: a CSV or JSON lines.
+    form: which of them.
+    images: paths of all images.
+    classify: yields the predictions of images.
+
+  Raises:
+    ConfigError: if the file holds something else, or predictions of other
+      weights, or cannot be written.
+  """
+  found, sizes, start = read_back(path, form)
+  wanted = set(images)
+  # Of the last image rows may be missing; one that is gone stays as it is.
+  last = [x for x in found[-1:] if form == "csv" and _is_there(x.path)]
+  if last:
+    found, sizes = found[:-1], sizes[:-1]
+  done, size = found, start + sum(sizes)
+  if any(x.error and x.path in wanted for x in found):  # Tried again.
+    done = [x for x in found if not (x.error and x.path in wanted)]
+    size = rewrite(path, form, done)
+  known = {x.path for x in [*last, *done]}
+  left = [x.path for x in last] + [x for x in images if x not in known]
+  if done:
+    print(f"{path} has {counted(len(done), 'image')} already", file=sys.stderr)
+  again = _choose_again(path, done, wanted) if left else None
+  both = ([] if again is None else [again.path]) + left
+  stream = classify(both) if left else iter(())
+  if again is not None:
+    check_same(again, next(stream), path)
+  elif last:  # What there is of it.
+    first = next(stream)
+    check_agreement(_agree(last[0].classes, first.classes), first, path)
+    stream = itertools.chain([first], stream)
+  try:
+    with open(path, "ab") as file:
+      file.truncate(size)
+    with open(path, "a", encoding="utf-8", errors="surrogateescape") as out:
+      yield from write(stream, form, out, not size)
+  except OSError as error:
+    raise ConfigError(f"--out={path} cannot be written: {error}") from error
+
+
+def _is_there(image: str) -> bool:
+  """Whether an image can be classified again; of a store it is taken for so."""
+  return not is_local(image) or os.path.exists(image)
+
+
+def _choose_again(
+  path: str, done: Sequence[Prediction], wanted: Collection[str]
+) -> Prediction | None:
+  """Chooses the image of a file that is classified again; None if it has none.
+
+  Raises:
+    ConfigError: if none of them is there any more.
+  """
+  good = [x for x in done if not x.error]
+  asked = (x for x in good if x.path in wanted)
+  there = (x for x in good if _is_there(x.path))
+  again = next(itertools.chain(asked, there), None)
+  if good and again is None:
+    raise ConfigError(
+      f"none of the images in --out={path} is there any more, so whether these "
+      f"weights have classified them cannot be told: choose another name"
+    )
+  return again
+
+
+def read_back(path: str, form: str) -> tuple[list[Prediction], list[int], int]:
   """Reads what an earlier command has written to a file.
 
-  A row that was cut off is left out. So is the last image of a CSV, of which
-  rows may be missing.
+  A row that was cut off is left out.
 
   Args:
     path: the file; it need not exist.
     form: "csv" or "jsonl".
 
   Returns:
-    The predictions, and the number of bytes that they take.
+    The predictions, the number of bytes of each, and of what is before them. Of
+    the last one in a CSV rows may be missing.
 
   Raises:
     ConfigError: if it holds something else.
@@ -140,7 +226,7 @@ def read_back(path: str, form: str) -> tuple[list[Prediction], int]:
     with open(path, "rb") as file:
       data = file.read()
   except FileNotFoundError:
-    return [], 0
+    return [], [], 0
   except OSError as error:
     raise ConfigError(f"--out={path} cannot be read: {error}") from error
   start = ",".join(COLUMNS).encode() if form == "csv" else b'{"path": '
@@ -158,10 +244,8 @@ def read_back(path: str, form: str) -> tuple[list[Prediction], int]:
     raise ConfigError(
       f"--out={path} is damaged: {error}; choose another name, or delete it"
     ) from error
-  size = sum(size for _, size in found)
-  if form == "csv" and data:
-    size += len(start) + 1
-  return [x for x, _ in found], size
+  before = len(start) + 1 if form == "csv" and data else 0
+  return [x for x, _ in found], [size for _, size in found], before
 
 
 def _parse_jsonl(text: str) -> list[tuple[Prediction, int]]:
@@ -179,7 +263,7 @@ def _parse_jsonl(text: str) -> list[tuple[Prediction, int]]:
 
 
 def _parse_csv(text: str) -> list[tuple[Prediction, int]]:
-  """Parses (prediction, bytes) of each image but the last."""
+  """Parses (prediction, bytes) of each image."""
   rows = list(csv.reader(io.StringIO(text)))
   if rows and tuple(rows[0]) != COLUMNS:
     raise ValueError("other columns")
@@ -192,7 +276,7 @@ def _parse_csv(text: str) -> list[tuple[Prediction, int]]:
     prediction = Prediction(path, classes)
     size = len(format_csv(prediction).encode("utf-8", "surrogateescape"))
     found.append((prediction, size))
-  return found[:-1]
+  return found
 
 
 def rewrite(path: str, form: str, kept: Sequence[Prediction]) -> int:
@@ -231,12 +315,31 @@ def check_same(before: Prediction, now: Prediction, path: str) -> None:
       f"--top={counts[0]}"
     )
   same = before.error == now.error
-  then = {index: (name, p) for index, name, p in before.classes}
-  for index, name, p in now.classes if same else ():
-    other, q = then.get(index, (name, 0.0))
-    same = same and name == other and abs(p - q) <= TOLERANCE
+  same = same and _agree(before.classes, now.classes)
+  check_agreement(same and _agree(now.classes, before.classes), now, path)
+
+
+def check_agreement(same: bool, now: Prediction, path: str) -> None:
+  """Raises ConfigError unless a file has the same classes of an image."""
   if not same:
     raise ConfigError(
       f"--out={path} holds other predictions for {now.path} than these "
       f"weights and options give: choose another name, or delete the file"
     )
+
+
+def _agree(
+  classes: Sequence[tuple[int, str, float]],
+  others: Sequence[tuple[int, str, float]],
+) -> bool:
+  """Whether classes have the names and probabilities that others allow.
+
+  One that is not among the others is at most as likely as the last of these.
+  """
+  known = {index: (name, p) for index, name, p in others}
+  least = min((p for _, _, p in others), default=0.0)
+  for index, name, p in classes:
+    other, q = known.get(index, (name, min(p, least)))
+    if name != other or abs(p - q) > TOLERANCE * max(p, q) + ROUNDING:
+      return False
+  return True

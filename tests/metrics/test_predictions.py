@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The vit_jax authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files of predictions that are gone on with, by the same weights alone."""
+
+import pytest
+
+from vit_jax.config.errors import ConfigError
+from vit_jax.metrics.predictions import (
+  Prediction,
+  check_same,
+  continue_file,
+  read_back,
+)
+
+SURE = [(0, "cat", 0.7), (1, "dog", 0.2)]
+# Of a thousand classes, of which none is likely.
+UNSURE = [(529, "sail", 0.0011), (3, "owl", 0.001)]
+FORMS = pytest.mark.parametrize("form", ["csv", "jsonl"])
+
+
+def make_classify(classes, asked):
+  """Weights that find the same classes in every image."""
+
+  def classify(paths):
+    asked.extend(paths)
+    for path in paths:
+      yield Prediction(path, classes)
+
+  return classify
+
+
+@pytest.fixture
+def go_on(tmp_path, monkeypatch):
+  """Classifies images that are there; returns those that were looked at."""
+  monkeypatch.chdir(tmp_path)
+  for name in "abcd":
+    (tmp_path / name).touch()
+
+  def go_on(form, images, classes=SURE):
+    asked = []
+    classify = make_classify(classes, asked)
+    written = list(continue_file(f"out.{form}", form, images, classify))
+    return asked, [x.path for x in written]
+
+  return go_on
+
+
+def read(form):
+  return [x.path for x in read_back(f"out.{form}", form)[0]]
+
+
+@FORMS
+def test_other_images_are_added_and_none_is_lost(go_on, form):
+  go_on(form, ["a", "b"])
+  asked, written = go_on(form, ["c"])
+  # One is compared; of the last one in a CSV rows could be missing.
+  again = ["b"] if form == "csv" else []
+  assert (asked, written) == (["a", *again, "c"], [*again, "c"])
+  assert read(form) == ["a", "b", "c"]
+
+
+def test_the_last_image_of_a_csv_stays_if_it_is_gone(go_on, tmp_path):
+  go_on("csv", ["a", "b"])
+  (tmp_path / "b").unlink()
+  assert go_on("csv", ["c"]) == (["a", "c"], ["c"])
+  assert read("csv") == ["a", "b", "c"]
+
+
+@FORMS
+@pytest.mark.parametrize("images", [["a"], ["a", "b"]])
+def test_other_weights_are_refused_whatever_they_classify(go_on, form, images):
+  go_on(form, images)
+  before = read(form)
+  with pytest.raises(ConfigError, match="holds other predictions for a than"):
+    go_on(form, ["c", "d"], UNSURE)
+  assert read(form) == before
+
+
+def test_weights_that_cannot_be_compared_are_refused(go_on, tmp_path):
+  go_on("jsonl", ["a", "b"])
+  for name in "ab":
+    (tmp_path / name).unlink()
+  with pytest.raises(ConfigError, match="none of the images in --out=out.json"):
+    go_on("jsonl", ["c"])
+  assert read("jsonl") == ["a", "b"]
+
+
+def test_an_image_that_could_not_be_read_stays_noted(go_on):
+  def classify(paths):
+    for path in paths:
+      bad = path == "b"
+      yield Prediction(path, () if bad else SURE, "damaged" if bad else None)
+
+  list(continue_file("out.jsonl", "jsonl", ["a", "b"], classify))
+  go_on("jsonl", ["c"])
+  assert read("jsonl") == ["a", "b", "c"]
+  go_on("jsonl", ["b"])  # Now it can be.
+  assert read("jsonl") == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize(
+  ("one", "other", "same"),
+  [
+    # Nearly as likely, in another order, and another class in the last place.
+    ([(0, "a", 0.3), (1, "b", 0.29)], [(1, "b", 0.3), (2, "c", 0.28)], True),
+    (UNSURE, [(529, "sail", 0.0012), (3, "owl", 0.0009)], True),
+    (SURE, UNSURE, False),
+    (UNSURE, SURE, False),
+    (UNSURE, [(7, "hen", 0.004), (8, "asp", 0.001)], False),
+    (SURE, [(0, "cat", 0.7), (1, "fox", 0.2)], False),
+    (SURE, [(0, "cat", 0.4), (1, "dog", 0.2)], False),
+  ],
+)
+def test_what_other_batches_and_devices_may_change(one, other, same):
+  pair = Prediction("a", one), Prediction("a", other)
+  if same:
+    check_same(*pair, "out.csv")
+    return
+  with pytest.raises(ConfigError, match="holds other predictions"):
+    check_same(*pair, "out.csv")
