@@ -308,7 +308,7 @@ def test_another_file_than_was_published_is_refused(tmp_path, real):
   ("label_map", "more", "words"),
   [
     ("real", {}, ["real:FILE", "reassessed-imagenet"]),
-    ("imagenet_b", {}, ["imagenet_b", "imagenet_r"]),
+    ("imagenet_b", {}, ["imagenet_b", "imagenet_a"]),
     ("imagenet_a:200", {}, ["imagenet_a:own", "imagenet_a:all"]),
     ("imagenet_a", {"label_map_sha256": "0" * 64}, ["label_map_sha256"]),
     ("imagenet_a", {}, ["200 of its 200", "n01498041"]),  # Of other classes.
