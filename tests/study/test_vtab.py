@@ -246,7 +246,7 @@ def test_asked_to_end_it_ends_after_the_run(
     (["--init=nowhere.npz"], 2, ["init=nowhere.npz does not exist"]),
     (["--init=vit-b16-i21k.npz"], 2, ["--download=vit-b16-i21k --to="]),
     (["--init=augreg:B/99"], 2, ["B/99", "transfer.directory"]),
-    (["--model=X/16"], 2, ["'X/16'", "S/16"]),
+    (["--model=X/16"], 2, ["'X/16'", "B/16"]),
     (["--config=configs/vtab.py:task=dtd"], 2, ["leave its arguments out"]),
     (["--config.train.stesp=1"], 2, ["train.stesp"]),
     (["--config.train.seed=1"], 2, ["use --seeds"]),
