@@ -108,7 +108,8 @@ def test_an_image_that_could_not_be_read_stays_noted(go_on):
     (UNSURE, SURE, False),
     (UNSURE, [(7, "hen", 0.004), (8, "asp", 0.001)], False),
     (SURE, [(0, "cat", 0.7), (1, "fox", 0.2)], False),
-    (SURE, [(0, "cat", 0.4), (1, "dog", 0.2)], False),
+    (SURE, [(0, "cat", 0.69), (1, "dog", 0.21)], True),
+    (SURE, [(0, "cat", 0.67), (1, "dog", 0.2)], False),
   ],
 )
 def test_what_other_batches_and_devices_may_change(one, other, same):

@@ -33,9 +33,10 @@ COLUMNS = ("path", "rank", "index", "class", "probability")
 # Formats that can be continued, by the suffix of the file.
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
 
-# By what share a probability may differ when an image is classified again, in
-# another batch or on another kind of device; and what rounding adds.
-TOLERANCE, ROUNDING = 0.25, 1e-5
+# By how much a probability may differ when an image is classified again, in
+# another batch or on another kind of device: by itself, and as a share of it,
+# to which rounding adds.
+TOLERANCE, SHARE, ROUNDING = 0.02, 0.25, 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,6 +341,7 @@ def _agree(
   least = min((p for _, _, p in others), default=0.0)
   for index, name, p in classes:
     other, q = known.get(index, (name, min(p, least)))
-    if name != other or abs(p - q) > TOLERANCE * max(p, q) + ROUNDING:
+    most = min(TOLERANCE, SHARE * max(p, q) + ROUNDING)
+    if name != other or abs(p - q) > most:
       return False
   return True
