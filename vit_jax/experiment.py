@@ -105,7 +105,9 @@ class Experiment:
     # The config keeps "auto": a run may continue where that is something else.
     device = (devices or jax.devices())[0]
     model = models.make_model(self.num_classes, **config["model"])
-    model, attention = auto.choose_attention(model, device, *self.data.shape)
+    model, attention = auto.choose_attention(
+      model, device, *self.data.shape, train=True
+    )
     self.model, unroll = auto.choose_unroll(model, device, self.steps)
     self._choices = [*attention, *unroll]
     self._reading = self.data

@@ -72,7 +72,8 @@ def test_maps_are_the_tokens_of_a_model_for_that_size(size, fields):
   np.testing.assert_allclose(last, place(found["encoded"], grid), **CLOSE)
   one = model.features(images)  # By another way, with the kernels of attention.
   assert one.shape == (2, *grid, 32)
-  np.testing.assert_allclose(one, last, **CLOSE)
+  # Of values up to 335, and they cancel.
+  np.testing.assert_allclose(one, last, rtol=0, atol=1e-6 * abs(last).max())
 
 
 def test_a_file_and_pixels(tmp_path):

@@ -41,7 +41,7 @@ def test_attention_is_the_kernel_of_the_device_where_it_is_faster():
   # 1,025 tokens at 512 px, 197 at 224, 50 at 112, 37 at 96.
   devices = CPU, TPU, GPU, OLD_GPU, AMD
   assert [find_kernels(x) for x in devices] == [
-    *((), ("vmem", "flash"), ("cudnn", "triton"), (), ())
+    *(("heads",), ("vmem", "flash"), ("cudnn", "triton"), (), ())
   ]
   assert [choose(x, 224) for x in devices] == [
     *("xla", "vmem", "cudnn", "xla", "xla")
@@ -55,10 +55,25 @@ def test_attention_is_the_kernel_of_the_device_where_it_is_faster():
   ]
 
 
+@pytest.mark.parametrize(
+  "size, train, attention",
+  [
+    (160, True, "heads"),  # 101 tokens.
+    (144, True, "xla"),  # 82 tokens: a step's backward pass is slower.
+    (16, False, "heads"),
+  ],
+)
+def test_a_cpu_has_its_own_attention_in_float32(size, train, attention):
+  model = models.make_model(3, variant="B/16", dtype="float32")
+  model, _ = choose_attention(model, CPU, size, size, train)
+  assert model.attention == attention
+
+
 def test_attention_is_what_the_model_allows():
   assert choose(TPU, 512, position="relative") == "xla"
   assert choose(TPU, 1024, dtype="float32") == "flash"
   assert choose(GPU, 512, dtype="float32") == "xla"
+  assert choose(CPU, 224, dtype="float32", position="relative") == "xla"
   assert choose(CPU, 32, attention="flash") == "flash"
   resnet = models.make_model(3, variant="R50x1")
   assert choose_attention(resnet, TPU, 512, 512) == (resnet, [])

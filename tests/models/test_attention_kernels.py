@@ -156,6 +156,7 @@ def test_a_run_keeps_auto_in_its_record(config):
     (dict(attention="vmem"), "needs a TPU, and this is cpu"),
     (dict(attention="cudnn", dtype="bfloat16"), "needs an NVIDIA GPU"),
     (dict(attention="cudnn"), "not float32 and 16"),
+    (dict(attention="heads", dtype="bfloat16"), "model.dtype='float32', not"),
     (dict(attention="flash", position="relative"), "model.position='relative'"),
     (dict(remat="offload"), "model.remat='offload'"),
     (dict(attention="flsh"), "did you mean 'flash'?"),

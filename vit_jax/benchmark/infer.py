@@ -31,6 +31,7 @@ from vit_jax.benchmark.timing import (
 )
 from vit_jax.config import ConfigError, raise_all
 from vit_jax.convert.load import Model
+from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.fitting import format_bytes
 from vit_jax.devices.machine import find_memory_limit
 from vit_jax.devices.specs import get_device_spec
@@ -157,6 +158,7 @@ def make_named_model(
   height, width = size
   module = models.make_model(1000, **{**section, "dtype": dtype})
   raise_all(module.find_errors(height, width))
+  module, _ = choose_attention(module, jax.devices()[0], height, width)
   shape = (1, height, width, 3)
   init = jax.jit(lambda: module.init(jax.random.key(0), jnp.zeros(shape)))
   manifest = {

@@ -16,8 +16,10 @@ from vit_jax.config import Choice
 # from there on (H100, bfloat16, forward and backward pass: 1.09 against 1.19 ms
 # at 50 tokens, 1.47 against 1.38 at 37). Below 1,000, padding to the blocks of
 # the TPU's flash kernel costs more than all of XLA's attention, and "vmem" has
-# no blocks (estimates of the compiler for v5e).
-MIN_TOKENS = {"cudnn": 50, "vmem": 1, "flash": 1000}
+# no blocks (estimates of the compiler for v5e). For "heads" see
+# docs/performance.md.
+MIN_TOKENS = {"cudnn": 50, "vmem": 1, "flash": 1000, "heads": 100}
+MIN_TOKENS_FORWARD = MIN_TOKENS | {"heads": 1}  # Without a backward pass.
 
 # Platform -> steps of a run from which it pays to compile every block anew
 # instead of one in a loop: longer to compile, and then faster in every step.
@@ -44,29 +46,33 @@ def find_kernels(device: Any) -> tuple[str, ...]:
     # cuDNN needs Ampere (8.0) or later; AMD's GPUs have no such number.
     major = str(device.compute_capability).partition(".")[0]
     if major.isdecimal() and int(major) >= 8:
-      return ("cudnn", "triton")
+      return "cudnn", "triton"
+  if device.platform == "cpu":
+    return ("heads",)
   return ()
 
 
 def choose_attention(
-  model: nn.Module, device: Any, height: int, width: int
+  model: nn.Module, device: Any, height: int, width: int, train: bool = False
 ) -> tuple[nn.Module, list[Choice]]:
   """Replaces attention="auto" by "xla" or a kernel of the device.
 
   Args:
     model: model; returned as it is if its attention is not "auto".
-    device: a device that it is trained on.
+    device: a device that it runs on.
     height: height of the images in pixels.
     width: width of the images in pixels.
+    train: whether it is trained there.
   """
   if getattr(model, "attention", None) != "auto":
     return model, []
   tokens = model.make_layout(height, width).tokens
+  min_tokens = MIN_TOKENS if train else MIN_TOKENS_FORWARD
   value, reason = "xla", f"{device.device_kind} has no kernel for it"
   for kernel in find_kernels(device):
-    if kernel not in MIN_TOKENS:
+    if kernel not in min_tokens:
       continue
-    least = MIN_TOKENS[kernel]
+    least = min_tokens[kernel]
     if model.clone(attention=kernel).find_errors(height, width):
       reason = f"{kernel!r} does not support this model"
     elif tokens < least:
@@ -141,7 +147,7 @@ def find_device_errors(model: nn.Module, device: Any) -> list[str]:
   if attention not in ("xla", *find_kernels(device)):
     tpu = dict.fromkeys(("flash", "vmem"), "a TPU")
     nvidia = dict.fromkeys(("cudnn", "triton"), "an NVIDIA GPU from Ampere on")
-    kind = tpu | nvidia
+    kind = tpu | nvidia | {"heads": "a CPU"}
     errors.append(
       f"model.attention={attention!r} needs {kind[attention]}, and this is "
       f"{device.device_kind}: use 'auto' or 'xla'"

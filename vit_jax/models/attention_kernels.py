@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The vit_jax authors
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels of attention that never write the weights [B K N N] to memory.
+"""Kernels: attention in other forms than XLA's, each for a kind of device.
 
-(FlashAttention: Dao et al., 2022, arXiv 2205.14135.) They compute
-`attention.dot_product_attention` without a bias and return no weights. "cudnn"
-and "flash" come with JAX; "vmem" is `vmem_attention.py`.
+They compute `attention.dot_product_attention` without a bias and return no
+weights. Those for accelerators never write the weights [B K N N] to memory
+(FlashAttention: Dao et al., 2022, arXiv 2205.14135). "cudnn" and "flash" come
+with JAX; "vmem" is `vmem_attention.py`, and "heads", for CPUs,
+`heads_attention.py`.
 """
 
 import functools
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from vit_jax.models import heads_attention
 from vit_jax.sharding import AXES, get_spec
 
 LANES = 128  # Minor dimension of a TPU register: C is padded to a multiple.
@@ -166,6 +169,7 @@ def _attend(
 KERNELS = {
   "cudnn": cudnn_attention,
   "flash": flash_attention,
+  "heads": heads_attention.attend,
   "vmem": vmem_attention,
 }
 EVEN = ("cudnn",)  # Those that need an even number of tokens.

@@ -92,9 +92,9 @@ class ViT(nn.Module, kw_only=True):
       "auto" (`devices.auto`); elsewhere it is 1.
     attention: "xla"; "vmem" (short sequences) or "flash" for TPUs, "cudnn" or
       "triton" (with one product for queries, keys and values; to be tried) for
-      GPUs, kernels that need no memory for the attention weights. A run
-      replaces "auto" by one of them, never "triton" (`devices.auto`);
-      elsewhere it is "xla", and for intermediates always.
+      GPUs, kernels that need no memory for the attention weights; "heads" for
+      CPUs, in float32. A run replaces "auto" by one of them, never "triton"
+      (`devices.auto`); elsewhere it is "xla", and for intermediates always.
     dtype: dtype of activations; parameters, softmax, statistics and logits are
       float32.
   """
@@ -129,7 +129,9 @@ class ViT(nn.Module, kw_only=True):
   adapter: str | None = None
   remat: Literal["auto", "none", "dots", "full", "offload"] = "auto"
   unroll: Literal["auto"] | Count = "auto"
-  attention: Literal["auto", "xla", "vmem", "flash", "cudnn", "triton"] = "auto"
+  attention: Literal[
+    "auto", "xla", "vmem", "flash", "cudnn", "triton", "heads"
+  ] = "auto"
   dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
   def setup(self):
@@ -244,6 +246,11 @@ class ViT(nn.Module, kw_only=True):
       errors.append(
         f"model.attention='vmem' cannot hold {tokens} tokens of {heads} heads "
         f"of {size} in {self.dtype}: set it to 'flash' or 'xla'"
+      )
+    if self.attention == "heads" and self.dtype != "float32":
+      errors.append(
+        f"model.attention='heads' needs model.dtype='float32', not "
+        f"{self.dtype}: set it to 'xla'"
       )
     small = self.dtype == "bfloat16" and size % 8 == 0 and size <= 128
     if self.attention in ("cudnn", "triton") and not small:
