@@ -180,7 +180,8 @@ class Experiment:
     section = dict(self.config["objective"])
     arguments: list[Any] = [self.model]
     if self.teacher is not None:
-      arguments.append(make_teacher(self.teacher))
+      device = self.mesh.devices.flat[0]
+      arguments.append(make_teacher(self.teacher, device))
     if (weights := section.get("class_weights")) is not None:
       weights = find_class_weights(weights, self.data, self.num_classes)
       section["class_weights"] = weights

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import types
 
 import jax
 import jax.numpy as jnp
@@ -322,12 +323,20 @@ def test_a_published_file_that_is_not_there_is_a_model(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   for row in FILES.values():
     weights = load_teacher(row.filename, "bfloat16")
-    reader = make_teacher(weights)
+    reader = make_teacher(weights, jax.devices()[0])
     assert reader.size == (row.resolution, row.resolution)
     assert reader.model.num_classes == (row.classes or 0)
     assert reader.model.dtype == "bfloat16" and not weights.params
   with pytest.raises(ConfigError, match="objective.teacher: b.npz: No such"):
     load_teacher("b.npz", "bfloat16")
+
+
+def test_a_teacher_has_the_attention_of_its_device(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  weights = load_teacher("vit-b16-i21k.npz", "bfloat16")
+  tpu = types.SimpleNamespace(platform="tpu", device_kind="TPU v5 lite")
+  found = [make_teacher(weights, x).model for x in (tpu, jax.devices()[0])]
+  assert [model.attention for model in found] == ["vmem", "xla"]
 
 
 def test_a_published_file_that_is_there_is_read(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ class Rival:
   """tf.data in a process of its own, see `tf_data`."""
 
   def __init__(self, data: pipeline.Data, batch_size: int):
-    """Starts it.
+    """Starts it, and waits until it is ready: importing TensorFlow takes time.
 
     Raises:
       DataError: if the source is no folder, tf.data has no such crop or resize,
@@ -56,23 +56,28 @@ class Rival:
       env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
       text=True,
     )
-    self._ask(json.dumps(work))
+    try:
+      self._ask(json.dumps(work))
+    except DataError:
+      self.close()
+      raise
 
-  def _ask(self, line: str) -> None:
+  def _ask(self, line: str) -> str:
+    """Writes a line, and reads the answer."""
     try:
       assert self._process.stdin is not None
       print(line, file=self._process.stdin, flush=True)
     except BrokenPipeError as error:
       raise DataError(MISSING) from error
-
-  def measure(self, method: str, seconds: float) -> float:
-    """Measures images per second of one method of resizing."""
-    self._ask(f"{method} {seconds}")
     assert self._process.stdout is not None
     answer = self._process.stdout.readline()
     if not answer:
       raise DataError(MISSING)
-    return float(answer)
+    return answer
+
+  def measure(self, method: str, seconds: float) -> float:
+    """Measures images per second of one method of resizing."""
+    return float(self._ask(f"{method} {seconds}"))
 
   def close(self) -> None:
     """Ends it."""

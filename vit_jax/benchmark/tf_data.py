@@ -4,8 +4,8 @@
 
 A process of its own, for TensorFlow takes threads and memory. It reads one line
 of JSON, {"files": paths, "size": [h, w], "area": [least, most], "batch_size":
-B, "threads": number, "methods": names}, then answers each line "METHOD SECONDS"
-with the images per second that it made in this time.
+B, "threads": number, "methods": names}, says "ready", then answers each line
+"METHOD SECONDS" with the images per second that it made in this time.
 
 TensorFlow decodes only the box of a JPEG, resizes it and rounds it to uint8.
 """
@@ -55,6 +55,7 @@ def main() -> None:
   tf = importlib.import_module("tensorflow")
   work = json.loads(sys.stdin.readline())
   batches = {name: make_batches(tf, work, name) for name in work["methods"]}
+  print("ready", flush=True)
   for line in sys.stdin:
     method, seconds = line.split()
     for _ in range(AHEAD):

@@ -22,6 +22,7 @@ from vit_jax.convert.weights import (
   make_abstract_params,
 )
 from vit_jax.data.preprocess import Preprocess
+from vit_jax.devices.auto import choose_attention
 from vit_jax.objectives.distillation import Teacher
 from vit_jax.sharding import place, put
 from vit_jax.storage.paths import locate
@@ -139,10 +140,16 @@ def check_digest(weights: Weights, expected: str | None) -> str | None:
   return found
 
 
-def make_teacher(weights: Weights) -> Teacher:
-  """Makes the teacher that an objective calls on the student's images."""
+def make_teacher(weights: Weights, device: Any) -> Teacher:
+  """Makes the teacher that an objective calls on the student's images.
+
+  Args:
+    weights: of the teacher.
+    device: one that it runs on, which decides on the kernel of attention.
+  """
+  model, _ = choose_attention(weights.model, device, *weights.size)
   return Teacher(
-    model=weights.model,
+    model=model,
     size=weights.size,
     mean=weights.preprocess.mean,
     std=weights.preprocess.std,
