@@ -116,7 +116,7 @@ class Experiment:
     self.schedule = optim.make_schedule(self.optim, self.steps)
     self.tx = optim.make_optimizer(self.optim, self.schedule, self.steps)
     self.teacher, self._teacher_sha256 = self._load_teacher()
-    self.objective = self._make_objective()
+    self.objective = self._make_objective(device)
     raise_all(self.objective.find_errors(*self.image_shape))
     self._shapes = jax.eval_shape(self.init_state)
     self.mesh = make_mesh(devices, self._shapes, **config["mesh"])
@@ -175,12 +175,11 @@ class Experiment:
     check_teacher(teacher, self.num_classes, names, channels)
     return teacher, check_digest(teacher, section["teacher_sha256"])
 
-  def _make_objective(self) -> Any:
-    """Builds the objective that the config names."""
+  def _make_objective(self, device: Any) -> Any:
+    """Builds the objective that the config names, for a kind of device."""
     section = dict(self.config["objective"])
     arguments: list[Any] = [self.model]
     if self.teacher is not None:
-      device = self.mesh.devices.flat[0]
       arguments.append(make_teacher(self.teacher, device))
     if (weights := section.get("class_weights")) is not None:
       weights = find_class_weights(weights, self.data, self.num_classes)
