@@ -23,11 +23,12 @@ from vit_jax.convert.segmentation import find_names, load_segmentation
 from vit_jax.convert.weights import flatten, load_weights
 from vit_jax.data.masks import UNLABELLED
 from vit_jax.metrics.evaluation import format_table
+from vit_jax.models.attention_kernels import KERNELS
 from vit_jax.predict import main
 from vit_jax.soup import main as average
 
 
-def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
+def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys, monkeypatch):
   make_shapes(tmp_path / "shapes")
   weights = make_weights(dict(variant="mu/4"), size=(16, 16))
   weights.params.update({k: 0.1 * x for k, x in weights.params.items()})
@@ -48,7 +49,10 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
   picture = Image.open(tmp_path / "run/evaluation/segmentation_40.png")
   assert picture.width > 900
   # The head is there again, and finds what was evaluated, at any size.
-  segment = load_segmentation(f"{tmp_path}/run")
+  segment, used = load_segmentation(f"{tmp_path}/run"), []
+  for name, kernel in KERNELS.items():
+    spy = lambda *x, n=name, k=kernel: used.append(n) or k(*x)  # noqa: E731
+    monkeypatch.setitem(KERNELS, name, spy)
   true, found = [], []
   for path in sorted((tmp_path / "shapes/validation/images").iterdir()):
     image = np.asarray(Image.open(path))
@@ -58,6 +62,7 @@ def test_a_run_learns_shapes_and_paints_them(tmp_path, capsys):
     found.append(segment(image[None, :height, :width])[0].ravel())
   true, found = np.concatenate(true), np.concatenate(found)
   assert (true == found)[true != UNLABELLED].mean() > 0.9
+  assert "heads" in used  # It has the kernel of a CPU.
   with pytest.raises(ConfigError, match="no run of objective.name='segm"):
     load_segmentation(str(tmp_path / "a.npz"))
   # Taken away, its encoder goes alone, and that is said.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
-from jaxtyping import UInt8
+from jaxtyping import Array, Float, UInt8
 
 from vit_jax.checkpoint import load_params
 from vit_jax.config import ConfigError
@@ -27,6 +27,7 @@ from vit_jax.data.info import DataError
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.segmentation import load_names
 from vit_jax.data.sources import parse_source
+from vit_jax.devices.auto import choose_attention
 from vit_jax.devices.detection import start_backend
 from vit_jax.objectives.objective import Setting
 from vit_jax.objectives.segmentation import NAME, Segmentation, resize
@@ -49,12 +50,20 @@ class Segmenter:
   params: Mapping[str, Any] = dataclasses.field(repr=False)
   preprocess: Preprocess
 
+  def _compute(self, params: Any, image: Float[Array, "B H W c"]) -> Any:
+    """Computes the head's logits, by the kernel of attention of the device."""
+    model, _ = choose_attention(
+      self.objective.model, jax.devices()[0], *image.shape[1:3]
+    )
+    module = dataclasses.replace(self.objective, model=model).module
+    return module.apply({"params": params}, image)
+
   @functools.cached_property
   def _apply(self) -> Any:
     """The jitted function (parameters, images) -> classes."""
 
     def apply(params, image):
-      logits: Any = self.objective.module.apply({"params": params}, image)
+      logits = self._compute(params, image)
       return jnp.argmax(resize(logits, image.shape[1:3]), axis=-1)
 
     return jax.jit(apply)
@@ -65,11 +74,7 @@ class Segmenter:
 
     They are those of the head, [B h w Y], which `classify_pixels` enlarges.
     """
-    module = self.objective.module
-    apply = jax.jit(
-      lambda params, image: module.apply({"params": params}, image)
-    )
-    return functools.partial(apply, self.params)
+    return functools.partial(jax.jit(self._compute), self.params)
 
   def __call__(self, images: Any) -> UInt8[np.ndarray, "B H W"]:
     """Finds the class of each pixel.
