@@ -65,7 +65,7 @@ def test_attention_is_the_kernel_of_the_device_where_it_is_faster():
 )
 def test_a_cpu_has_its_own_attention_in_float32(size, train, attention):
   model = models.make_model(3, variant="B/16", dtype="float32")
-  model, _ = choose_attention(model, CPU, size, size, train)
+  model, _ = choose_attention(model, CPU, size, size, train=train)
   assert model.attention == attention
 
 

@@ -53,7 +53,12 @@ def find_kernels(device: Any) -> tuple[str, ...]:
 
 
 def choose_attention(
-  model: nn.Module, device: Any, height: int, width: int, train: bool = False
+  model: nn.Module,
+  device: Any,
+  height: int,
+  width: int,
+  *,
+  train: bool = False,
 ) -> tuple[nn.Module, list[Choice]]:
   """Replaces attention="auto" by "xla" or a kernel of the device.
 
