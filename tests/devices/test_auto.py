@@ -59,7 +59,7 @@ def test_attention_is_the_kernel_of_the_device_where_it_is_faster():
   "size, train, attention",
   [
     (160, True, "heads"),  # 101 tokens.
-    (144, True, "xla"),  # 82 tokens: a step's backward pass is slower.
+    (144, True, "xla"),  # 82 tokens.
     (16, False, "heads"),
   ],
 )

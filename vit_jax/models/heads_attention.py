@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention in float32 for CPUs, with the heads before the tokens.
 
-There a product of heads whose numbers lie together takes a third of the time,
-and every pass over [B K N S] counts: so what the weights mix, [B K N C], is
-divided by their sums, and not the weights themselves.
+There products are faster where the numbers of a head lie together, and every
+pass over [B K N S] counts: so what the weights mix, [B K N C], is divided by
+their sums, and not the weights themselves.
 """
 
 import jax.numpy as jnp
