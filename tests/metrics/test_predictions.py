@@ -119,3 +119,38 @@ def test_what_other_batches_and_devices_may_change(one, other, same):
     return
   with pytest.raises(ConfigError, match="holds other predictions"):
     check_same(*pair, "out.csv")
+
+
+def test_a_csv_goes_on_wherever_it_was_cut_off(go_on, tmp_path):
+  names = ["a", "\nb", 'c"\n\n"']
+  for name in names:
+    (tmp_path / name).touch()
+  go_on("csv", names)
+  out = tmp_path / "out.csv"
+  whole = out.read_bytes()
+  for size in range(len(whole)):
+    out.write_bytes(whole[:size])
+    go_on("csv", names)
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+  "old, new",
+  [
+    (b"\n", b"\r\n"),  # As a spreadsheet saves it.
+    (b"y\n", b"y\r\n"),
+    (b"a,1", b'"a",1'),
+    (b"0.700000", b"0.7"),
+    (b"a,1", b"\ra,1"),
+    (b"a,1", b"a,2"),
+    (b"a,1,", b"a,"),
+  ],
+)
+def test_a_csv_that_was_changed_is_refused_and_stays(go_on, tmp_path, old, new):
+  go_on("csv", ["a", "b"])
+  out = tmp_path / "out.csv"
+  changed = out.read_bytes().replace(old, new)
+  out.write_bytes(changed)
+  with pytest.raises(ConfigError, match="is damaged: .*; choose another name"):
+    go_on("csv", ["a", "b", "c"])
+  assert out.read_bytes() == changed

@@ -236,17 +236,31 @@ def read_back(path: str, form: str) -> tuple[list[Prediction], list[int], int]:
     raise ConfigError(
       f"--out={path} exists, and does not hold predictions: choose another name"
     )
-  data = data[: data.rfind(b"\n") + 1]
+  data = data[: _find_end(data, form)]
   text = data.decode("utf-8", "surrogateescape")
   try:
     parse = _parse_csv if form == "csv" else _parse_jsonl
     found = parse(text)
-  except (KeyError, ValueError, TypeError, AttributeError) as error:
+  except (
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    csv.Error,
+  ) as error:
     raise ConfigError(
       f"--out={path} is damaged: {error}; choose another name, or delete it"
     ) from error
   before = len(start) + 1 if form == "csv" and data else 0
   return [x for x, _ in found], [size for _, size in found], before
+
+
+def _find_end(data: bytes, form: str) -> int:
+  """Finds where the last whole row ends; in a CSV quotes may span lines."""
+  end = data.rfind(b"\n") + 1
+  while form == "csv" and data.count(b'"', 0, end) % 2:
+    end = data.rfind(b"\n", 0, end - 1) + 1
+  return end
 
 
 def _parse_jsonl(text: str) -> list[tuple[Prediction, int]]:
@@ -277,6 +291,10 @@ def _parse_csv(text: str) -> list[tuple[Prediction, int]]:
     prediction = Prediction(path, classes)
     size = len(format_csv(prediction).encode("utf-8", "surrogateescape"))
     found.append((prediction, size))
+  # A program that saved it in another form would have it cut in a row.
+  whole = [",".join(COLUMNS) + "\n", *(format_csv(x) for x, _ in found)]
+  if rows and text != "".join(whole):
+    raise ValueError("its rows are not written as predict writes them")
   return found
 
 
