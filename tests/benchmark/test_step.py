@@ -232,6 +232,7 @@ def test_what_timm_does_otherwise_is_named_at_once():
     (["infer", "--rounds=2"], "--against"),
     (["infer", "--against=timm", "--batches=1,8"], "--batches"),
     (["infer", "--config.model.nosuch=1"], "'model.nosuch'"),
+    (["infer", "--config.model.attention=flash"], "needs a TPU, and this is"),
     (["infer", "--weights=x", "--config.model.depth=3"], "--config.model has"),
     (["train", "--config.model=5"], "model=5 must be a section"),
     (["compile", "--topology=v5e"], "v5e:"),

@@ -31,7 +31,7 @@ from vit_jax.benchmark.timing import (
 )
 from vit_jax.config import ConfigError, raise_all
 from vit_jax.convert.load import Model
-from vit_jax.devices.auto import choose_attention
+from vit_jax.devices.auto import choose_attention, find_device_errors
 from vit_jax.devices.fitting import format_bytes
 from vit_jax.devices.machine import find_memory_limit
 from vit_jax.devices.specs import get_device_spec
@@ -154,11 +154,16 @@ def make_named_model(
     section: the model section of a config.
     size: (H, W).
     dtype: of its activations.
+
+  Raises:
+    ConfigError: if the model does not suit the size or this device.
   """
   height, width = size
   module = models.make_model(1000, **{**section, "dtype": dtype})
   raise_all(module.find_errors(height, width))
-  module, _ = choose_attention(module, jax.devices()[0], height, width)
+  device = jax.devices()[0]
+  module, _ = choose_attention(module, device, height, width)
+  raise_all(find_device_errors(module, device))
   shape = (1, height, width, 3)
   init = jax.jit(lambda: module.init(jax.random.key(0), jnp.zeros(shape)))
   manifest = {
