@@ -18,13 +18,13 @@ UNSURE = [(529, "sail", 0.0011), (3, "owl", 0.001)]
 FORMS = pytest.mark.parametrize("form", ["csv", "jsonl"])
 
 
-def make_classify(classes, asked):
+def make_classify(classes, asked, error):
   """Weights that find the same classes in every image."""
 
   def classify(paths):
     asked.extend(paths)
     for path in paths:
-      yield Prediction(path, classes)
+      yield Prediction(path, classes, error)
 
   return classify
 
@@ -36,9 +36,9 @@ def go_on(tmp_path, monkeypatch):
   for name in "abcd":
     (tmp_path / name).touch()
 
-  def go_on(form, images, classes=SURE):
+  def go_on(form, images, classes=SURE, error=None):
     asked = []
-    classify = make_classify(classes, asked)
+    classify = make_classify(classes, asked, error)
     written = list(continue_file(f"out.{form}", form, images, classify))
     return asked, [x.path for x in written]
 
@@ -74,6 +74,14 @@ def test_other_weights_are_refused_whatever_they_classify(go_on, form, images):
   with pytest.raises(ConfigError, match="holds other predictions for a than"):
     go_on(form, ["c", "d"], UNSURE)
   assert read(form) == before
+
+
+@FORMS
+def test_an_image_that_cannot_be_classified_again_is_named(go_on, form):
+  go_on(form, ["a", "b"])
+  with pytest.raises(ConfigError, match="for a, of which is now said: broken:"):
+    go_on(form, ["c"], (), "broken")
+  assert read(form) == ["a", "b"]
 
 
 def test_weights_that_cannot_be_compared_are_refused(go_on, tmp_path):

@@ -340,6 +340,11 @@ def check_same(before: Prediction, now: Prediction, path: str) -> None:
 
 def check_agreement(same: bool, now: Prediction, path: str) -> None:
   """Raises ConfigError unless a file has the same classes of an image."""
+  if not same and now.error:
+    raise ConfigError(
+      f"--out={path} holds predictions for {now.path}, of which is now said: "
+      f"{now.error}: put it right, or choose another name"
+    )
   if not same:
     raise ConfigError(
       f"--out={path} holds other predictions for {now.path} than these "
