@@ -9,8 +9,10 @@ tests were run on."""
 import os
 import pathlib
 import re
+import shutil
 
 import setuptools
+from setuptools.command.build_py import build_py
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(
@@ -62,9 +64,6 @@ LIBTPU = (
 # What `vit_jax.export` writes ONNX with, and compares it in. With onnx 1.19 and
 # onnxruntime 1.22 or 1.26 a ResNet had other logits, by 0.06 of the largest.
 ONNX = ["onnx>=1.23.2,<2", "onnxruntime>=1.32,<2"]
-
-# Where an installed package has the recipes; see vit_jax/config/packaged.py.
-RECIPES = "vit_jax.recipes.configs"
 
 EXTRAS = {
   "tpu": ["jax[tpu]", GCS],
@@ -125,6 +124,24 @@ if os.environ.get("VIT_JAX_LOWEST"):
     re.sub(r">=([^,;]+),[^;]*", r"==\1", line) for line in [*REQUIREMENTS, *own]
   ]
 
+
+class BuildWithRecipes(build_py):
+  """Puts configs/ where an installed package has the recipes.
+
+  See vit_jax/config/packaged.py. Were configs/ a package for setuptools, then
+  `pip install -e` would leave an import hook, which comes last: beside a clone
+  called vit_jax that folder would be taken for the package.
+  """
+
+  def run(self):
+    super().run()
+    if not self.editable_mode:
+      target = pathlib.Path(self.build_lib, "vit_jax/recipes/configs")
+      target.mkdir(parents=True, exist_ok=True)
+      for path in (ROOT / "configs").glob("*.py"):
+        shutil.copy(path, target)
+
+
 setuptools.setup(
   name="vit_jax",
   version=VERSION,
@@ -133,11 +150,9 @@ setuptools.setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   license_files=["LICENSE"],
-  packages=[
-    *setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
-    RECIPES,
-  ],
-  package_dir={RECIPES: "configs"},
+  packages=setuptools.find_packages(include=["vit_jax", "vit_jax.*"]),
+  package_dir={"": "."},
+  cmdclass={"build_py": BuildWithRecipes},
   package_data={
     "vit_jax": ["py.typed"],
     "vit_jax.data": ["relatives.json"],

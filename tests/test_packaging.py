@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 
 import pytest
@@ -64,6 +65,20 @@ def test_a_packaged_recipe_trains_by_name(installed, tmp_path, data_dir):
     "configs"
   ]
   assert not (installed / "configs").exists()
+
+
+def test_the_package_is_found_beside_a_clone_of_its_name(tmp_path):
+  """What `pip install -e` leaves is a line with the clone, and no hook."""
+  subprocess.run(
+    [sys.executable, "setup.py", "-q", "editable_wheel", f"-d{tmp_path}"],
+    cwd=ROOT,
+    check=True,
+  )
+  (wheel,) = tmp_path.glob("*.whl")
+  with zipfile.ZipFile(wheel) as files:
+    names = [x for x in files.namelist() if ".dist-info/" not in x]
+    assert [x.rpartition(".")[2] for x in names] == ["pth"]
+    assert pathlib.Path(files.read(names[0]).decode().strip()) == ROOT
 
 
 def test_a_file_comes_before_a_name(tmp_path, monkeypatch):

@@ -33,6 +33,8 @@ COLUMNS = ("path", "rank", "index", "class", "probability")
 # Formats that can be continued, by the suffix of the file.
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl"}
 
+LONGEST = 1 << 16  # Bytes of a row: a path has at most 4,096, each quote two.
+
 # By how much a probability may differ when an image is classified again, in
 # another batch or on another kind of device: by itself, and as a share of it,
 # to which rounding adds.
@@ -152,8 +154,10 @@ def continue_file(
   """
   found, sizes, start = read_back(path, form)
   wanted = set(images)
-  # Of the last image rows may be missing; one that is gone stays as it is.
-  last = [x for x in found[-1:] if form == "csv" and _is_there(x.path)]
+  # Of the last image of a CSV rows may be missing, unless it has as many as the
+  # first; one that is gone stays as it is.
+  last = [] if form != "csv" or _has_all(found) else found[-1:]
+  last = [x for x in last if _is_there(x.path)]
   if last:
     found, sizes = found[:-1], sizes[:-1]
   done, size = found, start + sum(sizes)
@@ -180,6 +184,11 @@ def continue_file(
       yield from write(stream, form, out, not size)
   except OSError as error:
     raise ConfigError(f"--out={path} cannot be written: {error}") from error
+
+
+def _has_all(found: Sequence[Prediction]) -> bool:
+  """Whether the last of several images has as many classes as the first."""
+  return len(found) > 1 and len(found[0].classes) == len(found[-1].classes)
 
 
 def _is_there(image: str) -> bool:
@@ -256,11 +265,18 @@ def read_back(path: str, form: str) -> tuple[list[Prediction], list[int], int]:
 
 
 def _find_end(data: bytes, form: str) -> int:
-  """Finds where the last whole row ends; in a CSV quotes may span lines."""
-  end = data.rfind(b"\n") + 1
-  while form == "csv" and data.count(b'"', 0, end) % 2:
-    end = data.rfind(b"\n", 0, end - 1) + 1
-  return end
+  """Finds where the last whole row ends; in a CSV quotes may span lines.
+
+  One that is cut off begins with a quote, and is no longer than LONGEST; else a
+  quote is wrong.
+  """
+  whole = end = data.rfind(b"\n") + 1
+  odd = form == "csv" and data.count(b'"', 0, end) % 2
+  while odd and whole - end < LONGEST:
+    start = data.rfind(b"\n", 0, end - 1) + 1
+    odd, end = (odd + data.count(b'"', start, end)) % 2, start
+  cut = data[end : end + 1] in (b"", b'"')
+  return end if cut and not odd else whole
 
 
 def _parse_jsonl(text: str) -> list[tuple[Prediction, int]]:
