@@ -55,6 +55,24 @@ def test_the_uniform_soup_is_the_mean(ingredients, tmp_path, capsys):
   assert model(np.zeros((1, 8, 8, 1), np.float32)).shape == (1, 10)
 
 
+def test_runs_of_different_starts_are_said(tmp_path):
+  """Not those of one start, nor where one is no run."""
+  paths = []
+  for name, init, seed in (
+    *(("a", None, 0), ("b", None, 1), ("c", None, 0)),
+    *(("d", "w.npz", 0), ("e", "w.npz", 1)),
+  ):
+    paths.append(str(tmp_path / name))
+    (tmp_path / name).mkdir()
+    config = dict(init=init, train=dict(seed=seed))
+    (tmp_path / name / "config.json").write_text(json.dumps(config))
+  a, b, c, d, e = paths
+  for same in ([a, c], [d, e], [a, str(tmp_path / "none")]):
+    assert soup.describe_starts(same) is None
+  assert "(seed 0, seed 1)" in soup.describe_starts([a, b, c])
+  assert "(seed 0, w.npz)" in soup.describe_starts([a, d])
+
+
 def test_a_soup_is_replaced_and_no_ingredient(ingredients, tmp_path):
   a, b, c = ingredients.values()
   out = str(tmp_path / "soup")

@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from vit_jax.config import ConfigError
-from vit_jax.config.command_line import make_parser
+from vit_jax.config.command_line import make_parser, reported
 from vit_jax.devices import detection
 
 PACKAGES = (
@@ -123,8 +123,9 @@ def main(argv: list[str] | None = None) -> None:
   if importlib.util.find_spec("jax") is None:
     print("error: jax is not installed: pip install vit_jax", file=sys.stderr)
     sys.exit(1)
-  report = examine()
-  print(json.dumps(report) if arguments.json else format_report(report))
+  with reported():
+    report = examine()
+    print(json.dumps(report) if arguments.json else format_report(report))
 
 
 if __name__ == "__main__":

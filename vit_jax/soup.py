@@ -15,6 +15,7 @@ evaluated, converted and started from like one. soup.json in it has what is in
 the average, and the accuracies.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -217,6 +218,28 @@ def choose(
   }
 
 
+def describe_starts(paths: Sequence[str]) -> str | None:
+  """Says so if runs did not start from the same weights; None if they may have.
+
+  Args:
+    paths: what is averaged.
+  """
+  starts = set()
+  for path in paths:
+    file = locate(path) / "config.json"
+    if not file.exists():  # No run.
+      return None
+    config = json.loads(file.read_text())
+    starts.add(config.get("init") or f"seed {config['train']['seed']}")
+  if len(starts) < 2:
+    return None
+  return (
+    f"these runs did not start from the same weights "
+    f"({', '.join(sorted(starts))}), and averages of such runs are usually as "
+    f"good as chance: evaluate it"
+  )
+
+
 def main(argv: list[str] | None = None) -> None:
   """Runs the command."""
   parser = make_parser("soup", __doc__)
@@ -266,8 +289,9 @@ def main(argv: list[str] | None = None) -> None:
     from vit_jax.convert.segmentation import describe_left
 
     notes = filter(None, map(describe_left, found["ingredients"]))
-    if (left := next(notes, None)) is not None:
-      print(f"note: {left}", file=stream)
+    for note in (next(notes, None), describe_starts(found["ingredients"])):
+      if note:
+        print(f"note: {note}", file=stream)
     if arguments.json:
       print(to_json(found))
 

@@ -12,7 +12,7 @@ import pytest
 import scipy.ndimage
 
 from tests.support import build
-from tests.support.weights import make_tiny_weights
+from tests.support.weights import make_tiny_weights, make_weights
 from vit_jax import models
 from vit_jax.config import ConfigError
 from vit_jax.convert import CheckpointError, save_weights
@@ -239,6 +239,15 @@ def test_another_size_is_an_error_with_the_keys_of_the_source():
   with pytest.raises(CheckpointError) as caught:
     start(make_tiny_weights(), depth=3, swiglu=True)
   keys = "use model=mu/2 (--config.model.variant=mu/2) --config.model.depth=2"
+  assert str(caught.value).endswith(keys)
+
+
+def test_of_a_model_of_another_name_the_name_is_enough():
+  weights = make_weights(dict(variant="Ti/16"), size=(32, 32))
+  model = models.make_model(5, variant="S/16", dtype="float32")
+  with pytest.raises(CheckpointError) as caught:
+    initialize(weights, model, (32, 32), 3, Transfer(), ())
+  keys = "use model=Ti/16 (--config.model.variant=Ti/16)"
   assert str(caught.value).endswith(keys)
 
 

@@ -69,6 +69,12 @@ def test_a_cpu_has_its_own_attention_in_float32(size, train, attention):
   assert model.attention == attention
 
 
+def test_why_a_kernel_is_not_taken_is_said():
+  model = models.make_model(3, variant="B/16", dtype="bfloat16")
+  _, (choice,) = choose_attention(model, CPU, 224, 224)
+  assert choice.reason == "'heads' needs model.dtype='float32', not bfloat16"
+
+
 def test_attention_is_what_the_model_allows():
   assert choose(TPU, 512, position="relative") == "xla"
   assert choose(TPU, 1024, dtype="float32") == "flash"

@@ -215,7 +215,10 @@ def _check_body(weights: Weights, model: nn.Module) -> None:
   ):
     return
   named, has = models.get_row(weights.variant)[1], vars(theirs)
-  given = vars(model) if type(theirs) is type(model) else named
+  # Fields of a variant come with its name; others the user has to set.
+  fields = vars(model)
+  overridden = type(theirs) is type(model) and not models.has_name(fields)
+  given = fields if overridden else named
   differ = [key for key in named if not named[key] == given[key] == has[key]]
   own = [f"{key}={has[key]}" for key in differ]
   size = f" with {', '.join(own)}" if own else ""

@@ -78,8 +78,8 @@ def choose_attention(
     if kernel not in min_tokens:
       continue
     least = min_tokens[kernel]
-    if model.clone(attention=kernel).find_errors(height, width):
-      reason = f"{kernel!r} does not support this model"
+    if errors := model.clone(attention=kernel).find_errors(height, width):
+      reason = errors[0].removeprefix("model.attention=").partition(": ")[0]
     elif tokens < least:
       reason = f"{tokens:,} tokens; {kernel!r} is faster from {least:,} on"
     else:

@@ -5,7 +5,7 @@
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -108,6 +108,14 @@ def get_row(variant: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
     f"model.variant={variant!r} is not a known model; "
     f"{suggest(variant)} "
     f"(ViTs and Mixers can have any patch size, as B/20)"
+  )
+
+
+def has_name(fields: Mapping[str, Any]) -> bool:
+  """Returns whether a model has the size of a named one, of any patch size."""
+  return any(
+    all(fields.get(k) == x for k, x in row.items() if k != "patch_size")
+    for row in (VITS | MIXERS | HYBRIDS | RESNETS).values()
   )
 
 

@@ -161,8 +161,9 @@ class WorkdirLock:
     start = changed = time.monotonic()
     if found is not None and not is_dead(found):
       self._say(
-        f"{self._path.parent} is locked by {describe(found)}: waiting until it "
-        f"ends, or sends no heartbeat for {STALE_SECONDS:g} s"
+        f"{self._path.parent} is locked by {describe(found)}: waiting, "
+        f"{self._patience:g} s at most, until it ends, or sends no heartbeat "
+        f"for {STALE_SECONDS:g} s"
       )
     while found is not None and not is_dead(found):
       time.sleep(HEARTBEAT_SECONDS / 5)
