@@ -3,9 +3,11 @@
 """Eight virtual CPU devices, checked shapes, and the digits in a temporary
 directory. Nothing here needs a network."""
 
+import functools
 import gc
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,8 @@ os.environ |= FAST
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from beartype import BeartypeConf  # noqa: E402
+from beartype.claw import beartype_package  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 from tests.support import ROOT  # noqa: E402
@@ -85,6 +89,27 @@ RUNS = (
   "test_train_step.py::test_eight_devices",
 )
 
+# Runs with one device, as most people's. The programs of one are kept, see
+# `compilation_cache`; those of eight would be compiled again and again.
+ONE_DEVICE = (
+  "convert/test_initialize.py",
+  "convert/test_load.py",
+  "convert/test_runs.py",
+  "data/test_folder.py",
+  "data/test_lost_data.py",
+  "data/test_mixture.py",
+  "data/test_multi_label.py",
+  "data/test_unlabelled.py",
+  "data/test_unreadable.py",
+  "runs/",
+  "runtime/test_failed_start.py",
+  "runtime/test_profile.py",
+  "study/",
+  "test_evaluate.py",
+  "test_predict.py",
+)
+EIGHT_DEVICES = ("runs/test_train.py",)  # Whatever the above says.
+
 CACHE_BYTES = 2 << 30  # Of compiled programs that test runs leave.
 
 # LLVM gets a program as one module, not as 32 for as many threads: a quarter
@@ -102,11 +127,33 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.devices()  # XLA reads its flags once.
+DEVICES = {
+  name: getattr(jax, name)
+  for name in ("devices", "local_devices", "device_count", "local_device_count")
+}
 
 sys.path.insert(0, str(ROOT))  # Tests build the recipes of configs/.
 
-# Every annotated shape and type of the package is checked at run time.
-install_import_hook("vit_jax", "beartype.beartype")
+
+def find_shaped():
+  """Modules with shapes; and with what beartype alone takes otherwise.
+
+  Warnings to callers would be of its frames, which it says are ours, and what
+  wraps a function is checked by it as that function.
+  """
+  for path in (ROOT / "vit_jax").rglob("*.py"):
+    text = path.read_text()
+    if re.search("jaxtyping import|stacklevel|functools.wraps", text):
+      yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+# Every annotated shape and type of the package is checked at run time. Where
+# there are no shapes, by beartype alone: jaxtyping's way to it took a sixth of
+# the time of runs.
+beartype_package(
+  "vit_jax", conf=BeartypeConf(claw_is_pep526=False, is_pep484_tower=True)
+)
+install_import_hook(list(find_shaped()), "beartype.beartype")
 
 
 def pytest_collection_modifyitems(items):
@@ -225,6 +272,29 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_device(request):
+  """The first of the eight devices alone, for the files that say so."""
+  name = str(request.path.relative_to(ROOT / "tests"))
+  with pytest.MonkeyPatch.context() as patch:
+    if name.startswith(ONE_DEVICE) and not name.startswith(EIGHT_DEVICES):
+      for function in DEVICES:
+        patch.setattr(jax, function, functools.partial(keep_one, function))
+    yield
+
+
+def keep_one(function, *arguments):
+  found = DEVICES[function](*arguments)
+  return 1 if isinstance(found, int) else found[:1]
+
+
+@pytest.fixture
+def eight_devices(monkeypatch):
+  """All of them, for a test of such a file."""
+  for name, function in DEVICES.items():
+    monkeypatch.setattr(jax, name, function)
 
 
 @pytest.fixture(scope="session")

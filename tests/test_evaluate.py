@@ -197,7 +197,7 @@ def test_images_become_pixels_as_recorded(photos, tmp_path, form, pixels):
   np.testing.assert_allclose(chance, expected, atol=2e-4)
 
 
-def test_devices_and_batches_change_nothing(run, tmp_path):
+def test_devices_and_batches_change_nothing(run, tmp_path, eight_devices):
   workdir, _ = run
   found = {}
   for batch in (8, 40, None):
@@ -366,7 +366,7 @@ def test_weights_without_a_head_have_features_only(photos, tmp_path, capsys):
   assert "knn" in shown.out
 
 
-def test_mistakes_are_named_early(run, photos, tmp_path, capsys):
+def test_mistakes_are_named_early(run, photos, tmp_path, capsys, eight_devices):
   workdir, _ = run
   path = save(tmp_path / "w.npz", "authors")
   (tmp_path / "full" / ".evaluation.writing").mkdir(parents=True)

@@ -197,7 +197,7 @@ def run_on(config, shape, fill_state):
   return float(total / count), flatten(state.opt_state)
 
 
-def test_a_mesh_changes_nothing(adapted, fill_state):
+def test_a_mesh_changes_nothing(adapted, fill_state, eight_devices):
   config = copy.deepcopy(adapted)
   config["model"] |= dict(dropout=0.0)
   config["optim"] = dict(name="sgd", lr=0.1)

@@ -134,7 +134,9 @@ def test_a_teacher_of_another_resolution_and_value_range(
   assert metrics["loss"] == pytest.approx(kl, rel=1e-5)
 
 
-def test_eight_devices_and_micro_batches_do_what_one_does(distilled, tmp_path):
+def test_eight_devices_and_micro_batches_do_what_one_does(
+  distilled, tmp_path, eight_devices
+):
   """With a teacher of another resolution, spread as a model is."""
   distilled["model"]["dropout"] = 0.0
   distilled["objective"]["teacher"] = str(tmp_path / "larger")

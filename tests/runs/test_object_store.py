@@ -243,7 +243,7 @@ def test_a_run_killed_in_a_save(on_disk, store):
   config, disk, expected = on_disk
   process = subprocess.Popen(
     [sys.executable, "-c", CHILD, json.dumps(config)],
-    env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"},
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
     cwd=ROOT,
   )
 

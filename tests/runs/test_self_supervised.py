@@ -125,7 +125,9 @@ def test_the_encoder_is_fine_tuned(trained, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize("name", CHOSEN)
-def test_eight_devices_draw_what_one_does(name, data_dir, fill_state):
+def test_eight_devices_draw_what_one_does(
+  name, data_dir, fill_state, eight_devices
+):
   """The same losses and parameters, of a batch with padding."""
   config = make_unlabelled(data_dir, name)
   config["optim"] = dict(name="sgd", lr=0.1)

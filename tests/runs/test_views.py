@@ -49,7 +49,7 @@ def run(exp, steps):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_eight_devices_do_what_one_does(config, name):
+def test_eight_devices_do_what_one_does(config, name, eight_devices):
   """Loss, centre and average; DINO's in micro-batches, too."""
   config = make(config, name)
   one = build(config, jax.devices()[:1])

@@ -6,6 +6,8 @@ import copy
 import json
 import pathlib
 
+import jax
+
 # What of a row depends on how fast things were.
 SPEED = ("images_per_second", "data_wait")
 # What of result.json is of the last call of the command.
@@ -59,6 +61,7 @@ def reuse_experiment(config, devices=None):
 
   objective = OBJECTIVES[config["objective"]["name"]]
   info = load_info(config["data"]["source"], config["data"]["dir"])
+  devices = devices or jax.devices()
   key = objective, repr(devices), json.dumps(config, default=repr), repr(info)
   if key not in _MADE:
     made = Experiment(config, devices)

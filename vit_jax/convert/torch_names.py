@@ -55,7 +55,9 @@ def make_norm(theirs: str, ours: str) -> Iterator[Row]:
   yield Row(f"{theirs}.bias", f"{ours}/bias")
 
 
-def make_dense(theirs: str, ours: str, kernel: Transform = DENSE) -> Iterator:
+def make_dense(
+  theirs: str, ours: str, kernel: Transform = DENSE
+) -> Iterator[Row]:
   """Rows of a dense layer or a convolution."""
   yield Row(f"{theirs}.weight", f"{ours}/kernel", kernel)
   yield Row(f"{theirs}.bias", f"{ours}/bias")

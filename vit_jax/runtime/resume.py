@@ -41,7 +41,9 @@ OLDER = (
 LOCAL = re.compile(r"data\.(dir|workers|threads)")
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator:
+def flatten(
+  config: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
   """Yields (SECTION.KEY, value) of a config, values as JSON has them."""
   for key, value in config.items():
     if isinstance(value, Mapping):
