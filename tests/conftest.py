@@ -138,12 +138,13 @@ sys.path.insert(0, str(ROOT))  # Tests build the recipes of configs/.
 def find_shaped():
   """Modules with shapes; and with what beartype alone takes otherwise.
 
-  Warnings to callers would be of its frames, which it says are ours, and what
-  wraps a function is checked by it as that function.
+  Warnings to callers would be of its frames, which it says are ours; what wraps
+  a function is checked by it as that function, and what jax.jit makes of one
+  before it is traced.
   """
+  special = r"jaxtyping import|stacklevel|functools\.wraps|@.*\bjax\."
   for path in (ROOT / "vit_jax").rglob("*.py"):
-    text = path.read_text()
-    if re.search("jaxtyping import|stacklevel|functools.wraps", text):
+    if re.search(special, path.read_text()):
       yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
