@@ -59,7 +59,7 @@ def test_a_packaged_recipe_trains_by_name(installed, tmp_path, data_dir):
     installed, tmp_path, "main", "--config=configs/digits.py", "--workdir=x"
   )
   assert done.returncode == 2
-  assert "the package's recipe is digits" in done.stderr
+  assert "the package's recipe is digits: --config=digits" in done.stderr
   # What the recipes lie in puts nothing else in the way of imports.
   assert [x.name for x in (installed / "vit_jax/recipes").iterdir()] == [
     "configs"

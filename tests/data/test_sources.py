@@ -107,6 +107,12 @@ def test_missing_data_come_with_a_remedy(source, message, tmp_path):
   assert message in str(caught.value)
 
 
+def test_a_folder_without_its_kind_is_named(tmp_path):
+  with pytest.raises(sources.DataError) as caught:
+    sources.parse_source(str(tmp_path))
+  assert str(caught.value).endswith(f"is a folder: write 'folder:{tmp_path}'")
+
+
 def test_an_unknown_version_is_refused(tmp_path):
   with pytest.raises(sources.DataError, match="cifar10:9.9.9"):
     prepare_dataset("cifar10:9.9.9", str(tmp_path), None)

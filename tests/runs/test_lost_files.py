@@ -3,15 +3,18 @@
 """Files of a run that are deleted or edited, and rows across interruptions."""
 
 import json
+import re
 import shutil
 
 import pytest
+from etils import epath
 
 from tests.support.runs import get_timeless
 from vit_jax.config import ConfigError
 from vit_jax.config.errors import Preempted
 from vit_jax.convert.weights import load_weights
 from vit_jax.metrics.rows import read_rows
+from vit_jax.runtime.lost_files import describe_new_start
 from vit_jax.train import train
 
 pytestmark = pytest.mark.usefixtures("same_programs")
@@ -174,3 +177,12 @@ def test_an_edited_config_is_noticed(config, tmp_path, capsys):
   path.write_text(json.dumps(unsealed))
   train(config, str(tmp_path))
   assert "was edited" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "count, words",
+  [(1, "the 1 row of .* is"), (1234, "the 1,234 rows of .* are")],
+)
+def test_how_many_rows_a_new_start_drops(tmp_path, count, words):
+  text = describe_new_start(epath.Path(tmp_path), count)
+  assert re.search(f"{words} dropped$", text)

@@ -63,7 +63,7 @@ def load_recipe(argument: str) -> tuple[types.ModuleType, str]:
   elif not exists and path.stem in recipes:
     raise ConfigError(
       f"{given}: {shorten(str(path))} does not exist; the package's recipe "
-      f"is {path.stem}"
+      f"is {path.stem}: --config={path.stem}"
     )
   elif not exists:
     raise ConfigError(

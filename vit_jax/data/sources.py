@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import io
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -64,6 +65,10 @@ def parse_source(source: str) -> tuple[str, str]:
   """Splits "tfds:NAME", "folder:DIR" and so on into the kind and the name."""
   kind, _, name = source.partition(":")
   if kind not in KINDS or not name:
+    if os.path.isdir(source):
+      raise DataError(
+        f"data.source={quote(source)} is a folder: write 'folder:{source}'"
+      )
     raise DataError(
       f"data.source={quote(source)} is invalid: write tfds:NAME, as "
       f"'tfds:digits', folder:DIR, as 'folder:photos', segmentation:DIR, "

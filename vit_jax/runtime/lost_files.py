@@ -8,6 +8,7 @@ from typing import Any
 from etils import epath
 
 from vit_jax.config import ConfigError
+from vit_jax.config.errors import counted
 from vit_jax.metrics.writer import MetricWriter
 from vit_jax.runtime.record import Record
 from vit_jax.runtime.resume import flatten
@@ -99,7 +100,8 @@ def describe_new_start(workdir: epath.Path, dropped: int) -> str:
   """Describes a start from the first step where a run has left rows."""
   return (
     f"there is no checkpoint in {workdir / 'checkpoints'}: the run starts from "
-    f"its first step, and the {dropped:,} rows of the run before are dropped"
+    f"its first step, and the {counted(dropped, 'row')} of the run before "
+    f"{'is' if dropped == 1 else 'are'} dropped"
   )
 
 
