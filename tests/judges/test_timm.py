@@ -88,7 +88,8 @@ def test_files_of_the_authors_kind(create, judge, save, tmp_path, variant):
   check(weights, images, judged)
 
   read = load_weights(save(model))
-  assert (read.form, read.variant) == ("timm", variant)
+  assert read.form == "timm"
+  assert short or read.variant == variant
   assert fields.items() <= read.fields.items()
   check(read, images, judged)
 
