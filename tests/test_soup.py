@@ -71,6 +71,9 @@ def test_runs_of_different_starts_are_said(tmp_path):
     assert soup.describe_starts(same) is None
   assert "(seed 0, seed 1)" in soup.describe_starts([a, b, c])
   assert "(seed 0, w.npz)" in soup.describe_starts([a, d])
+  for damaged in ("{", "[]", "3", '{"init": null}', '{"init": 0, "train": 3}'):
+    (tmp_path / "b/config.json").write_text(damaged)
+    assert soup.describe_starts([a, b]) is None
 
 
 def test_a_soup_is_replaced_and_no_ingredient(ingredients, tmp_path):

@@ -15,7 +15,6 @@ evaluated, converted and started from like one. soup.json in it has what is in
 the average, and the accuracies.
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from vit_jax.metrics.progress import Progress, shown
 from vit_jax.runtime.compilation_cache import use_cache
 from vit_jax.storage.files import to_json, write_json
 from vit_jax.storage.paths import expand, is_local, locate
+from vit_jax.storage.untrusted import load_json
 
 # Options of `trained.open_trained` that are about images.
 IMAGES = ("data", "data_dir", "split", "batch_size", "max_unreadable", "dtype")
@@ -229,8 +229,11 @@ def describe_starts(paths: Sequence[str]) -> str | None:
     file = locate(path) / "config.json"
     if not file.exists():  # No run.
       return None
-    config = json.loads(file.read_text())
-    starts.add(config.get("init") or f"seed {config['train']['seed']}")
+    try:
+      config = load_json(file)
+      starts.add(str(config["init"] or f"seed {config['train']['seed']}"))
+    except (ConfigError, LookupError, TypeError):  # Nothing to be said of it.
+      return None
   if len(starts) < 2:
     return None
   return (

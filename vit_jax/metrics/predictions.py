@@ -298,18 +298,18 @@ def _parse_csv(text: str) -> list[tuple[Prediction, int]]:
   rows = list(csv.reader(io.StringIO(text)))
   if rows and tuple(rows[0]) != COLUMNS:
     raise ValueError("other columns")
-  found = []
+  found, written = [], [",".join(COLUMNS) + "\n"]
   for path, group in itertools.groupby(rows[1:], key=lambda row: row[0]):
     classes = [
       (int(index), name, float(probability))
       for _, _, index, name, probability in group
     ]
     prediction = Prediction(path, classes)
-    size = len(format_csv(prediction).encode("utf-8", "surrogateescape"))
+    written.append(format_csv(prediction))
+    size = len(written[-1].encode("utf-8", "surrogateescape"))
     found.append((prediction, size))
-  # A program that saved it in another form would have it cut in a row.
-  whole = [",".join(COLUMNS) + "\n", *(format_csv(x) for x, _ in found)]
-  if rows and text != "".join(whole):
+  # What another program has saved has other sizes, and would be cut in a row.
+  if rows and text != "".join(written):
     raise ValueError("its rows are not written as predict writes them")
   return found
 
